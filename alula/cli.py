@@ -1,0 +1,81 @@
+"""The command `alula`. Each command is a file in `commands/`, imported when it is the one that was asked for.
+
+A command's file has `add_arguments(parser)` and `run(args) -> Report`. Exit status: 0 done, 1 done and the answer is no
+(a difference beyond the tolerance, say), 2 refused with one line on standard error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import alula
+from alula.runtime.errors import AlulaError
+
+if TYPE_CHECKING:
+    from alula.report import Report
+
+COMMANDS = {
+    "pack": "pack ONNX models into one .alula file",
+    "info": "show what is in an .alula file: tensors, encodings, memory, work",
+    "verify": "compare an .alula file with the ONNX model it was made of, through onnxruntime",
+    "run": "read the signs in a video, or run a model on an array",
+    "bench": "time an .alula file, and onnxruntime beside it",
+    "export": "write a graph of an .alula file as an ONNX model",
+    "kernels": "list the kernels, build them, or say where they are",
+    "demo": "pack the OCR networks, fly the clip and write a report",
+    "zoo": "write a network of the zoo as an ONNX model",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def parser(asked: str | None) -> argparse.ArgumentParser:
+    """The parser, with the arguments of the command that was asked for and the names of the others."""
+    top = Parser(prog="alula", description="Run packed networks on a Raspberry Pi, and go on training them there.")
+    top.add_argument("--version", action="version", version=f"alula {alula.__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == asked:
+            module = importlib.import_module(f"alula.commands.{name}")
+            module.add_arguments(sub)
+            sub.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+            sub.set_defaults(run=module.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    asked = next((word for word in words if not word.startswith("-")), None)
+    args = parser(asked).parse_args(words)
+    try:
+        report: Report = args.run(args)
+        report.show(args.json)
+        return report.status
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return _refuse("interrupted", 130)
+    except AlulaError as error:
+        return _refuse(str(error), 2)
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except MemoryError as error:
+        return _refuse(f"expected more memory, got none left ({error}); close other programs or use a smaller shape", 2)
+
+
+def _refuse(message: str, status: int) -> int:
+    print(f"alula: {' '.join(message.split())}", file=sys.stderr)
+    return status

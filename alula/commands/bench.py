@@ -1,0 +1,68 @@
+"""`alula bench F.alula [--against MODEL.onnx]`: milliseconds per run, beside onnxruntime where it is installed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from alula.commands.arguments import add_file, add_shape, positive
+from alula.progress import Progress
+from alula.report import Report, Table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to time, with how many threads, how often."""
+    add_file(parser)
+    parser.add_argument("--against", type=Path, metavar="MODEL.onnx", help="the same network for onnxruntime, timed alternately")
+    parser.add_argument("--threads", type=threads_list, metavar="1,2", help="thread counts; 1 to the number of cores if left out")
+    parser.add_argument("--rounds", type=positive, default=11, help="rounds that the median is taken of (11)")
+    add_shape(parser)
+
+
+def threads_list(text: str) -> list[int]:
+    """`1,2,4`."""
+    return [positive(part) for part in text.split(",")]
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Time every graph asked for at every thread count."""
+    from alula.host.inputs import parse_shapes, random_inputs, resolve_shapes
+    from alula.host.ort import OrtModel
+    from alula.host.race import peak_gflops, race, solo_ms
+    from alula.runtime.artifact import open_artifact
+    from alula.runtime.errors import GraphError
+    from alula.runtime.model import load
+
+    names = [args.graph] if args.graph else list(open_artifact(args.file).graphs)
+    if args.against and len(names) > 1:
+        raise GraphError(f"{args.file}: expected one graph to time against {args.against}, got {', '.join(names)}; choose with --graph")
+    counts = args.threads or list(range(1, (os.cpu_count() or 1) + 1))
+    rows: list[dict[str, Any]] = []
+    with Progress("timing") as progress:
+        for threads in counts:
+            peak = peak_gflops(threads)
+            for name in names:
+                progress(len(rows), len(counts) * len(names), f"{name}, {threads} threads")
+                model = load(args.file, graph=name, threads=threads)
+                shapes = resolve_shapes(model.inputs, parse_shapes(args.shape), name)
+                values = random_inputs(model.inputs, shapes)
+                row = {"graph": name, "threads": threads, "shapes": shapes}
+                if args.against:
+                    theirs = OrtModel(args.against, threads, purpose="timing against onnxruntime")
+                    result = race(lambda m=model, v=values: m(**v), lambda t=theirs, v=values: t(v), args.rounds)
+                    row |= {"ms": result.ours_ms, "onnxruntime_ms": result.theirs_ms, "ratio": result.ratio}
+                else:
+                    row["ms"] = solo_ms(lambda m=model, v=values: m(**v), args.rounds)
+                row["gflop_s"] = 2 * model.program(shapes).macs / row["ms"] / 1e6
+                row["peak_fraction"] = row["gflop_s"] / peak
+                rows.append(row)
+    columns = ["graph", "threads", "ms", *(["onnxruntime ms", "times as fast"] if args.against else []), "GFLOP/s", "of the peak"]
+    keys = ["graph", "threads", "ms", *(["onnxruntime_ms", "ratio"] if args.against else [])]
+    cells = [(*(_cell(r[k]) for k in keys), f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}") for r in rows]
+    return Report({"rounds": args.rounds, "results": rows}, [Table(tuple(columns), cells)])
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,31 @@
+"""`alula demo`: pack the OCR networks, fly the clip, write `demo/report.html`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import alula
+from alula.report import Report
+
+SCRIPT = Path(alula.__file__).parent.parent / "demo" / "run.py"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the report goes."""
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report; demo/ of the checkout if left out")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Run demo/run.py of the checkout."""
+    from alula.runtime.errors import SourceError
+
+    if not SCRIPT.exists():
+        raise SourceError(f"demo: expected {SCRIPT}, got no such file; the demo needs a checkout of the project, not a wheel")
+    spec = importlib.util.spec_from_file_location("alula_demo", SCRIPT)
+    assert spec and spec.loader
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    document = script.main(args.out)
+    return Report(document)

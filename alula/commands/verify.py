@@ -1,0 +1,61 @@
+"""`alula verify F.alula --against MODEL.onnx`: the packed network beside onnxruntime, output by output."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from alula.commands.arguments import add_file, add_shape, add_threads, named_path
+from alula.progress import Progress
+from alula.report import Report, Table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to compare with what, on which input, how closely."""
+    add_file(parser)
+    parser.add_argument("--against", action="append", required=True, type=named_path, metavar="[NAME=]MODEL.onnx",
+                        help="the ONNX model of the graph; once for each graph of the file to check")  # fmt: skip
+    parser.add_argument("--layers", action="store_true", help="compare every layer as well")
+    parser.add_argument("--input", type=Path, metavar="FILE.npz", help="arrays to run on, instead of random ones")
+    parser.add_argument("--seed", type=int, default=0, help="of the random input (0)")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest difference over the output's range (1e-4)")
+    add_shape(parser)
+    add_threads(parser)
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Compare; exit status 1 if an output is beyond the tolerance."""
+    from alula.host.inputs import load_inputs, parse_shapes
+    from alula.host.verify import verify
+    from alula.runtime.model import load
+
+    results = []
+    with Progress("verifying") as progress:
+        for number, (name, path) in enumerate(args.against):
+            progress(number, len(args.against), path.name)
+            model = load(args.file, graph=name or args.graph, threads=args.threads)
+            inputs = load_inputs(args.input, model.inputs) if args.input else None
+            results.append(
+                verify(
+                    model, path, name or args.graph or model.name, inputs=inputs, shapes=parse_shapes(args.shape),
+                    layers=args.layers, seed=args.seed, tolerance=args.tolerance,
+                )
+            )  # fmt: skip
+    rows, parts = [], []
+    for result in results:
+        for row in (*result.layers, *result.outputs):
+            if row.is_output and row in result.layers:
+                continue
+            shape = "x".join(map(str, row.shape))
+            rows.append((result.graph, row.tensor, shape, f"{row.range:.3g}", f"{row.largest:.2e}", f"{row.ratio:.2e}"))
+        if result.absent:
+            parts.append(f"{result.graph}: {len(result.absent)} tensors have no counterpart of their own (folded or fused)")
+    passed = all(result.passed for result in results)
+    worst = max(result.largest_ratio for result in results)
+    verdict = "within" if passed else "BEYOND"
+    parts.append(f"largest difference of an output over its range: {worst:.2e}, {verdict} the tolerance {args.tolerance:g}")
+    table = Table(("graph", "tensor", "shape", "range", "largest difference", "over range"), rows)
+    document = {"passed": passed, "largest_ratio": worst if math.isfinite(worst) else None,
+                "graphs": [result.document() for result in results]}  # fmt: skip
+    return Report(document, [table, *parts], status=0 if passed else 1)

@@ -1,0 +1,113 @@
+"""Load the kernels of this machine, and call them by address."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import cache as memoise
+from pathlib import Path
+
+import numpy as np
+
+from alula.runtime.compiler import cache
+from alula.runtime.compiler import cpu as cpus
+from alula.runtime.errors import CompilerError, require
+from alula.runtime.graph import Array
+from alula.runtime.kernels import all_kernels
+
+ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_lock = threading.Lock()
+
+
+class KernelLibrary:
+    """The kernels of one pack.
+
+    raise : CompilerError if the pack cannot be loaded
+    """
+
+    def __init__(self, pack: Path) -> None:
+        self.path = pack
+        self._addresses: dict[str, int] = {}
+        if pack.suffix == ".list":
+            self._engine = _load_objects(pack)
+        else:
+            try:
+                self._shared = ctypes.CDLL(str(pack))
+            except OSError as error:
+                raise CompilerError(f"{pack}: expected kernels for this machine, got {error}; delete the file and run again") from None
+
+    def address(self, name: str) -> int:
+        """The address of a kernel."""
+        if name not in self._addresses:
+            if self.path.suffix == ".list":
+                found = int(self._engine.get_function_address(name))
+            else:
+                found = ctypes.cast(getattr(self._shared, name), ctypes.c_void_p).value or 0
+            self._addresses[name] = found
+        return self._addresses[name]
+
+    def function(self, name: str) -> Callable[[int, int, int], None]:
+        """A kernel as a callable (address of its words, tid, n_threads) that leaves the GIL."""
+        return ENTRY(self.address(name))
+
+    def call(self, name: str, *values: int | float | Array) -> None:
+        """Run a kernel on this thread. Arrays go by address and must be contiguous."""
+        words = np.array([word_of(value) for value in values], np.int64)
+        self.function(name)(words.ctypes.data, 0, 1)
+
+
+def word_of(value: int | float | Array) -> int:
+    """An argument word: an integer, the bits of a float32, or the address of an array."""
+    if isinstance(value, np.ndarray):
+        return int(value.ctypes.data)
+    if isinstance(value, float):
+        return int(np.float32(value).view(np.int32))
+    return int(value)
+
+
+@memoise
+def library() -> KernelLibrary:
+    """The kernels for this machine: from the cache, or built now, with a line that says so.
+
+    raise : CompilerError if they can be neither found nor built
+    """
+    all_kernels()
+    stem = cache.pack_path(cpus.host_cpu())
+    for ending in (".so", ".list"):
+        if (pack := stem.with_suffix(ending)).exists():
+            return KernelLibrary(pack)
+    from alula.runtime.compiler.build import build
+
+    with _lock:
+        return KernelLibrary(build(progress=_tell()))
+
+
+def _tell() -> object:
+    """A progress line on stderr, rewritten in place on a terminal."""
+    start = time.monotonic()
+
+    def tell(done: int, total: int, name: str) -> None:
+        line = f"compiling kernels, once for this machine: {done}/{total} {name}"
+        if sys.stderr.isatty():
+            print(f"\r{line:<100}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif done in (1, total):
+            print(f"{line} ({time.monotonic() - start:.0f} s)", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def _load_objects(pack: Path) -> object:
+    """Load objects with llvmlite, where there was no linker to make a shared object of them."""
+    llvm = require("llvmlite.binding", "compiler", "loading kernels without a linker")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    for name in pack.read_text(encoding="utf-8").splitlines():
+        code = (pack.parent / name).read_bytes()
+        engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine

@@ -1,0 +1,77 @@
+"""Every error that Alula raises on purpose. The message is one line: where, expected, got, what to do.
+
+AlulaError
+├── GraphError        ValueError    a graph that is not well formed: unknown op, missing tensor, cycle
+├── ShapeError        ValueError    shapes that do not fit each other
+├── DTypeError        TypeError     a dtype that an op or an input does not take
+├── ImportFileError   ValueError    not an ONNX file, or one that cannot be read as our graph
+├── ArtifactError     ValueError    an `.alula` file that is damaged, hostile, or from a newer version
+├── CompilerError     RuntimeError  kernels that cannot be built, found or loaded on this machine
+├── MemoryBudgetError MemoryError   a plan that needs more memory than it may have
+├── MissingExtraError ImportError   an optional dependency that is not installed; names the extra
+├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
+└── MeterError        OSError       a power meter that is absent, unreadable or implausible
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class AlulaError(Exception):
+    """The root: `except AlulaError` catches whatever this project refuses, and nothing else."""
+
+
+class GraphError(AlulaError, ValueError):
+    """A graph that is not well formed."""
+
+
+class ShapeError(AlulaError, ValueError):
+    """Shapes that do not fit each other."""
+
+
+class DTypeError(AlulaError, TypeError):
+    """A dtype that an op or an input does not take."""
+
+
+class ImportFileError(AlulaError, ValueError):
+    """A model file that cannot be read as our graph."""
+
+
+class ArtifactError(AlulaError, ValueError):
+    """An `.alula` file that is damaged, hostile, or from a newer version."""
+
+
+class CompilerError(AlulaError, RuntimeError):
+    """Kernels that cannot be built, found or loaded on this machine."""
+
+
+class MemoryBudgetError(AlulaError, MemoryError):
+    """A plan that needs more memory than it may have."""
+
+
+class MissingExtraError(AlulaError, ImportError):
+    """An optional dependency that is not installed."""
+
+
+class SourceError(AlulaError, OSError):
+    """Pictures that cannot be opened or read."""
+
+
+class MeterError(AlulaError, OSError):
+    """A power meter that is absent, unreadable or implausible."""
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional dependency, or say which extra brings it.
+
+    raise : MissingExtraError, naming the extra
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{purpose}: expected the Python package {module.split('.')[0]}, got {error}; "
+            f"install it with: pip install 'alula[{extra}]'"
+        ) from error

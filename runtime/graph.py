@@ -1,0 +1,174 @@
+"""The intermediate representation: a `Graph` of `Node`s between named tensors. Immutable, typed, validated.
+
+Op names and semantics are ONNX's, in channels-last order: a picture is (N, H, W, C), a convolution weight is
+(C_OUT, K_H, K_W, C_IN / groups). A node may carry a chain of element-wise nodes that run in its kernel's epilogue
+(`fused`): each takes the result of the one before it. Evaluating the chain node by node defines its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alula.runtime.errors import DTypeError, GraphError
+
+Array = NDArray[Any]
+Dim = int | str  # a str names a free dimension: "batch", "width"; the same name is the same size
+
+DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
+MAX_RANK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Shape and dtype of a tensor; a str in the shape is a free dimension."""
+
+    shape: tuple[Dim, ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise DTypeError(f"tensor: expected one of {', '.join(DTYPES)}, got {self.dtype}; cast the model's tensor")
+
+    @property
+    def is_static(self) -> bool:
+        """True when no dimension is free."""
+        return all(isinstance(dim, int) for dim in self.shape)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape of a static tensor, as integers."""
+        if not self.is_static:
+            raise GraphError(f"tensor {self}: expected fixed dimensions, got free ones; specialise the graph first")
+        return self.shape  # type: ignore[return-value]
+
+    @property
+    def size(self) -> int:
+        """Number of elements of a static tensor."""
+        count = 1
+        for dim in self.dims:
+            count *= dim
+        return count
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a static tensor."""
+        return self.size * self.itemsize
+
+    @staticmethod
+    def of(array: Array) -> TensorSpec:
+        """The spec of an array."""
+        return TensorSpec(tuple(int(d) for d in array.shape), array.dtype.name)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}({', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One op between tensors. `attrs` is the op's frozen attribute dataclass; an absent optional input is ""."""
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Any
+    name: str = ""
+    fused: tuple[Node, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How errors call this node."""
+        return f"{self.name or self.outputs[0]} ({self.op})"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every tensor that must exist before this node runs, those of the fused chain included."""
+        inner = {self.body_output, *(f.outputs[0] for f in self.fused)}
+        names = [n for n in self.inputs if n]
+        for fused in self.fused:
+            names += [n for n in fused.inputs if n and n not in inner]
+        return tuple(names)
+
+    @property
+    def body_output(self) -> str:
+        """The tensor between the node's own op and its fused chain; never stored."""
+        return f"{self.outputs[0]}|body" if self.fused else self.outputs[0]
+
+
+class ConstantPool(Protocol):
+    """The constants of a graph: arrays by name, with specs that are known without decoding."""
+
+    def __getitem__(self, name: str) -> Array: ...
+    def __contains__(self, name: object) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def spec(self, name: str) -> TensorSpec:
+        """Shape and dtype, without decoding the array."""
+        ...
+
+
+class Arrays(dict[str, Array]):
+    """A constant pool in memory."""
+
+    def spec(self, name: str) -> TensorSpec:
+        """Shape and dtype of one constant."""
+        return TensorSpec.of(self[name])
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network: inputs, constants, nodes in an order in which they can run, outputs."""
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: ConstantPool = field(default_factory=Arrays)
+
+    def __post_init__(self) -> None:
+        defined = set(self.inputs) | set(self.constants)
+        for node in self.nodes:
+            for name in node.reads:
+                if name not in defined:
+                    raise GraphError(
+                        f"{node.label}: expected its input {name!r} to be defined before it, got no such tensor; "
+                        "the graph has a cycle or a missing node"
+                    )
+            for name in node.outputs:
+                if name in defined:
+                    raise GraphError(f"{node.label}: expected a new output name, got {name!r} twice; rename one")
+                if name:
+                    defined.add(name)
+        for name in self.outputs:
+            if name not in defined:
+                raise GraphError(f"graph {self.name}: expected output {name!r} to be computed, got no such tensor")
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Which nodes read each tensor."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.reads:
+                readers.setdefault(name, []).append(node)
+        return readers
+
+    def producers(self) -> dict[str, Node]:
+        """Which node writes each tensor."""
+        return {name: node for node in self.nodes for name in node.outputs if name}
+
+    def with_nodes(self, nodes: list[Node] | tuple[Node, ...], constants: Mapping[str, Array] | None = None) -> Graph:
+        """The same graph with other nodes, and `constants` (if given) added to its pool."""
+        pool = self.constants
+        if constants:
+            merged = Arrays({name: pool[name] for name in pool})
+            merged.update(constants)
+            pool = merged
+        return replace(self, nodes=tuple(nodes), constants=pool)

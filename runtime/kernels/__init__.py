@@ -1,0 +1,14 @@
+"""The loops: one file a family, with the same names as in `ops/`. Written in the dialect of `lang.py`."""
+
+import importlib
+
+from alula.runtime.kernels.lang import KERNELS, Kernel
+
+FAMILIES = ("vm", "conv", "winograd", "depthwise", "elementwise", "calibrate")
+
+
+def all_kernels() -> dict[str, Kernel]:
+    """Every kernel, by name."""
+    for family in FAMILIES:
+        importlib.import_module(f"alula.runtime.kernels.{family}")
+    return KERNELS

@@ -1,0 +1,139 @@
+"""Convolution and matrix product as an indirect matrix product over channels-last data.
+
+A tile is a run of output pixels x a panel of output channels. For each tile a small table of addresses says where
+the input of each (tap, pixel) lies; padding is the address of a row of zeros. Where a tile touches no border on the
+left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights are packed in panels:
+(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one W wide if no more is needed. A matrix product is a convolution of kernel 1 over M pixels.
+"""
+
+from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel
+from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, i64_at, offset
+from alula.runtime.kernels.simd import TILES, matmul_tile
+
+if COMPILING:
+    MR, NV, W = TILES.rows, TILES.vectors, TILES.width
+    NR = NV * W
+
+
+def tile_chooser(epilogue, vectors):
+    """A device function that runs the tile of as many rows as asked, 1 to MR."""
+    lines = ["def choose(rows, table, weights, taps, length, out, out_stride, bias, low, high):"]
+    scope = {}
+    for rows in range(MR, 0, -1):
+        scope[f"tile{rows}"] = matmul_tile(rows, vectors, W, epilogue)
+        test = "if" if rows == MR else "elif"
+        lines.append(f"    {test} rows == {rows}: tile{rows}(table, weights, taps, length, out, out_stride, bias, low, high)")
+    exec("\n".join(lines), scope)  # a chain of comparisons over the rows of this CPU's tile
+    return device(scope["choose"])
+
+
+if COMPILING:
+    wide_tile, narrow_tile = tile_chooser(True, NV), tile_chooser(True, 1)
+
+
+@device
+def copy_block(source, source_stride, target, target_stride, rows, columns):
+    """Copy rows x columns elements."""
+    for r in range(rows):
+        for c in range(columns):
+            target[r * target_stride + c] = source[r * source_stride + c]
+
+
+@kernel
+def f32_conv(
+    x: f32p, weight: f32p, bias: f32p, y: f32p, zeros: f32p, scratch: i64p, scratch_words: i64,
+    n: i64, h: i64, w: i64, c_in: i64, x_stride: i64, h_out: i64, w_out: i64, c_out: i64,
+    y_image: i64, y_row: i64, y_pixel: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
+    pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, low: f32, high: f32,
+    block_panels: i64, split_columns: i64, epilogue: i64, epilogue_args: i64, tid: i64, n_threads: i64,
+):  # fmt: skip
+    """Cross-correlate, add bias, clamp, then run the epilogue (a chain kernel's address, or 0) on each finished block.
+
+    x_stride, y_pixel : elements from a pixel to the next; y_row, y_image: from a row, from an image to the next
+    block_panels      : panels of weights that stay in the cache while all pixels pass
+    split_columns     : threads share the panels instead of the pixels
+    """
+    table = offset(scratch, tid * scratch_words)
+    epilogue_words = offset(table, k_h * k_w * MR)
+    spill = f32_at(address_of(offset(epilogue_words, 8)))  # (MR, NR): a tile that is wider than what is left of y
+    panels = (c_out + NR - 1) // NR
+    first_panel, last_panel = 0, panels
+    pixels = n * h_out * w_out
+    contiguous = y_row == w_out * y_pixel and y_image == h_out * y_row
+    row_length = pixels if contiguous else w_out  # tiles do not cross rows that are apart in y
+    row_tiles = (row_length + MR - 1) // MR
+    n_rows = pixels // row_length if row_length > 0 else 0
+    first_tile, last_tile = 0, n_rows * row_tiles
+    if split_columns != 0:
+        first_panel, last_panel = panels * tid // n_threads, panels * (tid + 1) // n_threads
+    else:
+        first_tile, last_tile = last_tile * tid // n_threads, last_tile * (tid + 1) // n_threads
+    dense = k_h == 1 and k_w == 1 and stride_h == 1 and stride_w == 1 and pad_top == 0 and pad_left == 0 and h == h_out and w == w_out
+    x_at, zeros_at = address_of(x), address_of(zeros)
+    blocks = (last_panel - first_panel + block_panels - 1) // block_panels
+    for b in range(blocks):
+        block = first_panel + b * block_panels
+        block_end = min(block + block_panels, last_panel)
+        for tile in range(first_tile, last_tile):
+            row, place = tile // row_tiles, tile % row_tiles
+            begin = row * row_length + row_length * place // row_tiles
+            rows = row * row_length + row_length * (place + 1) // row_tiles - begin
+            image, rest = begin // (h_out * w_out), begin % (h_out * w_out)
+            out_y, out_x = rest // w_out, rest % w_out
+            taps, length = 1, c_in
+            if dense:
+                for i in range(rows):
+                    table[i] = x_at + 4 * x_stride * (begin + i)
+            else:
+                merged = dilation_w == 1 and x_stride == c_in
+                r_y, r_x = out_y, out_x
+                for i in range(rows):
+                    left = r_x * stride_w - pad_left
+                    merged = merged and left >= 0 and left + k_w <= w
+                    r_x += 1
+                    if r_x == w_out:
+                        r_x = 0
+                r_image, r_y, r_x = image, out_y, out_x
+                run = 1 if merged else k_w
+                taps, length = k_h * run, (k_w * c_in if merged else c_in)
+                for i in range(rows):
+                    top, left = r_y * stride_h - pad_top, r_x * stride_w - pad_left
+                    for ky in range(k_h):
+                        in_y = top + ky * dilation_h
+                        for kx in range(run):
+                            in_x = left + kx * dilation_w
+                            inside = in_y >= 0 and in_y < h and in_x >= 0 and in_x < w
+                            address = x_at + 4 * x_stride * ((r_image * h + in_y) * w + in_x)
+                            table[(ky * run + kx) * rows + i] = address if inside else zeros_at
+                    r_x += 1
+                    if r_x == w_out:
+                        r_x = 0
+                        r_y += 1
+                        if r_y == h_out:
+                            r_y = 0
+                            r_image += 1
+            out = offset(y, image * y_image + out_y * y_row + out_x * y_pixel)
+            for panel in range(block, block_end):
+                column = panel * NR
+                left_over = c_out - column
+                panel_weight = offset(weight, column * k_h * k_w * c_in)
+                if left_over >= NR:
+                    wide_tile(rows, table, panel_weight, taps, length, offset(out, column), y_pixel, offset(bias, column), low, high)
+                elif left_over == W:
+                    narrow_tile(rows, table, panel_weight, taps, length, offset(out, column), y_pixel, offset(bias, column), low, high)
+                elif left_over < W:
+                    narrow_tile(rows, table, panel_weight, taps, length, spill, NR, offset(bias, column), low, high)
+                    copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
+                else:
+                    wide_tile(rows, table, panel_weight, taps, length, spill, NR, offset(bias, column), low, high)
+                    copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
+            if epilogue != 0:
+                first_column = block * NR
+                epilogue_words[0] = address_of(offset(out, first_column))
+                epilogue_words[1] = y_pixel
+                epilogue_words[2] = begin
+                epilogue_words[3] = rows
+                epilogue_words[4] = first_column
+                epilogue_words[5] = min(block_end * NR, c_out) - first_column
+                epilogue_words[6] = epilogue_args
+                call_kernel(epilogue, address_of(epilogue_words), 0, 1)

@@ -1,0 +1,85 @@
+"""The dialect in which kernels are written: Python that Numba compiles ahead of time, over raw pointers.
+
+A kernel is `void kernel(int64 args, int64 tid, int64 n_threads)`: `args` is the address of its argument words, and it
+does share `tid` of `n_threads`. Kernels never allocate, never raise, own no memory and check nothing. `@kernel` turns
+a function with annotated arguments into that; `@device` marks a function that kernels call; `@intrinsic` one that
+emits LLVM IR. Where nothing is being compiled the decorators only record names, and Numba is not imported.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+COMPILING = os.environ.get("ALULA_KERNEL_TARGET", "")  # the CPU's name, set by compiler/worker.py alone
+
+
+@dataclass(frozen=True)
+class Type:
+    """Type of a kernel argument: an element type, by value or by address."""
+
+    element: str
+    is_pointer: bool = False
+
+
+f32, i64 = Type("float32"), Type("int64")
+f32p, i64p, i32p = Type("float32", True), Type("int64", True), Type("int32", True)
+u8p, i8p, u16p, u64p = Type("uint8", True), Type("int8", True), Type("uint16", True), Type("uint64", True)
+words = Type("tail", True)  # the argument words that follow the named ones, as int64
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is known of a kernel without compiling it.
+
+    arguments : names, in the order of the argument words (tid and n_threads left out)
+    fastmath  : LLVM flags; never nnan or ninf
+    """
+
+    name: str
+    family: str
+    arguments: tuple[str, ...]
+    types: tuple[Type, ...]
+    function: Callable[..., None]
+    fastmath: frozenset[str]
+
+
+KERNELS: dict[str, Kernel] = {}
+
+CONTRACT = frozenset({"contract", "nsz"})
+REASSOCIATE = CONTRACT | {"reassoc"}  # for sums; never where the order of operations carries accuracy
+
+
+def kernel(function: Callable[..., None] | None = None, *, fastmath: frozenset[str] = CONTRACT) -> Any:
+    """Register a function as a kernel. Its last two arguments are `tid` and `n_threads`."""
+    if function is None:
+        return lambda f: kernel(f, fastmath=fastmath)
+    annotations = {name: t for name, t in function.__annotations__.items() if name not in ("tid", "n_threads", "return")}
+    entry = Kernel(
+        function.__name__, function.__module__.rpartition(".")[2], tuple(annotations), tuple(annotations.values()),
+        function, fastmath,
+    )  # fmt: skip
+    assert entry.name not in KERNELS, f"kernel {entry.name} is registered twice"
+    KERNELS[entry.name] = entry
+    return entry
+
+
+if COMPILING:
+    import numba
+    from numba.extending import intrinsic
+
+    def device(function: Any = None, *, fastmath: frozenset[str] = CONTRACT) -> Any:
+        """Mark a function that kernels call; it is inlined."""
+        if function is None:
+            return lambda f: device(f, fastmath=fastmath)
+        return numba.njit(error_model="numpy", boundscheck=False, fastmath=set(fastmath))(function)
+
+else:
+
+    def device(function: Any = None, *, fastmath: frozenset[str] = CONTRACT) -> Any:
+        """Mark a function that kernels call; it is inlined."""
+        return function if function is not None else lambda f: f
+
+    def intrinsic(function: Any) -> Any:
+        """Mark a function that emits LLVM IR."""
+        return function

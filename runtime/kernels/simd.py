@@ -1,0 +1,146 @@
+"""Micro-kernel generators: functions that build LLVM IR for a tile of a result, all accumulators in registers.
+
+A tile is `rows` x `vectors` vectors of `width` lanes. Numba never sees the vectors: each generator returns an
+intrinsic that takes addresses and sizes, so the loops around it stay plain Python.
+"""
+
+from alula.runtime.kernels.lang import COMPILING, intrinsic
+from alula.runtime.kernels.tiles import for_cpu
+
+TILES = for_cpu(COMPILING) if COMPILING else None
+
+if COMPILING:
+    from llvmlite import ir
+    from numba.core import cgutils, types
+
+    F32, I32, I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+
+
+class Emitter:
+    """LLVM vector operations of one width, as methods."""
+
+    def __init__(self, builder, width):
+        self.builder = builder
+        self.width = width
+        self.vector = ir.VectorType(F32, width)
+
+    def _call(self, name, *values):
+        kind = ir.FunctionType(self.vector, [self.vector] * len(values))
+        function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{self.width}f32")
+        return self.builder.call(function, values)
+
+    def fma(self, a, b, c):
+        """a * b + c, rounded once."""
+        return self._call("fma", a, b, c)
+
+    def clamp(self, value, low, high):
+        """min(max(value, low), high)."""
+        return self._call("minnum", self._call("maxnum", value, low), high)
+
+    def load(self, pointer, index=0):
+        """The vector at pointer + index elements."""
+        where = self.builder.gep(pointer, [i64(index)]) if index != 0 else pointer
+        value = self.builder.load(self.builder.bitcast(where, self.vector.as_pointer()))
+        value.align = 4
+        return value
+
+    def store(self, value, pointer, index=0):
+        """Write a vector at pointer + index elements."""
+        where = self.builder.gep(pointer, [i64(index)]) if index != 0 else pointer
+        self.builder.store(value, self.builder.bitcast(where, self.vector.as_pointer())).align = 4
+
+    def splat(self, scalar):
+        """A vector of one value."""
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width))
+
+    def constant(self, value):
+        """A vector of one constant."""
+        return ir.Constant(self.vector, [value] * self.width)
+
+    def accumulator(self):
+        """A place for a vector that lives across loops; it becomes a register."""
+        return cgutils.alloca_once(self.builder, self.vector)
+
+
+def i64(value):
+    """An index: a Python integer, or an LLVM value as it is."""
+    return ir.Constant(I64, value) if isinstance(value, int) else value
+
+
+def matmul_tile(rows, vectors, width, epilogue):
+    """`rows` results x `vectors` vectors: sum over taps and a run of `length` inputs each.
+
+    The intrinsic: (table, weights, taps, length, out, out_stride, bias, low, high).
+    table   : addresses of the input rows, taps x rows
+    weights : (taps, length, vectors * width), float32
+    out     : float32, rows `out_stride` elements apart
+    epilogue: start from `bias` and clamp to [low, high] (else start from zero and store the sum)
+    """
+
+    @intrinsic
+    def tile(context, table, weights, taps, length, out, out_stride, bias, low, high):
+        def generate(cx, builder, signature, args):
+            table, weights, taps, length, out, out_stride, bias, low, high = args
+            emit = Emitter(builder, width)
+            sums = [[emit.accumulator() for _ in range(vectors)] for _ in range(rows)]
+            starts = [emit.load(bias, v * width) if epilogue else emit.constant(0.0) for v in range(vectors)]
+            for row in sums:
+                for place, start in zip(row, starts, strict=True):
+                    builder.store(start, place)
+            weight_place = cgutils.alloca_once(builder, weights.type)
+            builder.store(weights, weight_place)
+            with cgutils.for_range(builder, taps) as tap:
+                first = builder.mul(tap.index, i64(rows))
+                inputs = [
+                    builder.inttoptr(builder.load(builder.gep(table, [builder.add(first, i64(r))])), F32.as_pointer())
+                    for r in range(rows)
+                ]
+                with cgutils.for_range(builder, length) as channel:
+                    here = builder.load(weight_place)
+                    columns = [emit.load(here, v * width) for v in range(vectors)]
+                    for r in range(rows):
+                        value = emit.splat(builder.load(builder.gep(inputs[r], [channel.index])))
+                        for v in range(vectors):
+                            builder.store(emit.fma(value, columns[v], builder.load(sums[r][v])), sums[r][v])
+                    builder.store(builder.gep(here, [i64(vectors * width)]), weight_place)
+            low_vector, high_vector = emit.splat(low), emit.splat(high)
+            for r in range(rows):
+                target = builder.gep(out, [builder.mul(out_stride, i64(r))])
+                for v in range(vectors):
+                    value = builder.load(sums[r][v])
+                    emit.store(emit.clamp(value, low_vector, high_vector) if epilogue else value, target, v * width)
+            return cx.get_dummy_value()
+
+        return types.void(table, weights, taps, length, out, out_stride, bias, low, high), generate
+
+    return tile
+
+
+def fma_chain_for(width):
+    """`rounds` x 16 independent multiply-adds of one vector each."""
+
+    @intrinsic
+    def chain(context, result, rounds):
+        def generate(cx, builder, signature, args):
+            emit = Emitter(builder, width)
+            sums = [emit.accumulator() for _ in range(16)]
+            for i, place in enumerate(sums):
+                builder.store(emit.constant(float(i)), place)
+            factor = emit.splat(builder.load(args[0]))
+            with cgutils.for_range(builder, args[1]):
+                for place in sums:
+                    builder.store(emit.fma(builder.load(place), factor, factor), place)
+            total = emit.constant(0.0)
+            for place in sums:
+                total = builder.fadd(total, builder.load(place))
+            builder.store(builder.extract_element(total, ir.Constant(I32, 0)), args[0])
+            return cx.get_dummy_value()
+
+        return types.void(result, types.int64), generate
+
+    return chain
+
+
+fma_chain = fma_chain_for(TILES.width) if COMPILING else None

@@ -1,0 +1,40 @@
+"""One table of tiles: for each CPU, how wide its vectors are and how much of a result its registers hold.
+
+width   : float32 lanes of a vector
+rows    : pixels (rows of a matrix product) per tile
+vectors : vectors of output channels per tile; rows * vectors accumulators, plus weights, fit the register file
+l2_bytes: what a core may fill of its second-level cache
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tile sizes of one CPU."""
+
+    width: int
+    rows: int
+    vectors: int
+    l2_bytes: int
+
+    @property
+    def columns(self) -> int:
+        """Output channels per tile."""
+        return self.width * self.vectors
+
+
+AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
+NEON = Tiles(4, 8, 2, 1 << 18)
+
+BY_CPU = {
+    "x86-64-v4": AVX512, "znver4": AVX512, "znver5": AVX512, "skylake-avx512": AVX512, "icelake-server": AVX512,
+    "sapphirerapids": AVX512, "x86-64-v3": AVX2, "haswell": AVX2, "znver1": AVX2, "znver2": AVX2, "znver3": AVX2,
+    "alderlake": AVX2, "x86-64-v2": SSE, "x86-64": SSE, "cortex-a53": NEON, "cortex-a72": NEON, "cortex-a76": NEON,
+    "apple-m1": NEON, "generic": NEON,
+}  # fmt: skip
+
+
+def for_cpu(cpu: str) -> Tiles:
+    """The tiles of a CPU; those of its family's smallest member where the name is not in the table."""
+    return BY_CPU.get(cpu, SSE)

@@ -1,0 +1,143 @@
+"""From a graph of fixed shapes to instructions: what an op's `lower` rule may ask for, and what it emits.
+
+An instruction is a kernel and its argument words. A word is an integer, a float, or a `Ref`: the address of a buffer,
+known only when memory is laid out. Buffers live from the first instruction that names them to the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alula.runtime.errors import GraphError
+from alula.runtime.graph import Array, Node, TensorSpec
+
+if TYPE_CHECKING:
+    from alula.runtime.kernels.lang import Kernel
+    from alula.runtime.kernels.tiles import Tiles
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """The address of a buffer, plus an offset in bytes."""
+
+    buffer: str
+    offset: int = 0
+
+    def __add__(self, nbytes: int) -> Ref:
+        return Ref(self.buffer, self.offset + nbytes)
+
+
+@dataclass(frozen=True, slots=True)
+class FnRef:
+    """The address of a kernel, for kernels that call another one."""
+
+    kernel: str
+
+
+Word = int | float | Ref | FnRef
+
+
+@dataclass(slots=True)
+class Instruction:
+    """A kernel call, or (kernel None) a node that runs as its NumPy reference."""
+
+    kernel: Kernel | None
+    words: list[Word]
+    node: Node
+    reads: list[str] = field(default_factory=list)  # of a reference node: its buffers
+    inplace: tuple[str, str] | None = None  # (output buffer, input buffer) that may share memory
+
+
+@dataclass
+class Lowering:
+    """The state of one lowering.
+
+    specs     : static spec of every tensor
+    values    : what is known already: constants and folded tensors
+    tiles     : the tile table of this CPU
+    n_threads : how many threads will run the program (scratch is sized by it)
+    packed    : packed weights, shared by all programs of a model
+    """
+
+    specs: dict[str, TensorSpec]
+    values: Mapping[str, Array]
+    tiles: Tiles
+    n_threads: int
+    pack_weight: Callable[[str, Callable[[], Array]], str]
+    instructions: list[Instruction] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    tables: dict[str, Array] = field(default_factory=dict)
+    node: Node | None = None
+
+    def spec(self, name: str) -> TensorSpec:
+        """Static shape and dtype of a tensor."""
+        return self.specs[name]
+
+    def value(self, name: str) -> Array | None:
+        """The value of a tensor that is known when the program is planned, else None."""
+        return self.values[name] if name in self.values else None
+
+    def known(self, name: str) -> bool:
+        """Whether the value is known when the program is planned (without decoding it)."""
+        return name in self.values
+
+    def ref(self, name: str) -> Ref:
+        """The address of a tensor. A known tensor is kept for the life of the model, in its canonical order."""
+        if name in self.values:
+            return Ref(self.pack_weight(f"{name}|plain", lambda: self.values[name]))
+        return Ref(self.root(name))
+
+    def packed(self, name: str, packing: str, make: Callable[[Array], Array]) -> Ref:
+        """The address of a constant in another order, made once per model; the canonical array is not kept."""
+        return Ref(self.pack_weight(f"{name}|{packing}", lambda: make(self.values[name])))
+
+    def table(self, array: Array) -> Ref:
+        """The address of data made for this program (an index table, interpolation weights)."""
+        name = f"table|{len(self.tables)}"
+        self.tables[name] = np.ascontiguousarray(array)
+        return Ref(name)
+
+    def scratch(self, nbytes: int) -> Ref:
+        """Memory that lives from the first to the last instruction that names it."""
+        name = f"scratch|{len(self.sizes)}"
+        self.sizes[name] = max(int(nbytes), 1)
+        return Ref(name)
+
+    def root(self, name: str) -> str:
+        """The buffer that holds a tensor."""
+        while name in self.aliases:
+            name = self.aliases[name]
+        return name
+
+    def alias(self, output: str, source: str) -> None:
+        """Let a tensor be another one's bytes (Reshape, Identity)."""
+        self.aliases[output] = source
+
+    def emit(self, kernel: Kernel, *, inplace: tuple[str, str] | None = None, **arguments: Word | list[Word]) -> None:
+        """Append an instruction. Arguments are the kernel's, by name; a list fills its tail of words.
+
+        inplace : (output, input) tensors whose buffers may be one, if the input is not read later
+        """
+        assert self.node is not None
+        missing = set(kernel.arguments) ^ set(arguments)
+        if missing:
+            raise GraphError(f"{self.node.label}: kernel {kernel.name} and its lowering disagree on {sorted(missing)}")
+        words: list[Word] = []
+        for name in kernel.arguments:
+            value = arguments[name]
+            if isinstance(value, list):
+                words += value
+            else:
+                words.append(value)
+        pair = (self.root(inplace[0]), self.root(inplace[1])) if inplace else None
+        self.instructions.append(Instruction(kernel, words, self.node, inplace=pair))
+
+    def emit_reference(self, node: Node) -> None:
+        """Append a node that runs as its NumPy reference, between two stretches of kernels."""
+        reads = [self.root(n) for n in node.reads if n not in self.values]
+        self.instructions.append(Instruction(None, [], node, reads=reads))
