@@ -6,7 +6,7 @@ known only when memory is laid out. Buffers live from the first instruction that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ class Instruction:
     kernel: Kernel | None
     words: list[Word]
     node: Node
-    reads: list[str] = field(default_factory=list)  # of a reference node: its buffers
+    buffers: list[str] = field(default_factory=list)  # of a reference node: what it reads and writes
     inplace: tuple[str, str] | None = None  # (output buffer, input buffer) that may share memory
 
 
@@ -58,16 +58,18 @@ class Lowering:
 
     specs     : static spec of every tensor
     values    : what is known already: constants and folded tensors
+    constants : names of the graph's own constants: the values that are the same for every program
     tiles     : the tile table of this CPU
     n_threads : how many threads will run the program (scratch is sized by it)
-    packed    : packed weights, shared by all programs of a model
+    hold      : keeps a packed constant, shared by all programs of a model: (key, maker) -> key
     """
 
     specs: dict[str, TensorSpec]
     values: Mapping[str, Array]
+    constants: Container[object]
     tiles: Tiles
     n_threads: int
-    pack_weight: Callable[[str, Callable[[], Array]], str]
+    hold: Callable[[str, Callable[[], Array]], str]
     instructions: list[Instruction] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -87,20 +89,27 @@ class Lowering:
         return name in self.values
 
     def ref(self, name: str) -> Ref:
-        """The address of a tensor. A known tensor is kept for the life of the model, in its canonical order."""
+        """The address of a tensor; a known one is kept in its canonical order."""
         if name in self.values:
-            return Ref(self.pack_weight(f"{name}|plain", lambda: self.values[name]))
+            return self.packed(name, "plain", lambda array: array)
         return Ref(self.root(name))
 
     def packed(self, name: str, packing: str, make: Callable[[Array], Array]) -> Ref:
-        """The address of a constant in another order, made once per model; the canonical array is not kept."""
-        return Ref(self.pack_weight(f"{name}|{packing}", lambda: make(self.values[name])))
+        """The address of a known tensor in another order, named `packing`; made once per model if it is a constant."""
+        if name in self.constants:
+            return Ref(self.hold(f"{name}|{packing}", lambda: make(self.values[name])))
+        return self.table(make(self.values[name]))
 
     def table(self, array: Array) -> Ref:
         """The address of data made for this program (an index table, interpolation weights)."""
         name = f"table|{len(self.tables)}"
         self.tables[name] = np.ascontiguousarray(array)
         return Ref(name)
+
+    def zeros(self, nbytes: int) -> Ref:
+        """The address of so many zero bytes: what padding reads."""
+        size = 1 << max(nbytes - 1, 63).bit_length()
+        return Ref(self.hold(f"|zeros{size}", lambda: np.zeros(size, np.uint8)))
 
     def scratch(self, nbytes: int) -> Ref:
         """Memory that lives from the first to the last instruction that names it."""
@@ -139,5 +148,5 @@ class Lowering:
 
     def emit_reference(self, node: Node) -> None:
         """Append a node that runs as its NumPy reference, between two stretches of kernels."""
-        reads = [self.root(n) for n in node.reads if n not in self.values]
-        self.instructions.append(Instruction(None, [], node, reads=reads))
+        names = [n for n in node.reads if n not in self.values] + [n for n in node.outputs if n]
+        self.instructions.append(Instruction(None, [], node, buffers=[self.root(n) for n in names]))

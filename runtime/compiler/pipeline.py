@@ -113,10 +113,11 @@ def _retarget(source: tuple[str, str], name: str, machine: Any) -> Any:
             rf"^define [^\n]*@{counter}\([^\n]*\{{\n.*?^\}}\n",
             f"define internal void @{counter}(ptr %p) alwaysinline {{ ret void }}\n", text, flags=re.M | re.S,
         )  # fmt: skip
-    # Buffers of one kernel never overlap, or are equal where a loop reads an element before it writes the same one.
+    # Arguments of kernels and of `vec_...` functions never overlap, or are equal in a loop that reads an element
+    # before it writes the same one.
     text = re.sub(
         r"^define [^\n]*$",
-        lambda m: re.sub(r"\bptr (?!noalias)(?=[^,%]*%arg\.)", "ptr noalias ", m.group(0)) if f"{name}" in m.group(0) else m.group(0),
+        lambda m: re.sub(r"\bptr (?!noalias)(?=[^,%]*%arg\.)", "ptr noalias ", m.group(0)) if name in m.group(0) or "vec_" in m.group(0) else m.group(0),
         text, flags=re.M,
     )  # fmt: skip
     module = llvm.parse_assembly(text)

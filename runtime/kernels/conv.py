@@ -6,7 +6,7 @@ left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights a
 (ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one W wide if no more is needed. A matrix product is a convolution of kernel 1 over M pixels.
 """
 
-from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel
+from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, i64_at, offset
 from alula.runtime.kernels.simd import TILES, matmul_tile
 
@@ -45,7 +45,7 @@ def f32_conv(
     n: i64, h: i64, w: i64, c_in: i64, x_stride: i64, h_out: i64, w_out: i64, c_out: i64,
     y_image: i64, y_row: i64, y_pixel: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, low: f32, high: f32,
-    block_panels: i64, split_columns: i64, epilogue: i64, epilogue_args: i64, tid: i64, n_threads: i64,
+    block_panels: i64, split_columns: i64, epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """Cross-correlate, add bias, clamp, then run the epilogue (a chain kernel's address, or 0) on each finished block.
 
@@ -135,5 +135,5 @@ def f32_conv(
                 epilogue_words[3] = rows
                 epilogue_words[4] = first_column
                 epilogue_words[5] = min(block_end * NR, c_out) - first_column
-                epilogue_words[6] = epilogue_args
+                epilogue_words[6] = address_of(chain)
                 call_kernel(epilogue, address_of(epilogue_words), 0, 1)

@@ -37,6 +37,37 @@ class Emitter:
         """min(max(value, low), high)."""
         return self._call("minnum", self._call("maxnum", value, low), high)
 
+    def index(self, value):
+        """An index constant."""
+        return i64(value)
+
+    def add(self, a, b):
+        """a + b."""
+        return self.builder.fadd(a, b)
+
+    def sub(self, a, b):
+        """a - b."""
+        return self.builder.fsub(a, b)
+
+    def axpy(self, factor, x, y):
+        """factor * x + y, for a constant factor."""
+        return self.fma(self.constant(factor), x, y)
+
+    def _at(self, pointer, strides):
+        """pointer + the sum of count * stride over pairs (count, stride)."""
+        for count, stride in strides:
+            if count:
+                pointer = self.builder.gep(pointer, [self.builder.mul(i64(count), stride)])
+        return pointer
+
+    def load_at(self, pointer, *strides):
+        """The vector at pointer + the sum of count * stride."""
+        return self.load(self._at(pointer, strides))
+
+    def store_at(self, value, pointer, *strides):
+        """Write a vector at pointer + the sum of count * stride."""
+        self.store(value, self._at(pointer, strides))
+
     def load(self, pointer, index=0):
         """The vector at pointer + index elements."""
         where = self.builder.gep(pointer, [i64(index)]) if index != 0 else pointer

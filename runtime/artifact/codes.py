@@ -1,0 +1,71 @@
+"""Integer codes of 1 to 8 bits as bytes: of a fixed width, lowest bit first, or Huffman coded, whichever is smaller."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alula.runtime.artifact import huffman
+from alula.runtime.artifact.format import DAMAGED
+from alula.runtime.artifact.huffman import LANES, U8
+from alula.runtime.errors import ArtifactError
+
+KERNEL_SLACK = 8  # bytes that the kernel may read after the last lane
+
+
+def pack(codes: U8, bits: int) -> bytes:
+    """Codes below 2**bits at a fixed width: code i is bits i*bits to (i+1)*bits - 1, lowest first."""
+    if bits == 8:
+        return codes.tobytes()
+    groups = np.zeros((-(-len(codes) // 8), 8), np.uint64)  # 8 codes are `bits` bytes
+    groups.reshape(-1)[: len(codes)] = codes
+    shifts = np.arange(8, dtype=np.uint64) * np.uint64(bits)
+    words = np.bitwise_or.reduce(groups << shifts, axis=1).astype("<u8")
+    return words.view(np.uint8).reshape(-1, 8)[:, :bits].tobytes()[: packed_size(len(codes), bits)]
+
+
+def unpack(data: memoryview, count: int, bits: int) -> U8:
+    """The codes that `pack` wrote."""
+    if bits == 8:
+        return np.frombuffer(data, np.uint8)
+    groups = -(-count // 8)
+    padded = np.zeros(groups * bits, np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    words = np.zeros((groups, 8), np.uint8)
+    words[:, :bits] = padded.reshape(groups, bits)
+    shifts = np.arange(8, dtype=np.uint64) * np.uint64(bits)
+    codes = (words.view("<u8") >> shifts) & np.uint64((1 << bits) - 1)
+    return codes.astype(np.uint8).reshape(-1)[:count]
+
+
+def packed_size(count: int, bits: int) -> int:
+    """Bytes of packed codes."""
+    return -(-count * bits // 8)
+
+
+def smallest_coded_size(count: int, bits: int) -> int:
+    """Bytes that Huffman coded codes have at least: a bit each, and the table."""
+    return max(1 << bits >> 1, 1) + 4 * LANES + -(-count // 8)
+
+
+def decode_huffman(data: memoryview, count: int, bits: int, where: str) -> tuple[U8, int]:
+    """Symbols, and how many bytes of `data` they took. Decoded by the kernel, on this thread.
+
+    raise : ArtifactError if the stream is not one of `count` symbols
+    """
+    from alula.runtime.compiler import library
+
+    stream = huffman.Stream(data, count, bits, where)
+    padded = np.zeros(stream.size + KERNEL_SLACK, np.uint8)
+    padded[: stream.size] = np.frombuffer(stream.data, np.uint8)
+    symbols = np.empty(count, np.uint8)
+    table = huffman.pair_table(stream.lengths)
+    state = np.zeros((LANES, 4), np.int64)  # bit position, end of the bits, next symbol, end of the symbols
+    state[:, 0] = 8 * np.array(stream.starts)
+    state[:, 1] = state[:, 0] + 8 * np.array(stream.sizes)
+    state[:, 3] = np.cumsum(stream.counts)
+    state[1:, 2] = state[:-1, 3]
+    symbol_ends = state[:, 3].copy()
+    library().call("huffman_decode", padded, table, symbols, state)
+    if (state[:, 2] != symbol_ends).any() or not stream.is_used_up(state[:, 0]):
+        raise ArtifactError(f"{where}: expected lanes that end with their last symbol, got others; {DAMAGED}")
+    return symbols, stream.size

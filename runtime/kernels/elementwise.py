@@ -1,0 +1,187 @@
+"""Chains of element-wise steps over a block of a (rows, channels) matrix: activations, arithmetic, residual sums.
+
+One mechanism serves element-wise nodes of any length, and the epilogue of a convolution or matrix product, which
+calls it on each block of the result while the block is in the cache. A step is 5 words:
+
+    code, mode, operand, p0, p1      operand: an address or the bits of a float32; p0, p1: bits of float32
+
+`mode` says how the operand of a two-input step is laid over the matrix.
+"""
+
+from alula.runtime.kernels.fmath import (
+    F,
+    absolute,
+    ceil,
+    erf,
+    exp,
+    floor,
+    log,
+    rint,
+    sigmoid,
+    softplus,
+    sqrt,
+    tanh,
+)
+from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, i64p, kernel, words
+from alula.runtime.kernels.memory import f32_at, f32_from_bits, offset
+
+STEP_WORDS = 5
+CHUNK = 4096  # elements of a block that stays in the first-level cache over all steps
+
+# Modes: operand[r * C + c], a constant, *operand, operand[c], operand[r], operand[image(r) * C + c]
+FULL, CONSTANT, SCALAR, CHANNEL, ROW, IMAGE = range(6)
+
+UNARY = {
+    "copy": lambda x, p, q: x,
+    "clip": lambda x, p, q: x if x != x else min(max(x, p), q),
+    "leaky_relu": lambda x, p, q: x if x >= F(0.0) else p * x,
+    "hard_sigmoid": lambda x, p, q: min(max(p * x + q, F(0.0)), F(1.0)),
+    "hard_swish": lambda x, p, q: x * min(max(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
+    "sigmoid": lambda x, p, q: sigmoid(x),
+    "swish": lambda x, p, q: x * sigmoid(p * x),
+    "tanh": lambda x, p, q: tanh(x),
+    "elu": lambda x, p, q: x if x >= F(0.0) else p * (exp(x) - F(1.0)),
+    "gelu": lambda x, p, q: F(0.5) * x * (F(1.0) + erf(x * F(0.7071067811865476))),
+    "gelu_tanh": lambda x, p, q: F(0.5) * x * (F(1.0) + tanh(F(0.7978845608028654) * (x + F(0.044715) * x * x * x))),
+    "softplus": lambda x, p, q: softplus(x),
+    "mish": lambda x, p, q: x * tanh(softplus(x)),
+    "erf": lambda x, p, q: erf(x),
+    "exp": lambda x, p, q: exp(x),
+    "log": lambda x, p, q: log(x),
+    "sqrt": lambda x, p, q: sqrt(x),
+    "abs": lambda x, p, q: absolute(x),
+    "neg": lambda x, p, q: -x,
+    "reciprocal": lambda x, p, q: F(1.0) / x,
+    "floor": lambda x, p, q: floor(x),
+    "ceil": lambda x, p, q: ceil(x),
+    "round": lambda x, p, q: rint(x),
+    "affine": lambda x, p, q: x * p + q,
+    "square": lambda x, p, q: x * x,
+}
+
+BINARY = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "rsub": lambda x, y: y - x,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x / y,
+    "rdiv": lambda x, y: y / x,
+    "min": lambda x, y: x if (x != x) or (x < y) else y,
+    "max": lambda x, y: x if (x != x) or (x > y) else y,
+    "prelu": lambda x, y: x if x >= F(0.0) else x * y,
+}
+
+CODES = {name: code for code, name in enumerate((*UNARY, *BINARY))}
+FIRST_BINARY = len(UNARY)
+
+
+def _unary_loop(function):
+    step = device(function)
+
+    def vec_unary(source, target, n, p, q):
+        for i in range(n):
+            target[i] = step(source[i], p, q)
+
+    return device(vec_unary)
+
+
+def _binary_loops(function):
+    step = device(function)
+
+    def vec_binary(source, operand, target, n):
+        for i in range(n):
+            target[i] = step(source[i], operand[i])
+
+    def vec_constant(source, value, target, n):
+        for i in range(n):
+            target[i] = step(source[i], value)
+
+    return device(vec_binary), device(vec_constant)
+
+
+def _chooser():
+    """A device function that runs step `code` on `n` elements: one comparison per known step."""
+    scope = {"FIRST_BINARY": FIRST_BINARY}
+    lines = ["def choose(code, by_value, source, operand, value, target, n, p, q):"]
+    for name, function in UNARY.items():
+        scope[name] = _unary_loop(function)
+        lines.append(f"    if code == {CODES[name]}:\n        {name}(source, target, n, p, q)")
+    for name, function in BINARY.items():
+        scope[name], scope[f"{name}_value"] = _binary_loops(function)
+        lines.append(
+            f"    if code == {CODES[name]}:\n        if by_value:\n            {name}_value(source, value, target, n)\n"
+            f"        else:\n            {name}(source, operand, target, n)"
+        )
+    exec("\n".join(lines), scope)
+    return device(scope["choose"])
+
+
+if COMPILING:
+    run_step = _chooser()
+
+
+@device
+def run_steps(source, source_stride, target, target_stride, row, rows, column, columns, channels, image_rows, n_steps, steps):
+    """Run a chain over rows [row, row + rows) x channels [column, column + columns) of a matrix of `channels` columns.
+
+    source, target : the block's first element; strides in elements. They may be the same block
+    """
+    for s in range(n_steps):
+        code, mode = steps[STEP_WORDS * s], steps[STEP_WORDS * s + 1]
+        word = steps[STEP_WORDS * s + 2]
+        p, q = f32_from_bits(steps[STEP_WORDS * s + 3]), f32_from_bits(steps[STEP_WORDS * s + 4])
+        here, here_stride = (source, source_stride) if s == 0 else (target, target_stride)
+        flat = here_stride == columns and target_stride == columns
+        same_everywhere = code < FIRST_BINARY or mode == CONSTANT or mode == SCALAR
+        value = f32_from_bits(word) if mode == CONSTANT else F(0.0)
+        operand = f32_at(word)
+        if code >= FIRST_BINARY and mode == SCALAR:
+            value = operand[0]
+        if flat and (same_everywhere or (mode == FULL and columns == channels)):
+            run_step(code, same_everywhere, here, offset(operand, row * channels) if not same_everywhere else operand,
+                     value, target, rows * columns, p, q)  # fmt: skip
+        else:
+            for r in range(rows):
+                by_value = same_everywhere
+                part = operand
+                if not same_everywhere:
+                    if mode == ROW:
+                        value = operand[row + r]
+                        by_value = True
+                    elif mode == FULL:
+                        part = offset(operand, (row + r) * channels + column)
+                    elif mode == CHANNEL:
+                        part = offset(operand, column)
+                    else:
+                        part = offset(operand, (row + r) // image_rows * channels + column)
+                run_step(code, by_value, offset(here, r * here_stride), part, value, offset(target, r * target_stride), columns, p, q)
+
+
+@kernel
+def f32_chain(x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64):
+    """y = chain(x) over a (rows, channels) matrix."""
+    if rows == 1:  # nothing depends on the row: threads share the columns
+        chunks = (channels + CHUNK - 1) // CHUNK
+        for chunk in range(chunks * tid // n_threads, chunks * (tid + 1) // n_threads):
+            column = chunk * CHUNK
+            columns = min(CHUNK, channels - column)
+            at, to = offset(x, column), offset(y, column)
+            run_steps(at, columns, to, columns, 0, 1, column, columns, channels, image_rows, n_steps, steps)
+    else:
+        block = max(CHUNK // max(channels, 1), 1)
+        blocks = (rows + block - 1) // block
+        for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
+            row = b * block
+            count = min(block, rows - row)
+            at, to = offset(x, row * channels), offset(y, row * channels)
+            run_steps(at, channels, to, channels, row, count, 0, channels, channels, image_rows, n_steps, steps)
+
+
+@kernel
+def f32_epilogue(block: f32p, stride: i64, row: i64, rows: i64, column: i64, columns: i64, chain: i64p, tid: i64, n_threads: i64):
+    """Run a chain in place on a block that another kernel has just computed.
+
+    chain : channels, image_rows, n_steps, then the steps
+    """
+    run_steps(block, stride, block, stride, row, rows, column, columns, chain[0], chain[1], chain[2], offset(chain, 3))
+

@@ -1,0 +1,91 @@
+"""Decoding the integer streams of an artifact: Huffman codes to symbols, symbols to weights."""
+
+import numpy as np
+
+from alula.runtime.kernels.lang import device, f32p, i32p, i64, i64p, kernel, u8p
+from alula.runtime.kernels.memory import address_of, load_u64_unaligned
+
+# Words of a lane's state, 4 lanes one after the other: bit position, end of the lane's bits, next symbol, end of its symbols
+LANE_WORDS = 4
+STEP_BITS, STEP_SYMBOLS = 48, 8  # four look-ups use at most 48 of the 57 bits that one load brings
+
+
+@device
+def load_bits(address, position):
+    """57 bits or more from a bit position on."""
+    return load_u64_unaligned(address + (position >> 3)) >> np.uint64(position & 7)
+
+
+@device
+def look_up(table, bits):
+    """The entry for the next 12 bits: `pair_table` in artifact/huffman.py has its fields."""
+    return np.int64(table[np.int64(bits & np.uint64(4095))])
+
+
+@device
+def decode(table, out, bits, position, at):
+    """One look-up: write two symbols, of which perhaps only the first one counts, and go on behind those that do."""
+    entry = look_up(table, bits)
+    out[at] = np.uint8((entry >> 16) & 255)
+    out[at + 1] = np.uint8((entry >> 24) & 255)
+    return bits >> np.uint64(entry & 63), position + (entry & 63), at + ((entry >> 8) & 3)
+
+
+@device
+def finish_lane(base, table, out, state, at):
+    """Decode the rest of a lane, a symbol at a time, with a check before each."""
+    position, end_bit, symbol, end_symbol = state[at], state[at + 1], state[at + 2], state[at + 3]
+    while symbol < end_symbol and position < end_bit:
+        entry = look_up(table, load_bits(base, position))
+        out[symbol] = np.uint8((entry >> 16) & 255)
+        position += (entry >> 12) & 15
+        symbol += 1
+    state[at], state[at + 2] = position, symbol
+
+
+@kernel
+def huffman_decode(data: u8p, table: i32p, out: u8p, state: i64p, tid: i64, n_threads: i64):
+    """Decode four lanes side by side, on one core. `data` must be readable for 8 bytes after the last lane.
+
+    A lane that needs more bits than it has is left off where they end; its state says so.
+    """
+    if tid != 0:
+        return
+    base = address_of(data)
+    p0, p1, p2, p3 = state[0], state[4], state[8], state[12]
+    o0, o1, o2, o3 = state[2], state[6], state[10], state[14]
+    while True:
+        # Steps that surely neither read nor write past a lane's end, whatever the bits are
+        steps = min(min(state[1] - p0, state[5] - p1), min(state[9] - p2, state[13] - p3)) // STEP_BITS
+        steps = min(steps, min(min(state[3] - o0, state[7] - o1), min(state[11] - o2, state[15] - o3)) // STEP_SYMBOLS)
+        if steps <= 0:
+            break
+        for _ in range(steps):
+            b0, b1, b2, b3 = load_bits(base, p0), load_bits(base, p1), load_bits(base, p2), load_bits(base, p3)
+            for _ in range(4):
+                b0, p0, o0 = decode(table, out, b0, p0, o0)
+                b1, p1, o1 = decode(table, out, b1, p1, o1)
+                b2, p2, o2 = decode(table, out, b2, p2, o2)
+                b3, p3, o3 = decode(table, out, b3, p3, o3)
+    state[0], state[4], state[8], state[12] = p0, p1, p2, p3
+    state[2], state[6], state[10], state[14] = o0, o1, o2, o3
+    for lane in range(4):
+        finish_lane(base, table, out, state, 4 * lane)
+
+
+@kernel
+def codebook_lookup(
+    codes: u8p, values: f32p, scales: f32p, zeros: f32p, out: f32p, outer: i64, channels: i64, inner: i64, tid: i64, n_threads: i64
+):
+    """out[o, c, i] = (values[codes[o, c, i]] - zeros[c]) * scales[c]; `values` has 256 entries."""
+    if inner == 1:
+        for o in range(outer * tid // n_threads, outer * (tid + 1) // n_threads):
+            for c in range(channels):
+                at = o * channels + c
+                out[at] = (values[np.int64(codes[at])] - zeros[c]) * scales[c]
+        return
+    rows = outer * channels
+    for row in range(rows * tid // n_threads, rows * (tid + 1) // n_threads):
+        zero, scale = zeros[row % channels], scales[row % channels]
+        for at in range(row * inner, row * inner + inner):
+            out[at] = (values[np.int64(codes[at])] - zero) * scale

@@ -1,0 +1,218 @@
+"""3x3 convolution of stride 1 by Winograd's minimal filtering: F(2x2, 3x3) and F(4x4, 3x3).
+
+Y = A' [(G g G') . (B' d B)] A  (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016), with the
+interpolation points 0, 1, -1, infinity and, for F(4x4), 2, -2. Each thread takes a block of tiles through all three
+stages in its own scratch: input transform, one matrix product for each of the 16 or 36 components, output transform
+with bias and clamp. F(4x4) needs a quarter of the multiply-adds of the direct form, and loses about 2 bits.
+"""
+
+from alula.runtime.kernels.conv import copy_block, tile_chooser
+from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
+from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
+from alula.runtime.kernels.simd import Emitter
+
+if COMPILING:
+    from numba.core import types
+
+    from alula.runtime.kernels.conv import MR, NR, NV, W
+
+
+def _input_2(e, d):
+    """B' of F(2, 3) on 4 vectors."""
+    return [e.sub(d[0], d[2]), e.add(d[1], d[2]), e.sub(d[2], d[1]), e.sub(d[1], d[3])]
+
+
+def _output_2(e, m):
+    """A' of F(2, 3) on 4 vectors."""
+    return [e.add(e.add(m[0], m[1]), m[2]), e.sub(e.sub(m[1], m[2]), m[3])]
+
+
+def _input_4(e, d):
+    """B' of F(4, 3) on 6 vectors."""
+    even, odd = e.axpy(-4.0, d[2], d[4]), e.axpy(-4.0, d[1], d[3])
+    far, near = e.sub(d[4], d[2]), e.sub(d[3], d[1])
+    return [
+        e.axpy(4.0, d[0], e.axpy(-5.0, d[2], d[4])), e.add(even, odd), e.sub(even, odd),
+        e.axpy(2.0, near, far), e.axpy(-2.0, near, far), e.axpy(4.0, d[1], e.axpy(-5.0, d[3], d[5])),
+    ]  # fmt: skip
+
+
+def _output_4(e, m):
+    """A' of F(4, 3) on 6 vectors."""
+    a, b, c, d = e.add(m[1], m[2]), e.sub(m[1], m[2]), e.add(m[3], m[4]), e.sub(m[3], m[4])
+    return [e.add(e.add(m[0], a), c), e.axpy(2.0, d, b), e.axpy(4.0, c, a), e.add(e.axpy(8.0, d, b), m[5])]
+
+
+def _twice(emit, transform, grid):
+    """A transform over the columns of a grid of vectors, then over its rows."""
+    columns = list(zip(*(transform(emit, list(column)) for column in zip(*grid, strict=True)), strict=True))
+    return [transform(emit, list(row)) for row in columns]
+
+
+def input_transform(transform, size, width):
+    """The intrinsic: (source, row_stride, pixel_stride, target, component_stride), one vector of channels."""
+
+    @intrinsic
+    def run(context, source, row_stride, pixel_stride, target, component_stride):
+        def generate(cx, builder, signature, args):
+            source, row_stride, pixel_stride, target, component_stride = args
+            emit = Emitter(builder, width)
+            grid = [[emit.load_at(source, (i, row_stride), (j, pixel_stride)) for j in range(size)] for i in range(size)]
+            for i, row in enumerate(_twice(emit, transform, grid)):
+                for j, value in enumerate(row):
+                    emit.store_at(value, target, (i * size + j, component_stride))
+            return cx.get_dummy_value()
+
+        i = types.int64
+        return types.void(source, i, i, target, i), generate
+
+    return run
+
+
+def output_transform(transform, size, width):
+    """The intrinsic: (source, component_stride, target, row_stride, pixel_stride, bias, low, high)."""
+
+    @intrinsic
+    def run(context, source, component_stride, target, row_stride, pixel_stride, bias, low, high):
+        def generate(cx, builder, signature, args):
+            source, component_stride, target, row_stride, pixel_stride, bias, low, high = args
+            emit = Emitter(builder, width)
+            grid = [[emit.load_at(source, (i * size + j, component_stride)) for j in range(size)] for i in range(size)]
+            start, low, high = emit.load(bias), emit.splat(low), emit.splat(high)
+            for i, row in enumerate(_twice(emit, transform, grid)):
+                for j, value in enumerate(row):
+                    emit.store_at(emit.clamp(emit.add(value, start), low, high), target, (i, row_stride), (j, pixel_stride))
+            return cx.get_dummy_value()
+
+        i = types.int64
+        return types.void(source, i, target, i, i, bias, low, high), generate
+
+    return run
+
+
+if COMPILING:
+    forward_2, forward_4 = input_transform(_input_2, 4, W), input_transform(_input_4, 6, W)
+    backward_2, backward_4 = output_transform(_output_2, 4, W), output_transform(_output_4, 6, W)
+    wide_tile, narrow_tile = tile_chooser(False, NV), tile_chooser(False, 1)
+
+
+@device
+def transform_input(m, x, patch, v, v_stride, top, left, h, w, c):
+    """One tile's input transform: (m + 2, m + 2, c) pixels from (top, left) -> (m + 2) ** 2 rows of c."""
+    size = m + 2
+    source, row_stride = x, w * c
+    if top >= 0 and left >= 0 and top + size <= h and left + size <= w:
+        source = offset(x, (top * w + left) * c)
+    else:  # the tile hangs over the border: a copy with zeros around
+        source, row_stride = patch, size * c
+        for i in range(size):
+            line = offset(patch, i * size * c)
+            if top + i < 0 or top + i >= h:
+                fill_zero(line, size * c)
+            else:
+                begin, end = max(0, -left), max(min(size, w - left), 0)
+                fill_zero(line, begin * c)
+                copy_run(offset(x, ((top + i) * w + left + begin) * c), offset(line, begin * c), (end - begin) * c)
+                fill_zero(offset(line, end * c), (size - end) * c)
+    for k in range((c + W - 1) // W):
+        at = min(k * W, c - W)  # the last vector may overlap the one before it
+        if m == 4:
+            forward_4(offset(source, at), row_stride, c, offset(v, at), v_stride)
+        else:
+            forward_2(offset(source, at), row_stride, c, offset(v, at), v_stride)
+
+
+@device
+def fill_zero(target, n):
+    """Set n elements to zero."""
+    for i in range(n):
+        target[i] = 0.0
+
+
+@device
+def copy_run(source, target, n):
+    """Copy n elements."""
+    for i in range(n):
+        target[i] = source[i]
+
+
+@device
+def transform_output(m, products, p_stride, patch, y, rows, columns, y_row, bias, low, high, c):
+    """One tile's output transform: (m + 2) ** 2 rows of c -> `rows` x `columns` pixels of y, at most m x m."""
+    whole = rows == m and columns == m
+    target, row_stride = (y, y_row) if whole else (patch, m * c)
+    for k in range((c + W - 1) // W):
+        at = min(k * W, c - W)
+        if m == 4:
+            backward_4(offset(products, at), p_stride, offset(target, at), row_stride, c, offset(bias, at), low, high)
+        else:
+            backward_2(offset(products, at), p_stride, offset(target, at), row_stride, c, offset(bias, at), low, high)
+    if not whole:
+        copy_block(patch, m * c, y, y_row, rows, columns * c)
+
+
+@kernel
+def f32_winograd(
+    x: f32p, weight: f32p, bias: f32p, y: f32p, scratch: f32p, scratch_size: i64, n: i64, h: i64, w: i64, c_in: i64,
+    h_out: i64, w_out: i64, c_out: i64, pad_top: i64, pad_left: i64, m: i64, block: i64, low: f32, high: f32,
+    epilogue: i64, chain: words, tid: i64, n_threads: i64,
+):  # fmt: skip
+    """3x3, stride 1. weight: (m + 2) ** 2 matrices (c_in, c_out), each packed in panels; block: tiles at a time.
+
+    scratch, for each thread: addresses and epilogue words, V, products, an input patch and an output patch
+    """
+    size = m + 2
+    components = size * size
+    columns = (c_out + W - 1) // W * W  # of a row of products
+    v_stride, p_stride = block * c_in + W, block * columns + W
+    table = i64_at(address_of(offset(scratch, tid * scratch_size)))
+    v = offset(scratch, tid * scratch_size + 2 * (MR + 8))
+    products = offset(v, components * v_stride)
+    patch = offset(products, components * p_stride)
+    out_patch = offset(patch, components * c_in)
+    tiles_y, tiles_x = (h_out + m - 1) // m, (w_out + m - 1) // m
+    tiles = n * tiles_y * tiles_x
+    blocks = (tiles + block - 1) // block
+    panels = (c_out + NR - 1) // NR
+    for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
+        first, last = tiles * b // blocks, tiles * (b + 1) // blocks
+        count = last - first
+        for t in range(first, last):
+            image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
+            top, left = place // tiles_x * m - pad_top, place % tiles_x * m - pad_left
+            transform_input(m, offset(x, image * h * w * c_in), patch, offset(v, (t - first) * c_in), v_stride, top, left, h, w, c_in)
+        strips = (count + MR - 1) // MR
+        for component in range(components):
+            matrix = offset(weight, component * c_in * columns)
+            for strip in range(strips):
+                row = count * strip // strips
+                rows = count * (strip + 1) // strips - row
+                for i in range(rows):
+                    table[i] = address_of(offset(v, component * v_stride + (row + i) * c_in))
+                out = offset(products, component * p_stride + row * columns)
+                for panel in range(panels):
+                    column = panel * NR
+                    part = offset(matrix, column * c_in)
+                    if columns - column > W:
+                        wide_tile(rows, table, part, 1, c_in, offset(out, column), columns, bias, low, high)
+                    else:
+                        narrow_tile(rows, table, part, 1, c_in, offset(out, column), columns, bias, low, high)
+        for t in range(first, last):
+            image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
+            out_y, out_x = place // tiles_x * m, place % tiles_x * m
+            rows, wide = min(m, h_out - out_y), min(m, w_out - out_x)
+            pixel = (image * h_out + out_y) * w_out + out_x
+            target = offset(y, pixel * c_out)
+            transform_output(m, offset(products, (t - first) * columns), p_stride, out_patch, target, rows, wide, w_out * c_out,
+                             bias, low, high, c_out)  # fmt: skip
+            if epilogue != 0:
+                for r in range(rows):
+                    arguments = offset(table, MR)
+                    arguments[0] = address_of(offset(target, r * w_out * c_out))
+                    arguments[1] = c_out
+                    arguments[2] = pixel + r * w_out
+                    arguments[3] = wide
+                    arguments[4] = 0
+                    arguments[5] = c_out
+                    arguments[6] = address_of(chain)
+                    call_kernel(epilogue, address_of(arguments), 0, 1)

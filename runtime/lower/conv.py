@@ -1,0 +1,170 @@
+"""Conv and ConvTranspose: which of the convolution kernels, and how its weights are packed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from alula.runtime.graph import Array, Node
+from alula.runtime.kernels import conv as kernels
+from alula.runtime.kernels.tiles import Tiles
+from alula.runtime.lower import depthwise, winograd
+from alula.runtime.lower.steps import Epilogue, epilogue
+from alula.runtime.lowering import Lowering, Ref
+from alula.runtime.ops.window import Window
+
+WORD = 8
+
+
+def pack_panels(matrix: Array, tiles: Tiles) -> Array:
+    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is one vector wide if no more is needed."""
+    k, c_out = matrix.shape
+    panels = []
+    for column in range(0, c_out, tiles.columns):
+        part = matrix[:, column : column + tiles.columns]
+        width = tiles.columns if part.shape[1] > tiles.width else tiles.width
+        panel = np.zeros((k, width), np.float32)
+        panel[:, : part.shape[1]] = part
+        panels.append(panel.reshape(-1))
+    return np.concatenate(panels) if panels else np.zeros(0, np.float32)
+
+
+def pack_bias(bias: Array, tiles: Tiles) -> Array:
+    """(C_OUT,) with zeros up to a whole tile."""
+    return np.pad(bias.astype(np.float32), (0, -len(bias) % tiles.columns))
+
+
+def bias_ref(lowering: Lowering, name: str, c_out: int) -> Ref:
+    """The address of a bias of c_out values, or of zeros where there is none."""
+    if not name:
+        return lowering.table(pack_bias(np.zeros(c_out, np.float32), lowering.tiles))
+    return lowering.packed(name, "bias", lambda b: pack_bias(b.reshape(-1), lowering.tiles))
+
+
+def lower_conv(lowering: Lowering, node: Node) -> bool:
+    """1-D and 2-D convolution with constant weights."""
+    from alula.runtime.ops.conv import conv_window
+
+    x, weight = node.inputs[:2]
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    spec, weight_spec = lowering.spec(x), lowering.spec(weight)
+    rank = len(spec.dims) - 2
+    if spec.dtype != "float32" or rank not in (1, 2) or not lowering.known(weight) or (bias and not lowering.known(bias)):
+        return False
+    window = planar(conv_window(node.attrs, spec.dims, weight_spec.dims))
+    out = lowering.spec(node.outputs[0]).dims
+    tail = epilogue(lowering, node, out)
+    if tail is None or min(out) == 0 or min(spec.dims) == 0:
+        return False
+    picture = (spec.dims[0], 1, *spec.dims[1:]) if rank == 1 else spec.dims
+    c_out, group = out[-1], node.attrs.group
+    if group == spec.dims[-1] == c_out and depthwise.lower_depthwise(lowering, node, window, picture, tail):
+        return True
+    if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail):
+        return True
+    k = math.prod(weight_spec.dims[1:])
+    c_in, filters = spec.dims[-1] // group, c_out // group
+    for g in range(group):
+        rows = slice(g * filters, (g + 1) * filters)
+        packed = lowering.packed(weight, f"panels{g}", lambda w, rows=rows: pack_panels(w[rows].reshape(-1, k).T, lowering.tiles))
+        biases = lowering.packed(bias, f"bias{g}", lambda b, rows=rows: pack_bias(b.reshape(-1)[rows], lowering.tiles)) if bias else None
+        emit_conv(
+            lowering, lowering.ref(x) + 4 * g * c_in, packed, biases or bias_ref(lowering, "", filters),
+            lowering.ref(node.outputs[0]) + 4 * g * filters, window, picture, c_in, filters,
+            (window.out[0] * window.out[1] * c_out, window.out[1] * c_out, c_out),
+            tail if group == 1 else Epilogue(tail.low, tail.high, 0, []),
+        )  # fmt: skip
+    if group > 1 and tail.chain:
+        emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
+    return True
+
+
+def emit_conv(
+    lowering: Lowering, x: Ref, weight: Ref, bias: Ref, y: Ref, window: Window, picture: tuple[int, ...],
+    c_in: int, c_out: int, y_strides: tuple[int, int, int], tail: Epilogue,
+) -> None:  # fmt: skip
+    """One indirect matrix product. `picture` is (N, H, W, C) of x; `y_strides` in elements: image, row, pixel."""
+    tiles, threads = lowering.tiles, lowering.n_threads
+    taps = math.prod(window.kernel)
+    scratch_words = taps * tiles.rows + 8 + tiles.rows * tiles.columns // 2
+    scratch_words += -scratch_words % 8
+    panels = -(-c_out // tiles.columns)
+    pixels = picture[0] * window.out[0] * window.out[1]
+    row_tiles = -(-pixels // tiles.rows)
+    block = min(panels, max(1, tiles.l2_bytes // (4 * taps * c_in * tiles.columns)))
+    lowering.emit(
+        kernels.f32_conv, x=x, weight=weight, bias=bias, y=y, zeros=lowering.zeros(4 * window.kernel[1] * c_in),
+        scratch=lowering.scratch(WORD * scratch_words * threads), scratch_words=scratch_words,
+        n=picture[0], h=picture[1], w=picture[2], c_in=c_in, x_stride=picture[3],
+        h_out=window.out[0], w_out=window.out[1], c_out=c_out, y_image=y_strides[0], y_row=y_strides[1], y_pixel=y_strides[2],
+        k_h=window.kernel[0], k_w=window.kernel[1], stride_h=window.strides[0], stride_w=window.strides[1],
+        pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
+        dilation_h=window.dilations[0], dilation_w=window.dilations[1], low=tail.low, high=tail.high,
+        block_panels=block, split_columns=int(threads > 1 and row_tiles < 4 * threads and panels >= threads),
+        epilogue=tail.kernel, chain=tail.chain,
+    )  # fmt: skip
+
+
+def emit_epilogue(lowering: Lowering, output: str, rows: int, columns: int, tail: Epilogue) -> None:
+    """A chain over a finished result, where its kernel could not run it."""
+    from alula.runtime.kernels.elementwise import f32_chain
+
+    y = lowering.ref(output)
+    lowering.emit(
+        f32_chain, x=y, y=y, rows=rows, channels=columns, image_rows=tail.chain[1], n_steps=tail.chain[2], steps=tail.chain[3:]
+    )
+
+
+def planar(window: Window) -> Window:
+    """A 1-D window as a 2-D one over pictures of height 1."""
+    if len(window.out) == 2:
+        return window
+    w = window
+    return Window((1, *w.kernel), (1, *w.strides), (1, *w.dilations), (0, *w.pads_begin), (0, *w.pads_end), (1, *w.out))
+
+
+def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
+    """2-D transposed convolution with constant weights: one convolution for each phase of the stride."""
+    from alula.runtime.ops.conv import conv_transpose_window
+
+    x, weight = node.inputs[:2]
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    spec, weight_spec = lowering.spec(x), lowering.spec(weight)
+    rank = len(spec.dims) - 2
+    if spec.dtype != "float32" or rank not in (1, 2) or not lowering.known(weight) or (bias and not lowering.known(bias)):
+        return False
+    window = planar(conv_transpose_window(node.attrs, spec.dims, weight_spec.dims))
+    out = lowering.spec(node.outputs[0]).dims
+    tail = epilogue(lowering, node, out)
+    if tail is None or node.attrs.group != 1 or window.dilations != (1, 1) or min(out) == 0 or min(spec.dims) == 0:
+        return False
+    picture = (spec.dims[0], 1, *spec.dims[1:]) if rank == 1 else spec.dims
+    c_in, c_out = spec.dims[-1], out[-1]
+    (k_h, k_w), (s_h, s_w) = window.kernel, window.strides
+    for phase_y in range(min(s_h, window.out[0])):
+        for phase_x in range(min(s_w, window.out[1])):
+            # out[o] sums weight[k] * x[(o + pad - k) / s] over the taps k that divide: k = first + s * j, x = base - j
+            first_y, base_y = (phase_y + window.pads_begin[0]) % s_h, (phase_y + window.pads_begin[0]) // s_h
+            first_x, base_x = (phase_x + window.pads_begin[1]) % s_w, (phase_x + window.pads_begin[1]) // s_w
+            taps_y, taps_x = len(range(first_y, k_h, s_h)), len(range(first_x, k_w, s_w))
+            size = (-(-(window.out[0] - phase_y) // s_h), -(-(window.out[1] - phase_x) // s_w))
+
+            def phase(w: Array, fy: int = first_y, fx: int = first_x, n: tuple[int, int] = (taps_y, taps_x)) -> Array:
+                full = w.reshape(c_in, k_h, k_w, c_out)
+                taps = full[:, fy::s_h, fx::s_w][:, ::-1, ::-1].transpose(1, 2, 0, 3)  # (T_Y, T_X, C_IN, C_OUT)
+                return pack_panels(taps.reshape(n[0] * n[1] * c_in, c_out), lowering.tiles)
+
+            part = Window(
+                (taps_y, taps_x), (1, 1), (1, 1), (taps_y - 1 - base_y, taps_x - 1 - base_x), (0, 0), size
+            )  # fmt: skip
+            emit_conv(
+                lowering, lowering.ref(x), lowering.packed(weight, f"phase{phase_y},{phase_x}", phase),
+                bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
+                part, picture, c_in, c_out,
+                (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),
+                Epilogue(tail.low, tail.high, 0, []),
+            )  # fmt: skip
+    if tail.chain:
+        emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
+    return True

@@ -1,0 +1,101 @@
+"""Gemm and MatMul: with constant weights as a convolution of kernel 1, else as a product of computed matrices."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from alula.runtime.graph import Array, Node
+from alula.runtime.kernels import matmul as kernels
+from alula.runtime.lower.conv import bias_ref, emit_conv, emit_epilogue, pack_bias, pack_panels
+from alula.runtime.lower.steps import Epilogue, epilogue
+from alula.runtime.lowering import Lowering, Ref
+from alula.runtime.ops.window import Window
+
+
+def lower_matmul(lowering: Lowering, node: Node) -> bool:
+    """MatMul of any rank."""
+    a, b = (lowering.spec(name) for name in node.inputs)
+    if a.dtype != "float32" or len(a.dims) < 1 or len(b.dims) < 1 or 0 in a.dims or 0 in b.dims:
+        return False
+    if len(b.dims) == 2 and lowering.known(node.inputs[1]) and len(a.dims) > 1:
+        return _constant_product(lowering, node, math.prod(a.dims[:-1]), node.inputs[1], "", lambda w: w, lambda c: c)
+    a_dims = a.dims if len(a.dims) > 1 else (1, *a.dims)
+    b_dims = b.dims if len(b.dims) > 1 else (*b.dims, 1)
+    return _computed_product(lowering, node, a_dims, b_dims, (b_dims[-1], 1))
+
+
+def lower_gemm(lowering: Lowering, node: Node) -> bool:
+    """Gemm whose A is not transposed, and whose C is a constant row or absent."""
+    attrs = node.attrs
+    a, b = (lowering.spec(name) for name in node.inputs[:2])
+    c = node.inputs[2] if len(node.inputs) > 2 else ""
+    if a.dtype != "float32" or attrs.transA or 0 in a.dims or 0 in b.dims:
+        return False
+    n = b.dims[0] if attrs.transB else b.dims[1]
+    row_bias = not c or (lowering.known(c) and lowering.spec(c).size in (1, n) and lowering.spec(c).shape[-1:] in ((n,), (1,), ()))
+    if lowering.known(node.inputs[1]) and row_bias:
+        return _constant_product(
+            lowering, node, a.dims[0], node.inputs[1], c, lambda w: (w.T if attrs.transB else w) * np.float32(attrs.alpha),
+            lambda bias: np.broadcast_to(bias.reshape(-1) * np.float32(attrs.beta), (n,)),
+        )  # fmt: skip
+    if c or attrs.alpha != 1:
+        return False
+    strides = (1, b.dims[1]) if attrs.transB else (b.dims[1], 1)
+    return _computed_product(lowering, node, a.dims, (a.dims[1], n), strides)
+
+
+def _constant_product(lowering: Lowering, node: Node, m: int, weight: str, bias: str, matrix: object, row: object) -> bool:
+    """(m, K) @ a constant (K, N) + a constant row, with the epilogue of the node."""
+    assert callable(matrix) and callable(row)
+    out = lowering.spec(node.outputs[0]).dims
+    tail = epilogue(lowering, node, out)
+    if tail is None:
+        return False
+    n, k = out[-1], lowering.spec(node.inputs[0]).dims[-1]
+    packing = f"matrix{getattr(node.attrs, 'transB', 0)},{getattr(node.attrs, 'alpha', 1.0)}"
+    packed = lowering.packed(weight, packing, lambda w: pack_panels(matrix(w), lowering.tiles))
+    biases = bias_ref(lowering, "", n)
+    if bias:
+        biases = lowering.packed(bias, f"row{n},{node.attrs.beta}", lambda b: pack_bias(row(b), lowering.tiles))
+    window = Window((1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (1, m))
+    emit_conv(lowering, lowering.ref(node.inputs[0]), packed, biases, lowering.ref(node.outputs[0]), window, (1, 1, m, k), k, n,
+              (m * n, m * n, n), tail)  # fmt: skip
+    return True
+
+
+def _computed_product(
+    lowering: Lowering, node: Node, a_dims: tuple[int, ...], b_dims: tuple[int, ...], b_strides: tuple[int, int]
+) -> bool:
+    """Two matrices, or two stacks of them, broadcast over the leading axes."""
+    out = lowering.spec(node.outputs[0]).dims
+    tail = epilogue(lowering, node, out) if node.fused else Epilogue(-math.inf, math.inf, 0, [])
+    if tail is None:
+        return False
+    tiles, threads = lowering.tiles, lowering.n_threads
+    (m, k), n = a_dims[-2:], b_dims[-1]
+    lead = np.broadcast_shapes(a_dims[:-2], b_dims[:-2])
+    batches = math.prod(lead)
+    size = 2 * tiles.rows + 8 + (k + tiles.rows) * tiles.columns
+    size += -size % 16
+    lowering.emit(
+        kernels.f32_matmul, a=lowering.ref(node.inputs[0]), b=lowering.ref(node.inputs[1]), y=lowering.ref(node.outputs[0]),
+        batches=_batch_table(lowering, lead, a_dims, b_dims, m * n), n_batches=batches, m=m, k=k, n=n, a_row=k,
+        b_row=b_strides[0], b_column=b_strides[1], zeros=lowering.zeros(4 * tiles.columns), low=tail.low, high=tail.high,
+        scratch=lowering.scratch(4 * size * threads), scratch_size=size,
+    )  # fmt: skip
+    if tail.chain:
+        emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), out[-1], tail)
+    return True
+
+
+def _batch_table(lowering: Lowering, lead: tuple[int, ...], a_dims: tuple[int, ...], b_dims: tuple[int, ...], out_size: int) -> Ref:
+    """(batches, 3) element offsets into A, B and Y."""
+
+    def offsets(dims: tuple[int, ...]) -> Array:
+        count = np.arange(math.prod(dims[:-2]), dtype=np.int64) * math.prod(dims[-2:])
+        return np.broadcast_to(count.reshape(dims[:-2]), lead).reshape(-1)
+
+    y = np.arange(math.prod(lead), dtype=np.int64) * out_size
+    return lowering.table(np.stack([offsets(a_dims), offsets(b_dims), y], axis=1))

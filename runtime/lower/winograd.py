@@ -1,0 +1,79 @@
+"""Which 3x3 convolutions run by Winograd's filtering, and with tiles of which size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from alula.runtime.graph import Array, Node
+from alula.runtime.kernels import winograd as kernels
+from alula.runtime.kernels.tiles import Tiles
+from alula.runtime.lower.steps import Epilogue
+from alula.runtime.lowering import Lowering
+from alula.runtime.ops.window import Window
+
+# G of F(2, 3) and of F(4, 3): what filters are multiplied with
+FILTER_TRANSFORM = {
+    2: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
+    4: np.array(
+        [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
+    ),
+}
+# Vector operations of the two transforms per tile and per vector of channels, loads and stores included
+TRANSFORM_COST = {2: (32 + 32, 24 + 32), 4: (144 + 72, 100 + 72)}
+SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
+
+
+def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> bool:
+    """Emit the kernel if it is faster than the direct form."""
+    tiles, threads = lowering.tiles, lowering.n_threads
+    n, h, w, c_in = picture
+    c_out = lowering.spec(node.outputs[0]).dims[-1]
+    if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations != (1, 1) or min(c_in, c_out) < tiles.width:
+        return False
+    m = choose_size(window.out, c_in, c_out, tiles)
+    if m is None:
+        return False
+    h_out, w_out = window.out
+    count = n * -(-h_out // m) * -(-w_out // m)
+    components, columns = (m + 2) ** 2, -(-c_out // tiles.width) * tiles.width
+    fitting = SCRATCH_BYTES // (4 * components * (c_in + columns))
+    block = max(tiles.rows, fitting // tiles.rows * tiles.rows)
+    block = max(1, min(block, -(-count // threads)))
+    size = 2 * (tiles.rows + 8) + components * (block * (c_in + columns) + 2 * tiles.width + c_in) + m * m * c_out + tiles.width
+    size += -size % 16
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    from alula.runtime.lower.conv import bias_ref
+
+    lowering.emit(
+        kernels.f32_winograd, x=lowering.ref(node.inputs[0]),
+        weight=lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles)),
+        bias=bias_ref(lowering, bias, c_out), y=lowering.ref(node.outputs[0]), scratch=lowering.scratch(4 * size * threads),
+        scratch_size=size, n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=c_out,
+        pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block, low=tail.low, high=tail.high,
+        epilogue=tail.kernel, chain=tail.chain,
+    )  # fmt: skip
+    return True
+
+
+def choose_size(out: tuple[int, ...], c_in: int, c_out: int, tiles: Tiles) -> int | None:
+    """Tile size 2 or 4, or None where the direct form needs fewer vector operations."""
+    inputs, outputs = c_in / tiles.width, math.ceil(c_out / tiles.width)
+    costs: dict[int | None, float] = {None: out[0] * out[1] * 9 * c_in * outputs}
+    for m, (forward, backward) in TRANSFORM_COST.items():
+        count = math.ceil(out[0] / m) * math.ceil(out[1] / m)
+        costs[m] = count * ((m + 2) ** 2 * (c_in + 2) * outputs + forward * inputs + backward * outputs)
+    return min(costs, key=lambda m: costs[m])
+
+
+def pack_filters(filters: Array, m: int, tiles: Tiles) -> Array:
+    """(C_OUT, 3, 3, C_IN) as (m + 2) ** 2 matrices (C_IN, C_OUT), each in panels; computed in float64."""
+    from alula.runtime.lower.conv import pack_panels
+
+    g = FILTER_TRANSFORM[m]
+    c_out, c_in = filters.shape[0], filters.shape[3]
+    rows = np.tensordot(g, filters.astype(np.float64), (1, 1))  # (A, C_OUT, 3, C_IN)
+    full = np.tensordot(g, rows, (1, 2)).transpose(1, 0, 3, 2)  # (A, B, C_IN, C_OUT)
+    matrices = full.reshape(len(g) ** 2, c_in, c_out).astype(np.float32)
+    return np.concatenate([pack_panels(matrix, tiles) for matrix in matrices])

@@ -1,0 +1,148 @@
+"""The public face of the engine: `model = load("net.alula")`, then `y = model(x)`."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+import alula.runtime.ops  # noqa: F401  registers the ops
+from alula.runtime.compiler.cpu import host_cpu
+from alula.runtime.errors import DTypeError, GraphError
+from alula.runtime.graph import Array, Graph, TensorSpec
+from alula.runtime.kernels.tiles import for_cpu
+from alula.runtime.program import Program
+from alula.runtime.specialise import specialise, static_input_names
+from alula.runtime.threads import cores, team
+from alula.runtime.weights import Arena, WeightStore
+
+MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
+
+
+class Model:
+    """A network that runs. Programs for different input shapes share its weights and memory.
+
+    threads   : how many threads run it; all cores of the process if None
+    max_bytes : refuse plans that need more memory than that
+    """
+
+    def __init__(self, graph: Graph, threads: int | None = None, max_bytes: int | None = None, metadata: Mapping[str, object] | None = None) -> None:
+        self.graph = graph
+        self.metadata = dict(metadata or {})
+        self.threads = max(1, threads if threads is not None else cores())
+        self.max_bytes = max_bytes
+        self._store, self._arena = WeightStore(), Arena()
+        self._programs: OrderedDict[object, Program] = OrderedDict()
+        self._static = static_input_names(graph)
+
+    @property
+    def inputs(self) -> dict[str, TensorSpec]:
+        """Name and spec of each input; a str in a shape is a free dimension."""
+        return dict(self.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self.graph.outputs
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of packed weights, once a program was planned."""
+        return self._store.nbytes
+
+    def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
+        """Run the network.
+
+        arrays : one array per input, in order or by name; dtypes must match, nothing is converted silently
+        return : the output, or a tuple of them if there are several
+        raise  : ShapeError, DTypeError, GraphError: one line that names the input
+        """
+        results = self.run(self._gather(arrays, named))
+        values = tuple(results[name] for name in self.outputs)
+        return values[0] if len(values) == 1 else values
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Like calling the model, with inputs and outputs by name."""
+        ready = {name: np.ascontiguousarray(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
+        return self._program_for(ready).run(ready)
+
+    def run_all(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Every tensor that the network stores, by name: for comparing layer by layer."""
+        names = tuple(name for node in self.graph.nodes for name in node.outputs if name)
+        everything = replace(self.graph, outputs=tuple(dict.fromkeys((*self.outputs, *names))))
+        return Model(everything, self.threads, self.max_bytes).run(inputs)
+
+    def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
+        """The program for inputs of these shapes, planned if it is new. Inputs that decide shapes have no shape alone."""
+        if self._static:
+            raise GraphError(
+                f"graph {self.graph.name}: expected inputs that decide no shapes, got {', '.join(self._static)}; "
+                "run the model with arrays instead"
+            )
+        return self._plan({name: TensorSpec(tuple(shapes[name]), spec.dtype) for name, spec in self.graph.inputs.items()}, {})
+
+    def _gather(self, arrays: tuple[Array, ...], named: Mapping[str, Array]) -> dict[str, Array]:
+        names = list(self.graph.inputs)
+        inputs = dict(zip(names, arrays, strict=False)) | dict(named)
+        if len(arrays) + len(named) != len(names) or set(inputs) != set(names):
+            raise GraphError(
+                f"graph {self.graph.name}: expected the inputs {', '.join(names)}, "
+                f"got {len(arrays)} by position and {sorted(named)} by name; pass each once"
+            )
+        return inputs
+
+    def _checked(self, name: str, array: Array) -> Array:
+        if name not in self.graph.inputs:
+            raise GraphError(f"graph {self.graph.name}: expected the inputs {', '.join(self.graph.inputs)}, got {name!r}; rename it")
+        if not isinstance(array, np.ndarray):
+            raise DTypeError(f"input {name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
+        return array
+
+    def _program_for(self, inputs: Mapping[str, Array]) -> Program:
+        specs = {}
+        for name, array in inputs.items():
+            try:
+                specs[name] = TensorSpec.of(array)
+            except DTypeError:
+                raise DTypeError(f"input {name}: expected {self.graph.inputs[name]}, got dtype {array.dtype}; convert it") from None
+        return self._plan(specs, {name: inputs[name] for name in self._static if name in inputs})
+
+    def _plan(self, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:
+        key = (tuple((name, spec.shape, spec.dtype) for name, spec in specs.items()), tuple((n, v.tobytes()) for n, v in static.items()))
+        if key in self._programs:
+            self._programs.move_to_end(key)
+            return self._programs[key]
+        network = specialise(self.graph, specs, {name: value.copy() for name, value in static.items()})
+        program = Program(network, self._store, self._arena, for_cpu(host_cpu()), team(self.threads), self.max_bytes)
+        self._programs[key] = program
+        while len(self._programs) > MAX_PROGRAMS:
+            self._programs.popitem(last=False)
+        return program
+
+
+def load(path: str | os.PathLike[str], graph: str | None = None, threads: int | None = None, max_bytes: int | None = None) -> Model:
+    """One network of an `.alula` file.
+
+    graph : its name; needed only where the file holds several
+    raise : ArtifactError on a file that is damaged; GraphError if there is no such graph
+    """
+    from alula.runtime.artifact import open_artifact
+
+    artifact = open_artifact(path)
+    names = list(artifact.graphs)
+    if graph is None and len(names) == 1:
+        graph = names[0]
+    if graph not in artifact.graphs:
+        raise GraphError(f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; name one, as in load(path, graph={names[0]!r})")
+    return Model(artifact.graphs[graph], threads, max_bytes, artifact.metadata)
+
+
+def load_all(path: str | os.PathLike[str], threads: int | None = None, max_bytes: int | None = None) -> dict[str, Model]:
+    """Every network of an `.alula` file, by name."""
+    from alula.runtime.artifact import open_artifact
+
+    artifact = open_artifact(path)
+    return {name: Model(graph, threads, max_bytes, artifact.metadata) for name, graph in artifact.graphs.items()}

@@ -1,0 +1,181 @@
+"""Activations: functions of one tensor, element by element. References compute float16 in float32 and round once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alula.runtime.errors import ShapeError
+from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.steps import lower_elementwise
+from alula.runtime.ops.checks import FLOATS
+from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
+from alula.runtime.ops.operands import NUMBERS, at, broadcast, choice, need, need_same_dtype
+
+
+@dataclass(frozen=True)
+class LeakyReluAttrs:
+    """alpha : slope below zero"""
+
+    alpha: float = 0.01
+
+
+@dataclass(frozen=True)
+class EluAttrs:
+    """alpha : minus the limit at minus infinity"""
+
+    alpha: float = 1.0
+
+
+@dataclass(frozen=True)
+class HardSigmoidAttrs:
+    """clip(alpha * x + beta, 0, 1)"""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+
+@dataclass(frozen=True)
+class GeluAttrs:
+    """approximate : "none" (by erf) or "tanh" """
+
+    approximate: str = "none"
+
+
+@dataclass(frozen=True)
+class SwishAttrs:
+    """x * sigmoid(alpha * x)"""
+
+    alpha: float = 1.0
+
+
+def unary(
+    name: str, function: Callable[[Any, Array], Any], dtypes: tuple[str, ...] = FLOATS, attrs: type = NoAttrs
+) -> Op:
+    """An element-wise op of one input, whose output has the input's shape and dtype."""
+
+    def infer(attrs: Any, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+        return (need(specs, 0, dtypes),)
+
+    def reference(attrs: Any, x: Array) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):  # infinities and NaNs are the answers that IEEE 754 gives
+            return (np.asarray(function(attrs, widen(x))).astype(x.dtype),)
+
+    return Op(name, infer, reference, attrs=attrs, elementwise=True, lower=lower_elementwise)
+
+
+def widen(x: Array) -> Array:
+    """float16 as float32, all else as it is."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+# erf(x) = x * A(x^2) / B(x^2) near zero, 1 - exp(-x^2) * C(x) / D(x) beyond; highest power last but the leading one.
+# source: W. J. Cody, Rational Chebyshev approximations for the error function, Math. Comp. 23 (1969)
+_ERF_A = (1.85777706184603153e-1, 3.16112374387056560e00, 1.13864154151050156e02, 3.77485237685302021e02,
+          3.20937758913846947e03)  # fmt: skip
+_ERF_B = (1.0, 2.36012909523441209e01, 2.44024637934444173e02, 1.28261652607737228e03, 2.84423683343917062e03)
+_ERF_C = (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e00, 6.61191906371416295e01,
+          2.98635138197400131e02, 8.81952221241769090e02, 1.71204761263407058e03, 2.05107837782607147e03,
+          1.23033935479799725e03)  # fmt: skip
+_ERF_D = (1.0, 1.57449261107098347e01, 1.17693950891312499e02, 5.37181101862009858e02, 1.62138957456669019e03,
+          3.29079923573345963e03, 4.36261909014324716e03, 3.43936767414372164e03, 1.23033935480374942e03)  # fmt: skip
+
+
+def erf(x: Array) -> Array:
+    """The error function in float64, to about 1e-14."""
+    x = np.asarray(x, np.float64)
+    size = np.minimum(np.abs(x), 6.0)  # erf(6) is 1 in float64; minimum passes NaN on
+    square = size * size
+    near = size * np.polyval(_ERF_A, square) / np.polyval(_ERF_B, square)
+    far = 1.0 - np.exp(-square) * np.polyval(_ERF_C, size) / np.polyval(_ERF_D, size)
+    return np.asarray(np.copysign(np.where(size <= 0.46875, near, far), x))
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), without overflow."""
+    small = np.exp(-np.abs(x))  # in (0, 1]
+    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), without overflow."""
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def hard_sigmoid(x: Array, alpha: float, beta: float) -> Array:
+    """A line clipped to [0, 1]."""
+    return np.asarray(np.clip(alpha * x + beta, 0, 1))
+
+
+def gelu(x: Array, approximate: str) -> Array:
+    """x times the normal distribution function, or its usual approximation by tanh."""
+    if approximate == "tanh":
+        return np.asarray(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
+    return np.asarray(0.5 * x * (1 + erf(x / np.sqrt(2))))
+
+
+def infer_gelu(attrs: GeluAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    """The input's spec; `approximate` must be known."""
+    choice(attrs.approximate, ("none", "tanh"), "approximate")
+    return (need(specs, 0, FLOATS),)
+
+
+def reference_gelu(attrs: GeluAttrs, x: Array) -> tuple[Array, ...]:
+    """Gelu in float64, rounded once."""
+    return (gelu(x.astype(np.float64), attrs.approximate).astype(x.dtype),)
+
+
+def infer_clip(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    """The input's spec; bounds are scalars of its dtype."""
+    x = need(specs, 0, NUMBERS)
+    for index, name in ((1, "min"), (2, "max")):
+        bound = at(specs, index)
+        if bound is not None:
+            need_same_dtype(specs, (0, index))
+            if bound.size != 1 or len(bound.shape) > 1:
+                raise ShapeError(f"expected {name} to be a scalar, got {bound}; clip by tensors with Min and Max")
+    return (x,)
+
+
+def reference_clip(attrs: NoAttrs, x: Array, low: Array | None = None, high: Array | None = None) -> tuple[Array, ...]:
+    """min(max(x, low), high): where low > high, high wins."""
+    y = x if low is None else np.maximum(x, low.reshape(()))
+    y = y if high is None else np.minimum(y, high.reshape(()))
+    return (np.asarray(y).astype(x.dtype),)
+
+
+def infer_prelu(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    """The input's spec; slope broadcasts to it, in one direction."""
+    x = need(specs, 0, NUMBERS)
+    need_same_dtype(specs, (0, 1))
+    slope = need(specs, 1)
+    if broadcast(x.dims, slope.dims) != x.dims:
+        raise ShapeError(f"expected slope to broadcast to {x.dims}, got {slope.dims}; reshape slope")
+    return (x,)
+
+
+def reference_prelu(attrs: NoAttrs, x: Array, slope: Array) -> tuple[Array, ...]:
+    """x above zero, slope * x below."""
+    with np.errstate(all="ignore"):
+        return (np.asarray(np.where(x < 0, widen(x) * widen(slope), x)).astype(x.dtype),)
+
+
+register(
+    unary("Relu", lambda a, x: np.maximum(x, 0), NUMBERS),
+    unary("LeakyRelu", lambda a, x: np.where(x < 0, a.alpha * x, x), attrs=LeakyReluAttrs),
+    unary("HardSigmoid", lambda a, x: hard_sigmoid(x, a.alpha, a.beta), attrs=HardSigmoidAttrs),
+    unary("HardSwish", lambda a, x: x * hard_sigmoid(x, 1 / 6, 0.5)),
+    unary("Sigmoid", lambda a, x: sigmoid(x)),
+    unary("Tanh", lambda a, x: np.tanh(x)),
+    unary("Elu", lambda a, x: np.where(x < 0, a.alpha * np.expm1(x), x), attrs=EluAttrs),
+    unary("Softplus", lambda a, x: softplus(x)),
+    unary("Erf", lambda a, x: erf(x), NUMBERS),
+    unary("Swish", lambda a, x: x * sigmoid(a.alpha * x), attrs=SwishAttrs),
+    unary("Mish", lambda a, x: x * np.tanh(softplus(x))),
+    Op("Gelu", infer_gelu, reference_gelu, attrs=GeluAttrs, elementwise=True, lower=lower_elementwise),
+    Op("Clip", infer_clip, reference_clip, n_inputs=(1, 3), elementwise=True, lower=lower_elementwise),
+    Op("PRelu", infer_prelu, reference_prelu, n_inputs=(2, 2), elementwise=True, lower=lower_elementwise),
+)

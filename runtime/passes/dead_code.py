@@ -1,0 +1,18 @@
+"""Drop nodes whose results nobody reads."""
+
+from __future__ import annotations
+
+from alula.runtime.graph import Graph
+from alula.runtime.passes.draft import Draft
+
+
+def drop_dead_code(graph: Graph) -> Graph:
+    """Keep what the outputs depend on: nodes, and constants."""
+    needed = set(graph.outputs)
+    draft = Draft(graph)
+    for node in reversed(graph.nodes):
+        if any(name in needed for name in node.outputs):
+            needed.update(node.reads)
+        else:
+            draft.exchange([node], [])
+    return draft.graph()

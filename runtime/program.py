@@ -1,0 +1,211 @@
+"""A planned model for one set of input shapes: instructions, memory, and how to run them.
+
+Argument words are laid out once; only the addresses of inputs and outputs change from run to run. Nodes without a
+kernel for their dtype run as their NumPy reference between two stretches of kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from alula.runtime.chain import unfuse
+from alula.runtime.compiler.loader import library, word_of
+from alula.runtime.errors import MemoryBudgetError
+from alula.runtime.graph import Array, Node, TensorSpec
+from alula.runtime.kernels.tiles import Tiles
+from alula.runtime.lowering import FnRef, Instruction, Lowering, Ref
+from alula.runtime.ops.contract import find
+from alula.runtime.plan import ALIGNMENT, lay_out
+from alula.runtime.reference import run_node
+from alula.runtime.specialise import Specialised
+from alula.runtime.threads import Team
+from alula.runtime.weights import Arena, WeightStore, aligned
+
+TABLE_WORDS = 4  # per instruction; see kernels/vm.py
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Instructions that run without Python in between, or (length 0) one reference node."""
+
+    first: int
+    length: int
+    node: Node | None = None
+
+
+class Program:
+    """One model, planned for fixed shapes.
+
+    raise : MemoryBudgetError, before anything runs, if the arena would exceed `max_bytes`
+    """
+
+    def __init__(
+        self, network: Specialised, store: WeightStore, arena: Arena, tiles: Tiles, team: Team, max_bytes: int | None = None
+    ) -> None:
+        self.network, self.arena, self.team = network, arena, team
+        lowering = Lowering(network.specs, network.values, network.constants, tiles, team.n_threads, store.hold)
+        for node in network.nodes:
+            _lower(lowering, node)
+        self.instructions: list[Instruction] = lowering.instructions
+        self._root = lowering.root
+        self._outputs = self._choose_outputs()
+        external = {*network.inputs, *self._outputs}
+        sizes = dict(lowering.sizes)
+        for instruction in self.instructions:
+            for name in [w.buffer for w in instruction.words if isinstance(w, Ref)] + instruction.buffers:
+                if name in network.specs and name not in external and name not in network.values:
+                    sizes[name] = network.specs[name].nbytes
+        self._layout = lay_out(self.instructions, sizes)
+        if max_bytes is not None and self.arena_bytes + store.nbytes > max_bytes:
+            raise MemoryBudgetError(
+                f"program: expected at most {max_bytes:,} bytes, got {self.arena_bytes:,} for activations and "
+                f"{store.nbytes:,} for weights; use a smaller input or raise the budget"
+            )
+        self._store, self._tables = store, {name: aligned(table) for name, table in lowering.tables.items()}
+        self._assemble()
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of activations and scratch."""
+        return self._layout.nbytes
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one run."""
+        total, specs = 0, self.network.specs
+        for whole in self.network.nodes:
+            for node in unfuse(whole):
+                if macs := find(node.op, node.label).macs:
+                    inputs = [specs[n] if n else None for n in node.inputs]
+                    total += macs(node.attrs, inputs, [specs[n] for n in node.outputs if n])
+        return total
+
+    @property
+    def reference_nodes(self) -> tuple[Node, ...]:
+        """The nodes that have no kernel for their shapes and dtypes."""
+        return tuple(i.node for i in self.instructions if i.kernel is None)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute the outputs. `inputs` are contiguous and of the planned specs."""
+        with self.team.lock:
+            if self._bound != self.arena.version:
+                self._bind()
+            arrays = {name: np.empty(spec.dims, spec.dtype) for name, spec in self._outputs.items()}
+            for name, (places, offsets) in self._patches.items():
+                self._words[places] = (inputs[name] if name in inputs else arrays[name]).ctypes.data + offsets
+            for stretch in self._stretches:
+                if stretch.node is None:
+                    self.team.run(self._table.ctypes.data + 8 * TABLE_WORDS * stretch.first, stretch.length)
+                else:
+                    self._run_reference(stretch.node, inputs, arrays)
+        return {name: self._output(name, inputs, arrays) for name in self.network.outputs}
+
+    def _choose_outputs(self) -> dict[str, TensorSpec]:
+        """The buffers that become output arrays: computed ones that are not inputs."""
+        chosen = {}
+        for name in self.network.outputs:
+            root = self._root(name)
+            if name not in self.network.values and root not in self.network.inputs:
+                chosen[root] = self.network.specs[root]
+        return chosen
+
+    def _output(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Array:
+        if name in self.network.values:
+            return np.array(self.network.values[name])
+        root, dims = self._root(name), self.network.specs[name].dims
+        array = arrays[root] if root in arrays else inputs[root].copy()
+        if root in arrays and list(map(self._root, self.network.outputs)).count(root) > 1:
+            array = array.copy()
+        return array.reshape(dims)
+
+    def _assemble(self) -> None:
+        """Lay out all argument words, with a note of every address in them."""
+        kernels = library()
+        values: list[int] = []
+        starts, addresses = [], []
+        fixups: dict[str, tuple[list[int], list[int]]] = {}
+        for instruction in self.instructions:
+            starts.append(len(values))
+            addresses.append(kernels.address(instruction.kernel.name) if instruction.kernel else 0)
+            for word in instruction.words:
+                if isinstance(word, Ref):
+                    places, offsets = fixups.setdefault(word.buffer, ([], []))
+                    places.append(len(values))
+                    offsets.append(word.offset)
+                    values.append(0)
+                elif isinstance(word, FnRef):
+                    values.append(kernels.address(word.kernel))
+                else:
+                    values.append(word_of(word))
+        self._words = np.array(values, np.int64)
+        self._table = np.zeros((max(len(starts), 1), TABLE_WORDS), np.int64)
+        if starts:
+            self._table[:, 0] = addresses
+            self._table[:, 1] = self._words.ctypes.data + 8 * np.array(starts, np.int64)
+        self._fixups = {name: (np.array(p), np.array(o, np.int64)) for name, (p, o) in fixups.items()}
+        external = {*self.network.inputs, *self._outputs}
+        self._patches = {name: fix for name, fix in self._fixups.items() if name in external}
+        self._stretches = _stretches(self.instructions)
+        self._bound = -1
+
+    def _bind(self) -> None:
+        """Write the addresses of all buffers but inputs and outputs."""
+        base = self.arena.reserve(self.arena_bytes)
+        for name, (places, offsets) in self._fixups.items():
+            if name in self._patches:
+                continue
+            if name in self._layout.offsets:
+                address = base + self._layout.offsets[name]
+            elif name in self._tables:
+                address = self._tables[name].ctypes.data
+            else:
+                address = self._store.address(name)
+            self._words[places] = address + offsets
+        self._bound = self.arena.version
+
+    def _run_reference(self, node: Node, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> None:
+        values = {name: self._view(name, inputs, arrays) for name in node.reads}
+        run_node(node, values)
+        for name in node.outputs:
+            if name and (self._root(name) in self._layout.offsets or self._root(name) in arrays):
+                self._view(name, inputs, arrays)[...] = values[name]
+
+    def _view(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Array:
+        if name in self.network.values:
+            return self.network.values[name]
+        root, spec = self._root(name), self.network.specs[name]
+        if root in inputs or root in arrays:
+            return (inputs[root] if root in inputs else arrays[root]).reshape(spec.dims)
+        return self.arena.view(self._layout.offsets[root], spec)
+
+
+def _lower(lowering: Lowering, node: Node) -> None:
+    """Emit a node's kernels; where there are none for the whole of it, for its parts, or its reference."""
+    lowering.node = node
+    mark = len(lowering.instructions)
+    rule = find(node.op, node.label).lower
+    if rule is not None and rule(lowering, node):
+        return
+    assert len(lowering.instructions) == mark, f"{node.label}: a rule that refuses must not emit"
+    if node.fused:
+        for part in unfuse(node):
+            _lower(lowering, part)
+    else:
+        lowering.emit_reference(node)
+
+
+def _stretches(instructions: list[Instruction]) -> list[Stretch]:
+    found: list[Stretch] = []
+    for i, instruction in enumerate(instructions):
+        if instruction.kernel is None:
+            found.append(Stretch(i, 0, instruction.node))
+        elif found and found[-1].node is None:
+            found[-1] = Stretch(found[-1].first, found[-1].length + 1)
+        else:
+            found.append(Stretch(i, 1))
+    return found
+
+
