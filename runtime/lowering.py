@@ -90,9 +90,10 @@ class Lowering:
 
     def ref(self, name: str) -> Ref:
         """The address of a tensor; a known one is kept in its canonical order."""
-        if name in self.values:
-            return self.packed(name, "plain", lambda array: array)
-        return Ref(self.root(name))
+        root = self.root(name)
+        if root in self.values:
+            return self.packed(root, "plain", lambda array: array)
+        return Ref(root)
 
     def packed(self, name: str, packing: str, make: Callable[[Array], Array]) -> Ref:
         """The address of a known tensor in another order, named `packing`; made once per model if it is a constant."""

@@ -108,14 +108,14 @@ class Program:
         chosen = {}
         for name in self.network.outputs:
             root = self._root(name)
-            if name not in self.network.values and root not in self.network.inputs:
+            if root not in self.network.values and root not in self.network.inputs:
                 chosen[root] = self.network.specs[root]
         return chosen
 
     def _output(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Array:
-        if name in self.network.values:
-            return np.array(self.network.values[name])
         root, dims = self._root(name), self.network.specs[name].dims
+        if root in self.network.values:
+            return np.array(self.network.values[root]).reshape(dims)
         array = arrays[root] if root in arrays else inputs[root].copy()
         if root in arrays and list(map(self._root, self.network.outputs)).count(root) > 1:
             array = array.copy()
@@ -174,9 +174,9 @@ class Program:
                 self._view(name, inputs, arrays)[...] = values[name]
 
     def _view(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Array:
-        if name in self.network.values:
-            return self.network.values[name]
         root, spec = self._root(name), self.network.specs[name]
+        if root in self.network.values:
+            return self.network.values[root].reshape(spec.dims)
         if root in inputs or root in arrays:
             return (inputs[root] if root in inputs else arrays[root]).reshape(spec.dims)
         return self.arena.view(self._layout.offsets[root], spec)

@@ -18,7 +18,7 @@ import numpy as np
 
 from alula.runtime.artifact import codes as code_stream
 from alula.runtime.artifact import huffman
-from alula.runtime.artifact.format import DAMAGED
+from alula.runtime.artifact.format import ALIGNMENT, DAMAGED
 from alula.runtime.artifact.huffman import U8
 from alula.runtime.errors import ArtifactError
 from alula.runtime.graph import Array, TensorSpec
@@ -89,7 +89,8 @@ def smallest(candidates: list[Encoded]) -> Encoded:
 
 def encode_raw(array: Array, entropy: bool = True, half: bool = False) -> Encoded:
     """Elements as they are, or as float16; byte planes Huffman coded where that saves enough."""
-    stored = _little(array.astype(np.float16) if half else array)
+    with np.errstate(over="ignore"):
+        stored = _little(array.astype(np.float16) if half else array)
     encoding = "f16" if half else "raw"
     plain = Encoded(TensorSpec.of(array), encoding, "plain", stored.tobytes())
     if not entropy or not array.size:
@@ -127,6 +128,8 @@ def encode_codebook(
 def encode_exact(array: Array, entropy: bool = True) -> Encoded:
     """The smallest encoding that gives back every bit."""
     candidates = [encode_raw(array, entropy)]
+    if array.nbytes <= ALIGNMENT:  # nothing to gain: sections are that far apart
+        return candidates[0]
     patterns = np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")  # -0.0 is not 0.0 here
     if array.size and len(np.unique(patterns[: 1 << 14])) <= 256:
         values, codes = np.unique(patterns, return_inverse=True)
@@ -134,7 +137,8 @@ def encode_exact(array: Array, entropy: bool = True) -> Encoded:
             codebook = values.view(array.dtype)
             candidates.append(encode_codebook(TensorSpec.of(array), codes.reshape(-1).astype(np.uint8), codebook, entropy=entropy))
     if array.dtype == np.float32 and array.size:
-        half = array.astype(np.float16)
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
         if (half.astype(np.float32).view(np.uint32) == array.view(np.uint32)).all():
             candidates.append(encode_raw(array, entropy, half=True))
     return smallest(candidates)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
 from typing import Any
 
 from alula.runtime.errors import ArtifactError
@@ -31,15 +30,6 @@ MAX_DIM = (1 << 31) - 1
 MAX_DECODED_SIZE = 4 << 30  # bytes of all constants of all graphs together
 
 DAMAGED = "the file is damaged, copy it again"
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Where the bytes of a tensor are, and their crc32."""
-
-    offset: int
-    size: int
-    crc32: int
 
 
 def align(offset: int) -> int:

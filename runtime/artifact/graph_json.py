@@ -39,7 +39,8 @@ def graph_to_json(graph: Graph, tensor_index: Callable[[str], int]) -> dict[str,
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
-    attrs = {f.name: _plain(getattr(node.attrs, f.name)) for f in dataclasses.fields(node.attrs)}
+    values = {f.name: (getattr(node.attrs, f.name), f.default) for f in dataclasses.fields(node.attrs)}
+    attrs = {name: _plain(value) for name, (value, default) in values.items() if value != default}
     fields: dict[str, Any] = {
         "attrs": attrs, "fused": [_node_to_json(fused) for fused in node.fused], "inputs": list(node.inputs),
         "name": node.name, "op": node.op, "outputs": list(node.outputs),

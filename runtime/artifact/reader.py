@@ -25,7 +25,6 @@ from alula.runtime.artifact.format import (
     MAX_HEADER_SIZE,
     MAX_TENSORS,
     VERSION,
-    Section,
     align,
     as_choice,
     as_dict,
@@ -159,33 +158,30 @@ def _read_frame(data: memoryview, where: str) -> tuple[bytes, str]:
 
 
 def _read_tensors(value: Any, data: memoryview, end: int, where: str) -> list[Encoded]:
-    """The tensor table; sections follow each other without holes, up to the end of the file."""
+    """The tensor table. Sections stand in its order, with nothing between them, so that none can overlap another."""
     tensors = []
     for number, entry in enumerate(as_list(value, f"{where}: tensors", MAX_TENSORS)):
         here = f"{where}: tensor {number}"
         fields = as_dict(entry, here)
-        section = _read_section(fields, data, end, here)
-        tensors.append(_read_encoding(fields, data[section.offset : section.offset + section.size], here))
-        end = section.offset + section.size
+        section = _section(fields, data, end, here)
+        tensors.append(_read_encoding(fields, section, here))
+        end = align(end) + len(section)
     if end != len(data):
         raise ArtifactError(f"{where}: expected the last section to end with the file, got {len(data) - end} bytes more; {DAMAGED}")
     return tensors
 
 
-def _read_section(fields: dict[str, Any], data: memoryview, end: int, where: str) -> Section:
-    """A section that begins right after the one that ended at `end`, and whose checksum is right."""
-    if not {"offset", "size", "crc32"} <= set(fields):
-        raise ArtifactError(f"{where}: expected offset, size and crc32, got none; {DAMAGED}")
+def _section(fields: dict[str, Any], data: memoryview, end: int, where: str) -> memoryview:
+    """The bytes of a tensor: from the next multiple of 64 on, with zeros before them and the right checksum."""
     start = align(end)
-    if fields["offset"] != start or start > len(data):
-        raise ArtifactError(f"{where}: expected its section at {start}, got {fields['offset']!a:.40}; {DAMAGED}")
-    size = as_int(fields["size"], f"{where}: size", 0, len(data) - start)
-    crc = as_int(fields["crc32"], f"{where}: crc32", 0, 0xFFFFFFFF)
+    size = as_int(fields.get("size"), f"{where}: size", 0, len(data) - start)
+    crc = as_int(fields.get("crc32"), f"{where}: crc32", 0, 0xFFFFFFFF)
+    section = data[start : start + size]
     if any(data[end:start]):
         raise ArtifactError(f"{where}: expected zeros before its section, got others; {DAMAGED}")
-    if zlib.crc32(data[start : start + size]) != crc:
+    if zlib.crc32(section) != crc:
         raise ArtifactError(f"{where}: expected the checksum {crc:08x}, got another; {DAMAGED}")
-    return Section(start, size, crc)
+    return section
 
 
 # The keys of a tensor beside those of every tensor
@@ -200,7 +196,7 @@ def _read_encoding(fields: dict[str, Any], payload: memoryview, where: str) -> E
     """A tensor whose payload is as long as its shape and encoding ask for. Nothing is allocated here."""
     encoding = as_choice(fields.get("encoding"), f"{where}: encoding", ENCODINGS)
     coding = as_choice(fields.get("coding"), f"{where}: coding", CODINGS)
-    common = ("coding", "crc32", "dtype", "encoding", "offset", "shape", "size")
+    common = ("coding", "crc32", "dtype", "encoding", "shape", "size")
     as_dict(fields, where, (*common, *EXTRA_KEYS[encoding, coding]))
     spec = spec_from_json(fields, where)
     bits = as_int(fields.get("bits", 0), f"{where}: bits", 0, 8)

@@ -83,12 +83,14 @@ def _serialise(
         if name != graph.name:
             raise ArtifactError(f"{where}: expected the graph {name} to be named so, got {graph.name}; rename it first")
         documents.append(graph_to_json(graph, lambda constant, graph=graph: add(graph, constant)))  # type: ignore[misc]
-    header, end = _place_sections({"graphs": documents, "metadata": dict(metadata), "tensors": entries}, where)
+    header = canonical_json({"graphs": documents, "metadata": dict(metadata), "tensors": entries}, where)
+    if len(header) > MAX_HEADER_SIZE:
+        raise ArtifactError(f"{where}: expected a header of at most {MAX_HEADER_SIZE} bytes, got {len(header)}; shorten the metadata")
     body = bytearray(header)
-    for entry, payload in zip(entries, payloads):
-        body += bytes(entry["offset"] - HEADER_SIZE - len(body))
+    for payload in payloads:
+        body += bytes(align(HEADER_SIZE + len(body)) - HEADER_SIZE - len(body))
         body += payload
-    fields = FIELDS.pack(MAGIC, VERSION, 0, len(header), end, hashlib.sha256(body).digest())
+    fields = FIELDS.pack(MAGIC, VERSION, 0, len(header), HEADER_SIZE + len(body), hashlib.sha256(body).digest())
     return fields + CHECK.pack(zlib.crc32(header, zlib.crc32(fields)), 0) + bytes(body)
 
 
@@ -104,19 +106,3 @@ def _entry(tensor: Encoded) -> dict[str, Any]:
     if tensor.encoding in ("raw", "f16") and tensor.coding == "huffman":
         entry["planes"] = list(tensor.planes)
     return entry
-
-
-def _place_sections(document: dict[str, Any], where: str) -> tuple[bytes, int]:
-    """Fill in the offsets, which stand in the header whose length they depend on. Gives the JSON and the file's length."""
-    size = 0
-    while True:  # a longer header moves the offsets up, and larger offsets never shorten it: so this ends
-        end = HEADER_SIZE + size
-        for entry in document["tensors"]:
-            entry["offset"] = align(end)
-            end = entry["offset"] + entry["size"]
-        header = canonical_json(document, where)
-        if len(header) > MAX_HEADER_SIZE:
-            raise ArtifactError(f"{where}: expected a header of at most {MAX_HEADER_SIZE} bytes, got {len(header)}; shorten the metadata")
-        if len(header) == size:
-            return header, end
-        size = len(header)

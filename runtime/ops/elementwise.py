@@ -11,6 +11,7 @@ import numpy as np
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.movement import lower_alias
 from alula.runtime.lower.steps import lower_elementwise
 from alula.runtime.ops.activation import unary
 from alula.runtime.ops.checks import FLOATS
@@ -192,6 +193,6 @@ register(
     Op("Pow", infer_pow, reference_pow, n_inputs=(2, 2)),
     Op("Where", infer_where, reference_where, n_inputs=(3, 3)),
     Op("Cast", infer_cast, reference_cast, attrs=CastAttrs),
-    Op("Identity", infer_identity, reference_identity),
-    Op("Dropout", infer_dropout, reference_dropout, attrs=DropoutAttrs, n_inputs=(1, 3), static_inputs=(2,)),
+    Op("Identity", infer_identity, reference_identity, lower=lower_alias),
+    Op("Dropout", infer_dropout, reference_dropout, attrs=DropoutAttrs, n_inputs=(1, 3), static_inputs=(2,), lower=lower_alias),
 )

@@ -9,6 +9,17 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.movement import (
+    lower_concat,
+    lower_depth_to_space,
+    lower_expand,
+    lower_pad,
+    lower_slice,
+    lower_space_to_depth,
+    lower_split,
+    lower_tile,
+    lower_transpose,
+)
 from alula.runtime.ops.checks import axis_of
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import (
@@ -314,19 +325,21 @@ def infer_space_to_depth(attrs: SpaceToDepthAttrs, specs: Specs, values: Values)
 def reference_space_to_depth(attrs: SpaceToDepthAttrs, x: Array) -> tuple[Array, ...]:
     """Pixels to channels."""
     (n, h, w, c), b = x.shape, attrs.blocksize
-    y = x.reshape(n, h // b, b, w // b, b, c).transpose((0, 1, 3, 2, 4, 5) if attrs.mode == "DCR" else (0, 1, 3, 5, 2, 4))
+    y = x.reshape(n, h // b, b, w // b, b, c).transpose(
+        (0, 1, 3, 2, 4, 5) if attrs.mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    )
     return (y.reshape(n, h // b, w // b, b * b * c),)
 
 
 register(
-    Op("Pad", infer_pad, reference_pad, attrs=PadAttrs, n_inputs=(2, 4), static_inputs=(1, 3)),
-    Op("Concat", infer_concat, reference_concat, attrs=ConcatAttrs, n_inputs=(1, MANY)),
-    Op("Split", infer_split, reference_split, attrs=SplitAttrs, n_inputs=(1, 2), static_inputs=(1,)),
-    Op("Slice", infer_slice, reference_slice, n_inputs=(3, 5), static_inputs=(1, 2, 3, 4)),
+    Op("Pad", infer_pad, reference_pad, attrs=PadAttrs, n_inputs=(2, 4), static_inputs=(1, 3), lower=lower_pad),
+    Op("Concat", infer_concat, reference_concat, attrs=ConcatAttrs, n_inputs=(1, MANY), lower=lower_concat),
+    Op("Split", infer_split, reference_split, attrs=SplitAttrs, n_inputs=(1, 2), static_inputs=(1,), lower=lower_split),
+    Op("Slice", infer_slice, reference_slice, n_inputs=(3, 5), static_inputs=(1, 2, 3, 4), lower=lower_slice),
     Op("Gather", infer_gather, reference_gather, attrs=GatherAttrs, n_inputs=(2, 2)),
-    Op("Transpose", infer_transpose, reference_transpose, attrs=TransposeAttrs),
-    Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,)),
-    Op("Tile", infer_tile, reference_tile, n_inputs=(2, 2), static_inputs=(1,)),
-    Op("DepthToSpace", infer_depth_to_space, reference_depth_to_space, attrs=DepthToSpaceAttrs),
-    Op("SpaceToDepth", infer_space_to_depth, reference_space_to_depth, attrs=SpaceToDepthAttrs),
+    Op("Transpose", infer_transpose, reference_transpose, attrs=TransposeAttrs, lower=lower_transpose),
+    Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,), lower=lower_expand),
+    Op("Tile", infer_tile, reference_tile, n_inputs=(2, 2), static_inputs=(1,), lower=lower_tile),
+    Op("DepthToSpace", infer_depth_to_space, reference_depth_to_space, attrs=DepthToSpaceAttrs, lower=lower_depth_to_space),
+    Op("SpaceToDepth", infer_space_to_depth, reference_space_to_depth, attrs=SpaceToDepthAttrs, lower=lower_space_to_depth),
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.reduce import lower_layer_norm
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 
@@ -226,7 +227,7 @@ def _macs(attrs: object, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
 
 register(
     Op("BatchNormalization", _infer_batch, batch_normalization, BatchNormalizationAttrs, n_inputs=(5, 5), macs=_macs),
-    Op("LayerNormalization", _infer_layer, layer_normalization, LayerNormalizationAttrs, n_inputs=(2, 3), macs=_macs),
+    Op("LayerNormalization", _infer_layer, layer_normalization, LayerNormalizationAttrs, n_inputs=(2, 3), macs=_macs, lower=lower_layer_norm),
     Op("RMSNormalization", _infer_rms, rms_normalization, LayerNormalizationAttrs, n_inputs=(2, 2), macs=_macs),
     Op(
         "InstanceNormalization",

@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.reduce import lower_global_pool
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import tensor
@@ -164,6 +165,6 @@ def _average_macs(attrs: AveragePoolAttrs, specs: Specs, outputs: Sequence[Tenso
 register(
     Op("MaxPool", _infer_max_pool, max_pool, MaxPoolAttrs),
     Op("AveragePool", _infer_average_pool, average_pool, AveragePoolAttrs, macs=_average_macs),
-    Op("GlobalAveragePool", _infer_global, global_average_pool, macs=_global_macs),
-    Op("GlobalMaxPool", _infer_global, global_max_pool),
+    Op("GlobalAveragePool", _infer_global, global_average_pool, macs=_global_macs, lower=lower_global_pool),
+    Op("GlobalMaxPool", _infer_global, global_max_pool, lower=lower_global_pool),
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.reduce import FOLDS, lower_reduce
 from alula.runtime.ops.checks import FLOATS, axis_of
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.operands import BOOL, INDICES, NUMBERS, axes_of, integers, known_if_given, need, tensor
@@ -66,7 +67,8 @@ def reduction(name: str, function: Function, dtypes: tuple[str, ...] = SUMMABLE,
         with np.errstate(all="ignore"):
             return (np.asarray(function(source, chosen, bool(attrs.keepdims))).astype(x.dtype),)
 
-    return Op(name, infer, reference, attrs=ReduceAttrs, n_inputs=(1, 2), static_inputs=(1,))
+    lower = lower_reduce if name in FOLDS else None
+    return Op(name, infer, reference, attrs=ReduceAttrs, n_inputs=(1, 2), static_inputs=(1,), lower=lower)
 
 
 def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:

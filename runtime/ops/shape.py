@@ -10,6 +10,7 @@ import numpy as np
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops.checks import FLOATS
+from alula.runtime.lower.movement import lower_alias
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import (
     INDICES,
@@ -199,7 +200,8 @@ def range_length(start: Array, limit: Array, delta: Array) -> int:
     count = (last - first) / step
     if not math.isfinite(count):
         raise ShapeError(f"expected a range of finite length, got {first} to {last} by {step}; correct the model")
-    return max(math.ceil(count), 0)
+    length: int = math.ceil(count)
+    return max(length, 0)
 
 
 def infer_range(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
@@ -218,10 +220,10 @@ def reference_range(attrs: NoAttrs, start: Array, limit: Array, delta: Array) ->
 
 
 register(
-    Op("Reshape", infer_reshape, reference_reshape, attrs=ReshapeAttrs, n_inputs=(2, 2), static_inputs=(1,)),
-    Op("Flatten", infer_flatten, reference_flatten, attrs=FlattenAttrs),
-    Op("Squeeze", infer_squeeze, reference_squeeze, n_inputs=(1, 2), static_inputs=(1,)),
-    Op("Unsqueeze", infer_unsqueeze, reference_unsqueeze, n_inputs=(2, 2), static_inputs=(1,)),
+    Op("Reshape", infer_reshape, reference_reshape, attrs=ReshapeAttrs, n_inputs=(2, 2), static_inputs=(1,), lower=lower_alias),
+    Op("Flatten", infer_flatten, reference_flatten, attrs=FlattenAttrs, lower=lower_alias),
+    Op("Squeeze", infer_squeeze, reference_squeeze, n_inputs=(1, 2), static_inputs=(1,), lower=lower_alias),
+    Op("Unsqueeze", infer_unsqueeze, reference_unsqueeze, n_inputs=(2, 2), static_inputs=(1,), lower=lower_alias),
     Op("Shape", infer_shape, reference_shape, attrs=ShapeAttrs),
     Op("Size", infer_size, reference_size),
     Op(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.reduce import lower_softmax
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 
@@ -52,4 +53,7 @@ def log_softmax(attrs: SoftmaxAttrs, x: Array) -> tuple[Array]:
     return ((shifted - np.log(np.exp(shifted).sum(axis=attrs.axis, keepdims=True))).astype(x.dtype, copy=False),)
 
 
-register(Op("Softmax", _infer, softmax, SoftmaxAttrs), Op("LogSoftmax", _infer, log_softmax, SoftmaxAttrs))
+register(
+    Op("Softmax", _infer, softmax, SoftmaxAttrs, lower=lower_softmax),
+    Op("LogSoftmax", _infer, log_softmax, SoftmaxAttrs, lower=lower_softmax),
+)

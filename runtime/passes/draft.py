@@ -55,6 +55,10 @@ class Draft:
         """Whether the node is still there, unchanged."""
         return self._nodes.get(_key(node)) is node
 
+    def place(self, node: Node) -> float:
+        """Where the node stands in the order."""
+        return self._places[_key(node)]
+
     def maker(self, tensor: str, *ops: str) -> Node | None:
         """The node that makes a tensor, if there is one (of these ops)."""
         key = self._makers.get(tensor)

@@ -1,0 +1,91 @@
+"""Reductions, global pools, softmax and layer normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from alula.runtime.graph import Node
+from alula.runtime.kernels import reduce as kernels
+from alula.runtime.kernels.reduce import MAX, MIN, PRODUCT, SUM, SUM_ABS, SUM_SQUARES
+from alula.runtime.lowering import Lowering, Ref
+
+FOLDS = {  # op -> (fold, fold of nothing, whether to divide by the count, whether to take the root)
+    "ReduceSum": (SUM, 0.0, False, False), "ReduceMean": (SUM, 0.0, True, False), "ReduceMax": (MAX, -math.inf, False, False),
+    "ReduceMin": (MIN, math.inf, False, False), "ReduceL1": (SUM_ABS, 0.0, False, False),
+    "ReduceL2": (SUM_SQUARES, 0.0, False, True), "ReduceSumSquare": (SUM_SQUARES, 0.0, False, False),
+    "ReduceProd": (PRODUCT, 1.0, False, False), "GlobalAveragePool": (SUM, 0.0, True, False),
+    "GlobalMaxPool": (MAX, -math.inf, False, False),
+}  # fmt: skip
+
+
+def lower_reduce(lowering: Lowering, node: Node) -> bool:
+    """A reduction over neighbouring axes."""
+    spec = lowering.spec(node.inputs[0])
+    axes_name = node.inputs[1] if len(node.inputs) > 1 else ""
+    axes = tuple(int(v) for v in lowering.values[axes_name].reshape(-1)) if axes_name else ()
+    if not axes and getattr(node.attrs, "noop_with_empty_axes", 0):
+        return False
+    rank = len(spec.dims)
+    return _emit_fold(lowering, node, sorted({a % rank for a in axes} if axes else set(range(rank))))
+
+
+def lower_global_pool(lowering: Lowering, node: Node) -> bool:
+    """GlobalAveragePool and GlobalMaxPool of (N, *spatial, C)."""
+    return _emit_fold(lowering, node, list(range(1, len(lowering.spec(node.inputs[0]).dims) - 1)))
+
+
+def _emit_fold(lowering: Lowering, node: Node, axes: Sequence[int]) -> bool:
+    spec = lowering.spec(node.inputs[0])
+    axes = [a for a in axes if spec.dims[a] != 1] or list(axes[:1])  # axes of size 1 may lie in between
+    if node.fused or spec.dtype != "float32" or spec.size == 0 or not axes:
+        return False
+    if any(spec.dims[a] != 1 for a in range(axes[0], axes[-1] + 1) if a not in axes):
+        return False
+    outer, inner = math.prod(spec.dims[: axes[0]]), math.prod(spec.dims[axes[-1] + 1 :])
+    n = spec.size // (outer * inner)
+    code, start, divide, root = FOLDS[node.op]
+    lowering.emit(
+        kernels.f32_reduce, x=lowering.ref(node.inputs[0]), y=lowering.ref(node.outputs[0]), outer=outer, n=n, inner=inner,
+        code=code, start=start, scale=1.0 / n if divide else 1.0, root=int(root),
+    )  # fmt: skip
+    return True
+
+
+def lower_softmax(lowering: Lowering, node: Node) -> bool:
+    """Softmax and LogSoftmax over the last axis, or over one that only axes of size 1 follow."""
+    spec = lowering.spec(node.inputs[0])
+    axis = node.attrs.axis % max(len(spec.dims), 1)
+    if node.fused or spec.dtype != "float32" or spec.size == 0 or math.prod(spec.dims[axis + 1 :]) != 1:
+        return False
+    n = spec.dims[axis]
+    lowering.emit(
+        kernels.f32_softmax, x=lowering.ref(node.inputs[0]), y=lowering.ref(node.outputs[0]), rows=spec.size // n, n=n,
+        logarithm=int(node.op == "LogSoftmax"), inplace=(node.outputs[0], node.inputs[0]),
+    )  # fmt: skip
+    return True
+
+
+def lower_layer_norm(lowering: Lowering, node: Node) -> bool:
+    """LayerNormalization over the last axes, with its optional outputs."""
+    spec = lowering.spec(node.inputs[0])
+    axis = node.attrs.axis % len(spec.dims)
+    n = math.prod(spec.dims[axis:])
+    if node.fused or spec.dtype != "float32" or spec.size == 0:
+        return False
+    scale, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else ""
+    if lowering.spec(scale).size != n or (bias and lowering.spec(bias).size != n):
+        return False
+    extra = [name for name in node.outputs[1:] if name]
+    if extra and len(extra) != 2:
+        return False
+    keep: list[Ref | int] = [lowering.ref(name) for name in extra] or [0, 0]
+    shift = lowering.ref(bias) if bias else lowering.table(np.zeros(n, np.float32))
+    lowering.emit(
+        kernels.f32_layer_norm, x=lowering.ref(node.inputs[0]), scale=lowering.ref(scale), bias=shift, y=lowering.ref(node.outputs[0]),
+        means=keep[0], inverses=keep[1], rows=spec.size // n, n=n, epsilon=float(node.attrs.epsilon), keep=int(bool(extra)),
+        inplace=(node.outputs[0], node.inputs[0]),
+    )  # fmt: skip
+    return True

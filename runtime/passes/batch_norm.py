@@ -1,0 +1,28 @@
+"""BatchNormalization as what it is when it does not learn: a factor and a summand for each channel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alula.runtime.graph import Graph
+from alula.runtime.passes.draft import Draft, make_node
+
+
+def open_batch_norm(graph: Graph) -> Graph:
+    """BatchNormalization with constant statistics -> Mul, Add; `fold_affine` puts those into the weights nearby."""
+    draft = Draft(graph)
+    for node in draft.nodes("BatchNormalization"):
+        values = [draft.value(name) for name in node.inputs[1:5]]
+        trained = getattr(node.attrs, "training_mode", 0)
+        if trained or node.fused or any(value is None for value in values) or any(node.outputs[1:]):
+            continue
+        gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
+        factor = gamma / np.sqrt(variance + node.attrs.epsilon)
+        first = values[0]
+        assert first is not None
+        output, scaled = node.outputs[0], draft.fresh(f"{node.outputs[0]}.scaled")
+        scale = draft.constant(f"{output}.factor", factor.astype(first.dtype))
+        shift = draft.constant(f"{output}.summand", (beta - mean * factor).astype(first.dtype))
+        steps = [make_node("Mul", [node.inputs[0], scale], scaled), make_node("Add", [scaled, shift], output, node.name)]
+        draft.exchange([node], steps)
+    return draft.graph()

@@ -1,0 +1,80 @@
+"""Element-wise nodes behind their producer, as its fused chain: the result is worked on while it is in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from alula.runtime import chain
+from alula.runtime.graph import Graph, Node
+from alula.runtime.ops.contract import find
+from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.shapes import Shapes
+
+HOSTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})  # their kernels have an epilogue
+
+
+def fuse_chains(graph: Graph) -> Graph:
+    """Append to each host the element-wise nodes that alone read its result.
+
+    A step may need other tensors; they are computed before the host, whose place in the order moves back if it must.
+    Nothing that is needed can depend on the host, since the step alone reads its result.
+    """
+    shapes, draft = Shapes(graph), Draft(graph)
+    for node in draft.nodes():
+        if draft.holds(node) and _is_step(draft, node):
+            _fuse(draft, shapes, node)
+    return draft.graph()
+
+
+def unfuse_chains(graph: Graph) -> Graph:
+    """Every step of every chain as a node of its own."""
+    return graph.with_nodes([part for node in graph.nodes for part in chain.unfuse(node)])
+
+
+def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
+    """Hang a node on the producer of one of its inputs: the one that comes last, whose memory is the warmest."""
+    hosts = [host for name in dict.fromkeys(step.inputs) if name and (host := _host(draft, shapes, step, name))]
+    if not hosts:
+        return
+    host = max(hosts, key=lambda node: (node.op in HOSTS, draft.place(node)))
+    before, output = host.outputs[0], step.outputs[0]
+    body = f"{output}|body"
+    if host.fused:
+        chained = list(host.fused)
+        first = chained[0]
+        chained[0] = replace(first, inputs=tuple(body if name == host.body_output else name for name in first.inputs))
+        chained.append(step)
+    else:
+        chained = [replace(step, inputs=tuple(body if name == before else name for name in step.inputs))]
+    draft.exchange([host, step], [replace(host, outputs=(output, *host.outputs[1:]), fused=tuple(chained))])
+
+
+def _is_step(draft: Draft, node: Node) -> bool:
+    """Whether kernels can run the node in a chain."""
+    if len(node.outputs) != 1 or not node.inputs:
+        return False
+    if node.op == "Clip":
+        return all(not name or draft.scalar(name) is not None for name in node.inputs[1:])
+    if node.op == "Pow":
+        return draft.scalar(node.inputs[1]) in (0.5, 1.0, 2.0)
+    return find(node.op, node.label).elementwise and len(node.inputs) <= 2
+
+
+def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
+    """The producer of a tensor, if `step` may be appended to it."""
+    host = draft.maker(tensor)
+    if host is None or host.outputs[0] != tensor or draft.only_reader(tensor) is not step:
+        return None
+    if step.op in ("Clip", "Pow", "PRelu") and step.inputs[0] != tensor:
+        return None
+    if not (host.op in HOSTS or _is_step(draft, host)) or len(host.fused) + len(step.fused) >= chain.MAX_STEPS or step.fused:
+        return None
+    before, after = shapes.spec(tensor), shapes.spec(step.outputs[0])
+    if before is None or after is None or before.dtype != "float32" or after.dtype != "float32":
+        return None
+    others = [name for name in step.inputs if name and name != tensor]
+    for name in others:
+        shape = shapes.shape(name)
+        if shape is None or chain.operand_kind(before.shape, shape) is None:
+            return None
+    return host
