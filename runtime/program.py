@@ -6,6 +6,7 @@ kernel for their dtype run as their NumPy reference between two stretches of ker
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,17 +92,37 @@ class Program:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute the outputs. `inputs` are contiguous and of the planned specs."""
         with self.team.lock:
-            if self._bound != self.arena.version:
-                self._bind()
-            arrays = {name: np.empty(spec.dims, spec.dtype) for name, spec in self._outputs.items()}
-            for name, (places, offsets) in self._patches.items():
-                self._words[places] = (inputs[name] if name in inputs else arrays[name]).ctypes.data + offsets
+            arrays = self._patch(inputs)
             for stretch in self._stretches:
                 if stretch.node is None:
                     self.team.run(self._table.ctypes.data + 8 * TABLE_WORDS * stretch.first, stretch.length)
                 else:
                     self._run_reference(stretch.node, inputs, arrays)
         return {name: self._output(name, inputs, arrays) for name in self.network.outputs}
+
+    def profile(self, inputs: Mapping[str, Array], rounds: int = 10) -> list[tuple[Instruction, float]]:
+        """Mean seconds of each instruction, run one at a time; a reference node counts its Python, too."""
+        seconds = [0.0] * len(self.instructions)
+        with self.team.lock:
+            arrays = self._patch(inputs)
+            for _ in range(rounds):
+                for i, instruction in enumerate(self.instructions):
+                    start = time.perf_counter()
+                    if instruction.kernel is None:
+                        self._run_reference(instruction.node, inputs, arrays)
+                    else:
+                        self.team.run(self._table.ctypes.data + 8 * TABLE_WORDS * i, 1)
+                    seconds[i] += time.perf_counter() - start
+        return [(instruction, total / rounds) for instruction, total in zip(self.instructions, seconds, strict=True)]
+
+    def _patch(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Write the addresses of the inputs and of new output arrays; these are returned and must outlive the run."""
+        if self._bound != self.arena.version:
+            self._bind()
+        arrays = {name: np.empty(spec.dims, spec.dtype) for name, spec in self._outputs.items()}
+        for name, (places, offsets) in self._patches.items():
+            self._words[places] = (inputs[name] if name in inputs else arrays[name]).ctypes.data + offsets
+        return arrays
 
     def _choose_outputs(self) -> dict[str, TensorSpec]:
         """The buffers that become output arrays: computed ones that are not inputs."""

@@ -92,7 +92,7 @@ def _bind(graph: Graph, given: Mapping[str, TensorSpec]) -> dict[str, TensorSpec
     bound: dict[str, tuple[int, str]] = {}  # free dimension -> its size, and the input that set it
     for name, expected in graph.inputs.items():
         if name not in given:
-            raise GraphError(f"graph {graph.name}: expected input {name!r} {expected}, got {sorted(given)}; pass it too")
+            raise GraphError(f"{graph.name}: expected input {name!r} {expected}, got {sorted(given)}; pass it too")
         got = given[name]
         if got.dtype != expected.dtype:
             raise DTypeError(f"input {name}: expected {expected}, got {got}; convert it to {expected.dtype}")
@@ -136,8 +136,9 @@ class _Walk:
     def result(self) -> Specialised:
         """Walk all nodes, then drop those that nothing needs."""
         for name, value in self.folded.items():
-            if name not in self.inputs or TensorSpec.of(value) != self.inputs[name]:
-                raise GraphError(f"input {name}: expected a value of the input's spec, got {TensorSpec.of(value)}; pass the same")
+            spec = TensorSpec.of(value)
+            if self.inputs.get(name) != spec:
+                raise GraphError(f"input {name}: expected a value of the input's spec, got {spec}; pass the same")
         for node in self.graph.nodes:
             self._visit(node)
         needed = {name for name in self.graph.outputs if name not in self.folded}
@@ -148,8 +149,8 @@ class _Walk:
                 needed.update(node.reads)
         for name in self.graph.outputs:
             self._spec(name)
-        values = Known(self.graph, self.folded)
-        return Specialised(self.inputs, self.graph.outputs, tuple(reversed(kept)), self.specs, values, self.graph.constants)
+        graph, nodes, values = self.graph, tuple(reversed(kept)), Known(self.graph, self.folded)
+        return Specialised(self.inputs, graph.outputs, nodes, self.specs, values, graph.constants)
 
     def _spec(self, name: str) -> TensorSpec:
         spec = self.specs.get(name)

@@ -50,7 +50,7 @@ class Affine:
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Fold Mul, Div, Add and Sub by constants into Conv, ConvTranspose, Gemm and MatMul, from behind and from before."""
+    """Fold constant arithmetic into Conv, ConvTranspose, Gemm and MatMul, from behind and from before."""
     shapes, draft = Shapes(graph), Draft(graph)
     before = -1
     while before != draft.changes:
@@ -125,7 +125,8 @@ class _Weights:
             if bias is not None and (bias.size not in (1, n) or bias.shape[-1:] not in ((), (bias.size,))):
                 return None
             bias = None if bias is None else bias.astype(np.float64).reshape(-1) * beta
-        return _Weights(node, weight.astype(np.float64), None if bias is None else bias.astype(np.float64), weight.dtype)
+        wide = None if bias is None else bias.astype(np.float64)
+        return _Weights(node, weight.astype(np.float64), wide, weight.dtype)
 
     @property
     def group(self) -> int:
@@ -134,7 +135,7 @@ class _Weights:
     @property
     def c_out(self) -> int:
         """Output channels."""
-        shape = self.weight.shape
+        shape: tuple[int, ...] = self.weight.shape
         if self.node.op == "Conv":
             return shape[0]
         return shape[-1] * self.group if self.node.op != "Gemm" or not self.node.attrs.transB else shape[0]
@@ -142,7 +143,7 @@ class _Weights:
     @property
     def c_in(self) -> int:
         """Input channels."""
-        shape = self.weight.shape
+        shape: tuple[int, ...] = self.weight.shape
         if self.node.op == "Conv":
             return shape[-1] * self.group
         return shape[0] if self.node.op != "Gemm" or not self.node.attrs.transB else shape[1]
@@ -153,9 +154,9 @@ class _Weights:
         if self.node.op == "MatMul" and not plain:
             return None  # it has no bias: the summand goes into the chain
         factor = np.broadcast_to(affine.factor, (self.c_out,))
-        bias = None if self.bias is None and plain else np.broadcast_to(0.0 if self.bias is None else self.bias, (self.c_out,))
-        if bias is not None:
-            bias = bias * factor + affine.summand
+        bias = None
+        if self.bias is not None or not plain:
+            bias = np.broadcast_to(0.0 if self.bias is None else self.bias, (self.c_out,)) * factor + affine.summand
         return self._made(self.weight * self._by_output(factor), bias, self.node.inputs[0])
 
     def fed(self, affine: Affine, x: str) -> _Folded | None:

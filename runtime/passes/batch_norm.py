@@ -23,6 +23,6 @@ def open_batch_norm(graph: Graph) -> Graph:
         output, scaled = node.outputs[0], draft.fresh(f"{node.outputs[0]}.scaled")
         scale = draft.constant(f"{output}.factor", factor.astype(first.dtype))
         shift = draft.constant(f"{output}.summand", (beta - mean * factor).astype(first.dtype))
-        steps = [make_node("Mul", [node.inputs[0], scale], scaled), make_node("Add", [scaled, shift], output, node.name)]
-        draft.exchange([node], steps)
+        times = make_node("Mul", [node.inputs[0], scale], scaled)
+        draft.exchange([node], [times, make_node("Add", [scaled, shift], output, node.name)])
     return draft.graph()

@@ -70,7 +70,7 @@ class Draft:
         return [self._nodes[key] for key in self._readers.get(tensor, ())]
 
     def only_reader(self, tensor: str, *ops: str) -> Node | None:
-        """The node that alone reads a tensor, once, if it is (of these ops and) the graph does not output the tensor."""
+        """The node that alone reads a tensor, once, if it is (of these ops and) the tensor is no output."""
         readers = self._readers.get(tensor, {})
         if tensor in self.outputs or len(readers) != 1 or sum(readers.values()) != 1:
             return None

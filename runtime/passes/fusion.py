@@ -67,7 +67,7 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
         return None
     if step.op in ("Clip", "Pow", "PRelu") and step.inputs[0] != tensor:
         return None
-    if not (host.op in HOSTS or _is_step(draft, host)) or len(host.fused) + len(step.fused) >= chain.MAX_STEPS or step.fused:
+    if step.fused or len(host.fused) >= chain.MAX_STEPS or not (host.op in HOSTS or _is_step(draft, host)):
         return None
     before, after = shapes.spec(tensor), shapes.spec(step.outputs[0])
     if before is None or after is None or before.dtype != "float32" or after.dtype != "float32":

@@ -128,7 +128,7 @@ class _Layout:
         self._turn(node, perm)
 
     def _pull(self, node: Node) -> None:
-        """Let a Transpose to channels last change places with a lone node in front of it: it is one of a few at most."""
+        """Let a Transpose to channels last change places with a lone node in front of it, near the inputs mostly."""
         perm, maker = self._perm(node), self.draft.maker(node.inputs[0])
         if perm is None or maker is None or len(perm) < 4 or perm != inverse(to_first(len(perm))):
             return  # of three dimensions, one permutation goes both ways: it would be pushed down again
@@ -196,9 +196,9 @@ class _Layout:
                 if spec is not None:
                     self.shapes.put(inner, TensorSpec(_permuted(spec.shape, inverse(perm)), spec.dtype))
         for transpose in made.values():
-            spec = self.shapes.spec(transpose.inputs[0])
+            spec, order = self.shapes.spec(transpose.inputs[0]), transpose.attrs.perm
             if spec is not None:
-                self.shapes.put(transpose.outputs[0], TensorSpec(_permuted(spec.shape, transpose.attrs.perm), spec.dtype))
+                self.shapes.put(transpose.outputs[0], TensorSpec(_permuted(spec.shape, order), spec.dtype))
         self.draft.exchange([node], [*made.values(), turn.apply(node, sources, names), *behind])
 
     def _inner(self, name: str, perm: Perm) -> str:

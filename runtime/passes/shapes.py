@@ -98,12 +98,11 @@ class Shapes:
 
     def _visit(self, node: Node) -> None:
         """Infer a node in both worlds, and its small values."""
-        specs = [self._infer(node, world) for world in self._worlds]
-        if specs[0] is None or specs[1] is None or len(specs[0]) != len(specs[1]) or not _same_ranks(specs[0], specs[1]):
+        one, other = (self._infer(node, world) for world in self._worlds)
+        if one is None or other is None or not _same_ranks(one, other):
             self._guess(node)
             return
-        for world, inferred in zip(self._worlds, specs, strict=True):
-            assert inferred is not None
+        for world, inferred in zip(self._worlds, (one, other), strict=True):
             names = (node.outputs[0], *(step.outputs[0] for step in node.fused), node.body_output)
             world.specs.update((name, inferred[0]) for name in names if name)
             world.specs.update((name, spec) for name, spec in zip(node.outputs[1:], inferred[1:], strict=False) if name)
@@ -164,7 +163,7 @@ class Shapes:
 
 
 def _same_ranks(one: tuple[TensorSpec, ...], other: tuple[TensorSpec, ...]) -> bool:
-    return all(len(a.shape) == len(b.shape) for a, b in zip(one, other, strict=True))
+    return [len(spec.shape) for spec in one] == [len(spec.shape) for spec in other]
 
 
 def _broadcast(shapes: Shapes, node: Node) -> TensorSpec | None:

@@ -15,9 +15,9 @@ def straighten_softmax(graph: Graph) -> Graph:
         if flat is None or back is None or node.fused or draft.only_reader(flat.outputs[0]) is not node:
             continue
         x, rows = shapes.shape(flat.inputs[0]), shapes.shape(flat.outputs[0])
-        if x is None or rows is None or x != shapes.shape(back.outputs[0]) or node.attrs.axis % len(rows) != len(rows) - 1:
+        if x is None or rows is None or x != shapes.shape(back.outputs[0]):
             continue
-        if x[-1] == rows[-1]:
+        if x[-1] == rows[-1] and node.attrs.axis in (-1, len(rows) - 1):
             straight = make_node(node.op, [flat.inputs[0]], back.outputs[0], node.name, axis=-1)
             draft.exchange([flat, node, back], [straight])
     return draft.graph()

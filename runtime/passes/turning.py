@@ -47,8 +47,8 @@ Rule = Callable[[Draft, Shapes, Node, Perm], Turn | None]
 
 # Ops that treat all elements alike, beside those that may be fused
 POINTWISE = frozenset(
-    "And BitShift Cast Equal Exp Greater GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Mod Not Or Pow Sign "
-    "Where Xor".split()
+    "And Cast Equal Exp Greater GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Max Min Mod Not Or Pow Sign Where "
+    "Xor".split()
 )
 
 
@@ -98,10 +98,10 @@ def _arg(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
 
 
 def _reduce(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    axes: Sequence[int] | None = range(len(perm))
+    axes: Sequence[int] = range(len(perm))
     inputs = {}
     if len(node.inputs) > 1 and node.inputs[1]:
-        axes = draft.integers(node.inputs[1])
+        axes = draft.integers(node.inputs[1]) or ()
         if not axes:
             return None
         inputs[1] = _integers(draft, node.inputs[1], sorted(perm[axis] for axis in axes))
@@ -161,7 +161,8 @@ def _squeeze(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | Non
     axes = draft.integers(node.inputs[1]) if len(node.inputs) > 1 else None
     if axes is None:
         return None
-    return Turn((_without(perm, axes),), inputs={1: _integers(draft, node.inputs[1], sorted(perm[axis] for axis in axes))})
+    turned = sorted(perm[axis] for axis in axes)
+    return Turn((_without(perm, axes),), inputs={1: _integers(draft, node.inputs[1], turned)})
 
 
 def _unsqueeze(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
@@ -185,7 +186,7 @@ def _gather(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None
 def _reshape(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
     """Reshape and Flatten: dimensions are merged, split or kept in groups; whole groups can change places."""
     before, after = shapes.shape(node.inputs[0]), shapes.shape(node.outputs[0])
-    if before is None or after is None or getattr(node.attrs, "allowzero", 0):
+    if before is None or after is None or (node.op == "Reshape" and node.attrs.allowzero):
         return None
     groups = _groups(before, after)
     order = _turned_order(groups, before, perm)
@@ -210,7 +211,7 @@ def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[tuple[int
     while tail < most - head and before[-1 - tail] == after[-1 - tail]:
         tail += 1
     middle = (tuple(range(head, len(before) - tail)), tuple(range(head, len(after) - tail)))
-    groups = [((i,), (i,)) for i in range(head)]
+    groups: list[tuple[tuple[int, ...], tuple[int, ...]]] = [((i,), (i,)) for i in range(head)]
     groups += [middle] if any(middle) else []
     return groups + [((len(before) - i,), (len(after) - i,)) for i in range(tail, 0, -1)]
 
