@@ -33,7 +33,12 @@ class Progress:
             self._draw_rich(done, total, what)
         else:
             filled = 30 * done // max(total, 1)
-            print(f"\r{self._title} [{'#' * filled:<30}] {done}/{total} {what:<40.40}", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{self._title} [{'#' * filled:<30}] {done}/{total} {what:<40.40}",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _draw_rich(self, done: int, total: int, what: str) -> None:
         if self._bar is None:
@@ -42,7 +47,9 @@ class Progress:
             from rich.progress import Progress as RichProgress
 
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = RichProgress(*columns, TextColumn("{task.fields[what]}"), console=Console(stderr=True), transient=True)
+            self._bar = RichProgress(
+                *columns, TextColumn("{task.fields[what]}"), console=Console(stderr=True), transient=True
+            )
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=total, what=what)
         self._bar.update(self._task, completed=done, total=total, what=what)
@@ -50,7 +57,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
         elif self._shown:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from alula.commands.arguments import add_file, add_shape, positive
 from alula.progress import Progress
-from alula.report import Report, Table
+from alula.report import Cell, Report, Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to time, with how many threads, how often."""
     add_file(parser)
-    parser.add_argument("--against", type=Path, metavar="MODEL.onnx", help="the same network for onnxruntime, timed alternately")
-    parser.add_argument("--threads", type=threads_list, metavar="1,2", help="thread counts; 1 to the number of cores if left out")
+    parser.add_argument(
+        "--against", type=Path, metavar="MODEL.onnx", help="the same network for onnxruntime, timed alternately"
+    )
+    parser.add_argument(
+        "--threads", type=threads_list, metavar="1,2", help="thread counts; 1 to the number of cores if left out"
+    )
     parser.add_argument("--rounds", type=positive, default=11, help="rounds that the median is taken of (11)")
     add_shape(parser)
 
@@ -37,7 +42,9 @@ def run(args: argparse.Namespace) -> Report:
 
     names = [args.graph] if args.graph else list(open_artifact(args.file).graphs)
     if args.against and len(names) > 1:
-        raise GraphError(f"{args.file}: expected one graph to time against {args.against}, got {', '.join(names)}; choose with --graph")
+        raise GraphError(
+            f"{args.file}: expected one graph to time against {args.against}, got {', '.join(names)}; choose with --graph"
+        )
     counts = args.threads or list(range(1, (os.cpu_count() or 1) + 1))
     rows: list[dict[str, Any]] = []
     with Progress("timing") as progress:
@@ -51,16 +58,25 @@ def run(args: argparse.Namespace) -> Report:
                 row = {"graph": name, "threads": threads, "shapes": shapes}
                 if args.against:
                     theirs = OrtModel(args.against, threads, purpose="timing against onnxruntime")
-                    result = race(lambda m=model, v=values: m(**v), lambda t=theirs, v=values: t(v), args.rounds)
+                    result = race(partial(model.run, values), partial(theirs, values), args.rounds)
                     row |= {"ms": result.ours_ms, "onnxruntime_ms": result.theirs_ms, "ratio": result.ratio}
                 else:
-                    row["ms"] = solo_ms(lambda m=model, v=values: m(**v), args.rounds)
+                    row["ms"] = solo_ms(partial(model.run, values), args.rounds)
                 row["gflop_s"] = 2 * model.program(shapes).macs / row["ms"] / 1e6
                 row["peak_fraction"] = row["gflop_s"] / peak
                 rows.append(row)
-    columns = ["graph", "threads", "ms", *(["onnxruntime ms", "times as fast"] if args.against else []), "GFLOP/s", "of the peak"]
+    columns = [
+        "graph",
+        "threads",
+        "ms",
+        *(["onnxruntime ms", "times as fast"] if args.against else []),
+        "GFLOP/s",
+        "of the peak",
+    ]
     keys = ["graph", "threads", "ms", *(["onnxruntime_ms", "ratio"] if args.against else [])]
-    cells = [(*(_cell(r[k]) for k in keys), f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}") for r in rows]
+    cells: list[tuple[Cell, ...]] = [
+        (*(_cell(r[k]) for k in keys), f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}") for r in rows
+    ]
     return Report({"rounds": args.rounds, "results": rows}, [Table(tuple(columns), cells)])
 
 

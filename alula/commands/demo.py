@@ -14,7 +14,9 @@ SCRIPT = Path(alula.__file__).parent.parent / "demo" / "run.py"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the report goes."""
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report; demo/ of the checkout if left out")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder of the report; demo/ of the checkout if left out"
+    )
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -22,7 +24,9 @@ def run(args: argparse.Namespace) -> Report:
     from alula.runtime.errors import SourceError
 
     if not SCRIPT.exists():
-        raise SourceError(f"demo: expected {SCRIPT}, got no such file; the demo needs a checkout of the project, not a wheel")
+        raise SourceError(
+            f"demo: expected {SCRIPT}, got no such file; the demo needs a checkout of the project, not a wheel"
+        )
     spec = importlib.util.spec_from_file_location("alula_demo", SCRIPT)
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)

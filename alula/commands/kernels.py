@@ -6,13 +6,15 @@ import argparse
 import time
 
 from alula.progress import Progress
-from alula.report import Report, Table, size
+from alula.report import Cell, Report, Table, size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which of the three, and for which CPU."""
     parser.add_argument("what", choices=("list", "build", "where"), nargs="?", default="list")
-    parser.add_argument("--cpu", metavar="NAME", help="an LLVM CPU name, such as cortex-a72; this machine's if left out")
+    parser.add_argument(
+        "--cpu", metavar="NAME", help="an LLVM CPU name, such as cortex-a72; this machine's if left out"
+    )
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -31,13 +33,11 @@ def run(args: argparse.Namespace) -> Report:
         took_s = time.monotonic() - start
         document = {"cpu": cpu, "pack": str(pack), "built": missing, "seconds": round(took_s, 2)}
         return Report(document, [f"{missing} kernels compiled for {cpu} in {took_s:.1f} s: {pack}"])
-    rows = [
-        {"kernel": kernel.name, "family": kernel.family, "built": built, "size_bytes": path.stat().st_size if built else None}
-        for kernel, path, built in compiler.list_kernels(cpu)
-    ]
-    cells = [(r["kernel"], r["family"], size(r["size_bytes"]) if r["built"] else "not built") for r in rows]
-    built = sum(bool(r["built"]) for r in rows)
-    return Report(
-        {"cpu": cpu, "kernels": rows},
-        [Table(("kernel", "family", "object"), sorted(cells)), f"{built} of {len(rows)} kernels are built for {cpu}"],
-    )
+    documents: list[dict[str, object]] = []
+    rows: list[tuple[Cell, ...]] = []
+    for kernel, path, built in sorted(compiler.list_kernels(cpu), key=lambda row: (row[0].family, row[0].name)):
+        nbytes = path.stat().st_size if built else None
+        documents.append({"kernel": kernel.name, "family": kernel.family, "built": built, "size_bytes": nbytes})
+        rows.append((kernel.name, kernel.family, "not built" if nbytes is None else size(nbytes)))
+    line = f"{sum(bool(d['built']) for d in documents)} of {len(rows)} kernels are built for {cpu}"
+    return Report({"cpu": cpu, "kernels": documents}, [Table(("kernel", "family", "object"), rows), line])

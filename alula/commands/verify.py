@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alula.commands.arguments import add_file, add_shape, add_threads, named_path
 from alula.progress import Progress
-from alula.report import Report, Table
+from alula.report import Cell, Report, Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,9 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", action="append", required=True, type=named_path, metavar="[NAME=]MODEL.onnx",
                         help="the ONNX model of the graph; once for each graph of the file to check")  # fmt: skip
     parser.add_argument("--layers", action="store_true", help="compare every layer as well")
-    parser.add_argument("--input", type=Path, metavar="FILE.npz", help="arrays to run on, instead of random ones")
+    parser.add_argument(
+        "--input", type=Path, metavar="FILE", help="a .npz, .npy or picture to run on, instead of random values"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the random input (0)")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest difference over the output's range (1e-4)")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4, help="largest difference over the output's range (1e-4)"
+    )
     add_shape(parser)
     add_threads(parser)
 
@@ -31,18 +35,20 @@ def run(args: argparse.Namespace) -> Report:
     from alula.runtime.model import load
 
     results = []
+    shapes = parse_shapes(args.shape)
     with Progress("verifying") as progress:
         for number, (name, path) in enumerate(args.against):
             progress(number, len(args.against), path.name)
             model = load(args.file, graph=name or args.graph, threads=args.threads)
-            inputs = load_inputs(args.input, model.inputs) if args.input else None
+            inputs = load_inputs(args.input, model.inputs, shapes) if args.input else None
             results.append(
                 verify(
-                    model, path, name or args.graph or model.name, inputs=inputs, shapes=parse_shapes(args.shape),
+                    model, path, name or args.graph or model.graph.name, inputs=inputs, shapes=shapes,
                     layers=args.layers, seed=args.seed, tolerance=args.tolerance,
                 )
             )  # fmt: skip
-    rows, parts = [], []
+    rows: list[tuple[Cell, ...]] = []
+    parts: list[Table | str] = []
     for result in results:
         for row in (*result.layers, *result.outputs):
             if row.is_output and row in result.layers:
@@ -50,11 +56,19 @@ def run(args: argparse.Namespace) -> Report:
             shape = "x".join(map(str, row.shape))
             rows.append((result.graph, row.tensor, shape, f"{row.range:.3g}", f"{row.largest:.2e}", f"{row.ratio:.2e}"))
         if result.absent:
-            parts.append(f"{result.graph}: {len(result.absent)} tensors have no counterpart of their own (folded or fused)")
+            parts.append(
+                f"{result.graph}: {len(result.absent)} tensors have no counterpart of their own (folded or rewritten)"
+            )
+        if result.saturated:
+            parts.append(
+                f"{result.graph}: {', '.join(result.saturated)} hardly changes on this input; give a real one with --input"
+            )
     passed = all(result.passed for result in results)
     worst = max(result.largest_ratio for result in results)
     verdict = "within" if passed else "BEYOND"
-    parts.append(f"largest difference of an output over its range: {worst:.2e}, {verdict} the tolerance {args.tolerance:g}")
+    parts.append(
+        f"largest difference of an output over its range: {worst:.2e}, {verdict} the tolerance {args.tolerance:g}"
+    )
     table = Table(("graph", "tensor", "shape", "range", "largest difference", "over range"), rows)
     document = {"passed": passed, "largest_ratio": worst if math.isfinite(worst) else None,
                 "graphs": [result.document() for result in results]}  # fmt: skip

@@ -14,8 +14,10 @@ from alula.runtime.kernels.fmath import (
     ceil,
     erf,
     exp,
+    expm1,
     floor,
     log,
+    pow,
     rint,
     sigmoid,
     softplus,
@@ -35,12 +37,12 @@ UNARY = {
     "copy": lambda x, p, q: x,
     "clip": lambda x, p, q: x if x != x else min(max(x, p), q),
     "leaky_relu": lambda x, p, q: x if x >= F(0.0) else p * x,
-    "hard_sigmoid": lambda x, p, q: min(max(p * x + q, F(0.0)), F(1.0)),
-    "hard_swish": lambda x, p, q: x * min(max(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
+    "hard_sigmoid": lambda x, p, q: x if x != x else min(max(p * x + q, F(0.0)), F(1.0)),
+    "hard_swish": lambda x, p, q: x if x != x else x * min(max(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
     "sigmoid": lambda x, p, q: sigmoid(x),
     "swish": lambda x, p, q: x * sigmoid(p * x),
     "tanh": lambda x, p, q: tanh(x),
-    "elu": lambda x, p, q: x if x >= F(0.0) else p * (exp(x) - F(1.0)),
+    "elu": lambda x, p, q: x if x >= F(0.0) else p * expm1(x),
     "gelu": lambda x, p, q: F(0.5) * x * (F(1.0) + erf(x * F(0.7071067811865476))),
     "gelu_tanh": lambda x, p, q: F(0.5) * x * (F(1.0) + tanh(F(0.7978845608028654) * (x + F(0.044715) * x * x * x))),
     "softplus": lambda x, p, q: softplus(x),
@@ -57,6 +59,8 @@ UNARY = {
     "round": lambda x, p, q: rint(x),
     "affine": lambda x, p, q: x * p + q,
     "square": lambda x, p, q: x * x,
+    "cube": lambda x, p, q: x * x * x,
+    "sign": lambda x, p, q: x if x != x else (F(1.0) if x > F(0.0) else (F(-1.0) if x < F(0.0) else F(0.0))),
 }
 
 BINARY = {
@@ -69,6 +73,8 @@ BINARY = {
     "min": lambda x, y: x if (x != x) or (x < y) else y,
     "max": lambda x, y: x if (x != x) or (x > y) else y,
     "prelu": lambda x, y: x if x >= F(0.0) else x * y,
+    "pow": lambda x, y: pow(x, y),
+    "rpow": lambda x, y: pow(y, x),
 }
 
 CODES = {name: code for code, name in enumerate((*UNARY, *BINARY))}
@@ -160,13 +166,14 @@ def run_steps(source, source_stride, target, target_stride, row, rows, column, c
 @kernel
 def f32_chain(x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64):
     """y = chain(x) over a (rows, channels) matrix."""
-    if rows == 1:  # nothing depends on the row: threads share the columns
+    if channels >= CHUNK:
         chunks = (channels + CHUNK - 1) // CHUNK
-        for chunk in range(chunks * tid // n_threads, chunks * (tid + 1) // n_threads):
-            column = chunk * CHUNK
+        units = rows * chunks
+        for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
+            row, column = unit // chunks, unit % chunks * CHUNK
             columns = min(CHUNK, channels - column)
-            at, to = offset(x, column), offset(y, column)
-            run_steps(at, columns, to, columns, 0, 1, column, columns, channels, image_rows, n_steps, steps)
+            at, to = offset(x, row * channels + column), offset(y, row * channels + column)
+            run_steps(at, columns, to, columns, row, 1, column, columns, channels, image_rows, n_steps, steps)
     else:
         block = max(CHUNK // max(channels, 1), 1)
         blocks = (rows + block - 1) // block

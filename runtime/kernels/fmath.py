@@ -15,9 +15,9 @@ if COMPILING:
     from llvmlite import ir
     from numba.core import cgutils, types
 
-    F = np.float32
+    F, D = np.float32, np.float64
 else:
-    F = float  # constants below are only compiled, never run
+    F = D = float  # constants below are only compiled, never run
     import numpy as np
 
 
@@ -51,8 +51,18 @@ LOG2E, LN2_HIGH, LN2_LOW = F(1.44269504088896341), F(0.693359375), F(-2.12194440
 
 
 @device
-def exp(x):
-    """e ** x. Cody-Waite reduction by ln 2, then the degree-6 Taylor-like polynomial of Cephes' expf."""
+def power_of_two(n):
+    """2 ** n for a whole n in [-152, 130], as two factors: neither overflows nor underflows before a product does."""
+    i = np.int32(n)
+    half = i >> np.int32(1)
+    low = f32_of_i32_bits((half + np.int32(127)) << np.int32(23))
+    high = f32_of_i32_bits((i - half + np.int32(127)) << np.int32(23))
+    return low, high
+
+
+@device
+def reduced_exp(x):
+    """(n, e ** r - 1) where x = n * ln 2 + r and n is whole. Cody-Waite; the polynomial is that of Cephes' expf."""
     y = min(max(x, F(-104.0)), F(89.0))
     n = rint(y * LOG2E)
     r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, y))
@@ -61,13 +71,24 @@ def exp(x):
     p = fma(p, r, F(4.1665795894e-2))
     p = fma(p, r, F(1.6666665459e-1))
     p = fma(p, r, F(5.0000001201e-1))
-    p = fma(p, r * r, r) + F(1.0)
-    # 2 ** n in two factors, so that neither overflows nor underflows before the result does
-    i = np.int32(n)
-    half = i >> np.int32(1)
-    low = f32_of_i32_bits((half + np.int32(127)) << np.int32(23))
-    high = f32_of_i32_bits((i - half + np.int32(127)) << np.int32(23))
-    result = p * low * high
+    return n, fma(p, r * r, r)
+
+
+@device
+def exp(x):
+    """e ** x."""
+    n, p = reduced_exp(x)
+    low, high = power_of_two(n)
+    result = (p + F(1.0)) * low * high
+    return x if x != x else result
+
+
+@device
+def expm1(x):
+    """e ** x - 1, exact to the last places near zero too."""
+    n, p = reduced_exp(x)
+    low, high = power_of_two(n)
+    result = p if n == F(0.0) else (p + F(1.0)) * low * high - F(1.0)
     return x if x != x else result
 
 
@@ -151,3 +172,49 @@ def softplus(x):
     grown = log(s) - ((s - F(1.0)) - u) / s
     result = positive + grown
     return x if x != x else result
+
+
+@device
+def pow(x, y):
+    """x ** y with C's rules for zeros, infinities, NaN and negative bases. In float64 inside: y * log(x) loses nothing."""
+    a = absolute(x)
+    tiny = a < F(1.17549435e-38)
+    bits = i32_bits(a * F(8388608.0) if tiny else a)  # subnormals
+    exponent = (bits >> np.int32(23)) - (np.int32(150) if tiny else np.int32(127))
+    m = f32_of_i32_bits((bits & np.int32(0x007FFFFF)) | np.int32(0x3F800000))
+    big = m > F(1.41421356)
+    exponent = exponent + np.int32(1) if big else exponent
+    mantissa = D(m) * (D(0.5) if big else D(1.0))  # in [sqrt(1/2), sqrt(2))
+    t = (mantissa - D(1.0)) / (mantissa + D(1.0))
+    z = t * t  # log(mantissa) = 2 * artanh(t), by its series; the term left out is below 1e-11
+    p = D(1 / 13) * z + D(1 / 11)
+    p = p * z + D(1 / 9)
+    p = p * z + D(1 / 7)
+    p = p * z + D(1 / 5)
+    p = p * z + D(1 / 3)
+    p = p * z + D(1.0)
+    logarithm = D(exponent) * D(math.log(2)) + D(2.0) * t * p
+    logarithm = D(-math.inf) if a == F(0.0) else logarithm
+    logarithm = D(math.inf) if a == INF else logarithm
+    product = logarithm * D(y)
+    w = min(max(product, D(-104.0)), D(89.0))
+    n = rint(F(w * D(1 / math.log(2))))
+    r = w - D(n) * D(math.log(2))
+    e = r * D(1 / 40320) + D(1 / 5040)
+    e = e * r + D(1 / 720)
+    e = e * r + D(1 / 120)
+    e = e * r + D(1 / 24)
+    e = e * r + D(1 / 6)
+    e = e * r + D(1 / 2)
+    e = e * r + D(1.0)
+    e = e * r + D(1.0)
+    low, high = power_of_two(n)
+    result = F(e) * low * high
+    whole = rint(y) == y
+    halved = y * F(0.5)
+    odd = whole and rint(halved) != halved
+    negative = i32_bits(x) < np.int32(0)
+    result = -result if negative and odd else result
+    result = NAN if x < F(0.0) and x != -INF and not whole else result
+    result = NAN if (x != x) or (y != y) else result
+    return F(1.0) if (x == F(1.0)) or (y == F(0.0)) or (a == F(1.0) and absolute(y) == INF) else result

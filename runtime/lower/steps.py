@@ -107,6 +107,8 @@ def emit_chain(
     lowering: Lowering, x: Ref, output: str, shape: tuple[int, ...], steps: list[Step], inplace: str | None = None
 ) -> None:
     """Run steps over a whole tensor."""
+    if inplace and any(step[2] == x for step in steps):
+        inplace = None  # a later step reads x again
     needs_rows = any(step[1] in (CHANNEL, IMAGE) and int(step[0]) >= kernels.FIRST_BINARY for step in steps)  # type: ignore[arg-type]
     channels = shape[-1] if needs_rows else math.prod(shape)
     lowering.emit(

@@ -21,7 +21,6 @@ from alula.runtime.passes.layout import fix_reshapes, turn_channels_last
 from alula.runtime.passes.no_ops import drop_no_ops
 from alula.runtime.passes.operands import trim_operands
 from alula.runtime.passes.padding import fold_pads
-from alula.runtime.passes.pooling import find_global_pools
 from alula.runtime.passes.softmax import straighten_softmax
 from alula.runtime.passes.swish import fuse_swish
 
@@ -33,16 +32,16 @@ PASSES: tuple[Pass, ...] = (
     fold_constants,
     drop_dead_code,
     drop_no_ops,
+    trim_operands,
+    fuse_hard_swish,
+    fuse_swish,
+    fuse_gelu,
     straighten_softmax,
     fix_reshapes,
     turn_channels_last,
     trim_operands,
     drop_no_ops,
-    fuse_hard_swish,
-    fuse_swish,
     fuse_layer_norm,
-    fuse_gelu,
-    find_global_pools,
     fold_pads,
     open_batch_norm,
     fold_affine,

@@ -63,11 +63,15 @@ def _is_step(draft: Draft, node: Node) -> bool:
 def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
     """The producer of a tensor, if `step` may be appended to it."""
     host = draft.maker(tensor)
-    if host is None or host.outputs[0] != tensor or draft.only_reader(tensor) is not step:
-        return None
-    if step.op in ("Clip", "Pow", "PRelu") and step.inputs[0] != tensor:
+    if host is None or host.outputs[0] != tensor or tensor in draft.outputs or draft.readers(tensor) != [step]:
         return None
     if step.fused or len(host.fused) >= chain.MAX_STEPS or not (host.op in HOSTS or _is_step(draft, host)):
+        return None
+    if host.op == "Pow":  # a step, but not a kernel of its own
+        return None
+    if step.op in ("Clip", "Pow", "PRelu") and (step.inputs[0] != tensor or tensor in step.inputs[1:]):
+        return None
+    if step.inputs.count(tensor) > 1 and step.op not in ("Add", "Mul"):
         return None
     before, after = shapes.spec(tensor), shapes.spec(step.outputs[0])
     if before is None or after is None or before.dtype != "float32" or after.dtype != "float32":
