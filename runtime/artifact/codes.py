@@ -19,8 +19,8 @@ def pack(codes: U8, bits: int) -> bytes:
     groups = np.zeros((-(-len(codes) // 8), 8), np.uint64)  # 8 codes are `bits` bytes
     groups.reshape(-1)[: len(codes)] = codes
     shifts = np.arange(8, dtype=np.uint64) * np.uint64(bits)
-    words = np.bitwise_or.reduce(groups << shifts, axis=1).astype("<u8")
-    return words.view(np.uint8).reshape(-1, 8)[:, :bits].tobytes()[: packed_size(len(codes), bits)]
+    words: U8 = np.bitwise_or.reduce(groups << shifts, axis=1).astype("<u8").view(np.uint8)
+    return words.reshape(-1, 8)[:, :bits].tobytes()[: packed_size(len(codes), bits)]
 
 
 def unpack(data: memoryview, count: int, bits: int) -> U8:
@@ -33,8 +33,8 @@ def unpack(data: memoryview, count: int, bits: int) -> U8:
     words = np.zeros((groups, 8), np.uint8)
     words[:, :bits] = padded.reshape(groups, bits)
     shifts = np.arange(8, dtype=np.uint64) * np.uint64(bits)
-    codes = (words.view("<u8") >> shifts) & np.uint64((1 << bits) - 1)
-    return codes.astype(np.uint8).reshape(-1)[:count]
+    codes: U8 = ((words.view("<u8") >> shifts) & np.uint64((1 << bits) - 1)).astype(np.uint8)
+    return codes.reshape(-1)[:count]
 
 
 def packed_size(count: int, bits: int) -> int:

@@ -9,9 +9,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
 
 from alula.runtime.artifact.encodings import CODINGS, ENCODINGS, Encoded, decode
 from alula.runtime.artifact.format import (
@@ -101,12 +99,12 @@ class Artifact:
             raise ArtifactError(f"{self.path}: expected the digest {self.digest[:16]}, got {got[:16]}; {DAMAGED}")
 
 
-def open_artifact(path: str | Path) -> Artifact:
+def open_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Open a file and check it: frame, checksums, header, graphs.
 
     raise : ArtifactError, in one line, whatever is wrong with the file
     """
-    where = str(path)
+    where = os.fspath(path)
     data = _map(where)
     header, digest = _read_frame(data, where)
     try:

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from alula.runtime.artifact.encodings import Encoded, encode_exact
-from alula.runtime.artifact.format import CHECK, FIELDS, HEADER_SIZE, MAGIC, MAX_HEADER_SIZE, VERSION, align, canonical_json
+from alula.runtime.artifact.format import (
+    CHECK,
+    FIELDS,
+    HEADER_SIZE,
+    MAGIC,
+    MAX_HEADER_SIZE,
+    VERSION,
+    align,
+    canonical_json,
+)
 from alula.runtime.artifact.graph_json import graph_to_json
 from alula.runtime.artifact.reader import Artifact, PackedConstants, open_artifact
 from alula.runtime.errors import ArtifactError
@@ -18,7 +27,7 @@ from alula.runtime.graph import Graph
 
 
 def write_artifact(
-    path: str | Path,
+    path: str | os.PathLike[str],
     graphs: Mapping[str, Graph],
     metadata: Mapping[str, Any] | None = None,
     encoded: Mapping[str, Mapping[str, Encoded]] | None = None,
@@ -50,7 +59,7 @@ def write_artifact(
     return open_artifact(target)
 
 
-def rewrite_metadata(artifact: Artifact, path: str | Path, metadata: Mapping[str, Any]) -> Artifact:
+def rewrite_metadata(artifact: Artifact, path: str | os.PathLike[str], metadata: Mapping[str, Any]) -> Artifact:
     """The same graphs and the same stored tensors with other metadata."""
     encoded: dict[str, dict[str, Encoded]] = {}
     for name, graph in artifact.graphs.items():

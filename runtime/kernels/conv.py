@@ -39,6 +39,43 @@ def copy_block(source, source_stride, target, target_stride, rows, columns):
             target[r * target_stride + c] = source[r * source_stride + c]
 
 
+@device
+def table_columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w):
+    """Whether no pixel of a tile meets the left or right border."""
+    good = True
+    for _ in range(rows):
+        left = out_x * stride_w - pad_left
+        good = good and left >= 0 and left + k_w <= w
+        out_x += 1
+        if out_x == w_out:
+            out_x = 0
+    return good
+
+
+@device
+def fill_table(
+    table, x_at, zeros_at, rows, image, out_y, out_x, h, w, x_stride, h_out, w_out, k_h, run,
+    stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+):  # fmt: skip
+    """Addresses of all taps of a tile that meets the border, or goes on in the next row or image."""
+    for i in range(rows):
+        top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
+        for ky in range(k_h):
+            in_y = top + ky * dilation_h
+            for kx in range(run):
+                in_x = left + kx * dilation_w
+                inside = in_y >= 0 and in_y < h and in_x >= 0 and in_x < w
+                address = x_at + 4 * x_stride * ((image * h + in_y) * w + in_x)
+                table[(ky * run + kx) * rows + i] = address if inside else zeros_at
+        out_x += 1
+        if out_x == w_out:
+            out_x = 0
+            out_y += 1
+            if out_y == h_out:
+                out_y = 0
+                image += 1
+
+
 @kernel
 def f32_conv(
     x: f32p, weight: f32p, bias: f32p, y: f32p, zeros: f32p, scratch: i64p, scratch_words: i64,
@@ -86,32 +123,26 @@ def f32_conv(
                     table[i] = x_at + 4 * x_stride * (begin + i)
             else:
                 merged = dilation_w == 1 and x_stride == c_in
-                r_y, r_x = out_y, out_x
-                for i in range(rows):
-                    left = r_x * stride_w - pad_left
-                    merged = merged and left >= 0 and left + k_w <= w
-                    r_x += 1
-                    if r_x == w_out:
-                        r_x = 0
-                r_image, r_y, r_x = image, out_y, out_x
-                run = 1 if merged else k_w
-                taps, length = k_h * run, (k_w * c_in if merged else c_in)
-                for i in range(rows):
-                    top, left = r_y * stride_h - pad_top, r_x * stride_w - pad_left
+                top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
+                step = stride_w * x_stride
+                inside = (
+                    out_x + rows <= w_out and top >= 0 and top + (k_h - 1) * dilation_h < h
+                    and left >= 0 and left + (rows - 1) * stride_w + (k_w - 1) * dilation_w < w
+                )  # fmt: skip
+                if inside:  # no pixel of the tile meets the border: addresses in steps
+                    run = 1 if merged else k_w
                     for ky in range(k_h):
-                        in_y = top + ky * dilation_h
                         for kx in range(run):
-                            in_x = left + kx * dilation_w
-                            inside = in_y >= 0 and in_y < h and in_x >= 0 and in_x < w
-                            address = x_at + 4 * x_stride * ((r_image * h + in_y) * w + in_x)
-                            table[(ky * run + kx) * rows + i] = address if inside else zeros_at
-                    r_x += 1
-                    if r_x == w_out:
-                        r_x = 0
-                        r_y += 1
-                        if r_y == h_out:
-                            r_y = 0
-                            r_image += 1
+                            base = x_at + 4 * x_stride * ((image * h + top + ky * dilation_h) * w + left + kx * dilation_w)
+                            line = offset(table, (ky * run + kx) * rows)
+                            for i in range(rows):
+                                line[i] = base + 4 * step * i
+                else:
+                    merged = merged and table_columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w)
+                    run = 1 if merged else k_w
+                    fill_table(table, x_at, zeros_at, rows, image, out_y, out_x, h, w, x_stride, h_out, w_out, k_h, run,
+                               stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
+                taps, length = k_h * run, (k_w * c_in if merged else c_in)
             out = offset(y, image * y_image + out_y * y_row + out_x * y_pixel)
             for panel in range(block, block_end):
                 column = panel * NR

@@ -193,7 +193,7 @@ def pow(x, y):
     p = p * z + D(1 / 5)
     p = p * z + D(1 / 3)
     p = p * z + D(1.0)
-    logarithm = D(exponent) * D(math.log(2)) + D(2.0) * t * p
+    logarithm = D(np.int32(exponent)) * D(math.log(2)) + D(2.0) * t * p
     logarithm = D(-math.inf) if a == F(0.0) else logarithm
     logarithm = D(math.inf) if a == INF else logarithm
     product = logarithm * D(y)

@@ -10,6 +10,7 @@ from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import conv as kernels
 from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.lower import depthwise, winograd
+from alula.runtime.lower.movement import dense_strides, emit_copy
 from alula.runtime.lower.steps import Epilogue, epilogue
 from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
@@ -142,6 +143,9 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     picture = (spec.dims[0], 1, *spec.dims[1:]) if rank == 1 else spec.dims
     c_in, c_out = spec.dims[-1], out[-1]
     (k_h, k_w), (s_h, s_w) = window.kernel, window.strides
+    if window.kernel == window.strides and not any(window.pads_begin + window.pads_end) and c_out < lowering.tiles.width:
+        _emit_blocks(lowering, node, window, picture, tail)
+        return True
     for phase_y in range(min(s_h, window.out[0])):
         for phase_x in range(min(s_w, window.out[1])):
             # out[o] sums weight[k] * x[(o + pad - k) / s] over the taps k that divide: k = first + s * j, x = base - j
@@ -168,3 +172,25 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     if tail.chain:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
+
+
+def _emit_blocks(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> None:
+    """A transposed convolution whose blocks do not overlap, with few filters: all phases in one product, then spread."""
+    (k_h, k_w), (n, h, w, c_in) = window.kernel, picture
+    c_out = lowering.spec(node.outputs[0]).dims[-1]
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    columns = k_h * k_w * c_out
+    products = lowering.scratch(4 * n * h * w * columns)
+    weight = lowering.packed(node.inputs[1], "blocks", lambda f: pack_panels(f.reshape(c_in, columns), lowering.tiles))
+    biases = bias_ref(lowering, "", columns)
+    if bias:
+        biases = lowering.packed(bias, f"blocks{k_h * k_w}", lambda b: pack_bias(np.tile(b.reshape(-1), k_h * k_w), lowering.tiles))
+    point = Window((1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (h, w))
+    emit_conv(lowering, lowering.ref(node.inputs[0]), weight, biases, products, point, picture, c_in, columns,
+              (h * w * columns, w * columns, columns), Epilogue(tail.low, tail.high, 0, []))  # fmt: skip
+    blocks, perm = (n, h, w, k_h, k_w, c_out), (0, 1, 3, 2, 4, 5)
+    strides, turned = dense_strides(blocks), [blocks[p] for p in perm]
+    y = lowering.ref(node.outputs[0])
+    emit_copy(lowering, products, y, turned, [strides[p] for p in perm], dense_strides(turned), 4)
+    if tail.chain:
+        emit_epilogue(lowering, node.outputs[0], n * h * w * k_h * k_w, c_out, tail)

@@ -13,9 +13,12 @@ from alula.runtime.chain import operand_kind
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import elementwise as kernels
 from alula.runtime.kernels.elementwise import CHANNEL, CODES, CONSTANT, FULL, IMAGE, SCALAR
+from alula.runtime.lower.movement import emit_broadcast
+from alula.runtime.lower.spread import Spread, choose_spread
 from alula.runtime.lowering import FnRef, Lowering, Ref, Word
 
 Step = list[Word]  # code, mode, operand, p0, p1
+Place = Callable[[str], "tuple[int, Word] | None"]  # operand -> mode, address; None if it does not fit
 
 # Op -> (step, p0, p1) from its attributes
 UNARY: dict[str, Callable[[Any], tuple[str, float, float]]] = {
@@ -40,13 +43,16 @@ UNARY: dict[str, Callable[[Any], tuple[str, float, float]]] = {
     "Floor": lambda a: ("floor", 0.0, 0.0),
     "Ceil": lambda a: ("ceil", 0.0, 0.0),
     "Round": lambda a: ("round", 0.0, 0.0),
+    "Sign": lambda a: ("sign", 0.0, 0.0),
 }
 # Op -> (step with the running value on the left, on the right)
 BINARY = {
     "Add": ("add", "add"), "Sub": ("sub", "rsub"), "Mul": ("mul", "mul"), "Div": ("div", "rdiv"),
-    "Min": ("min", "min"), "Max": ("max", "max"), "PRelu": ("prelu", ""),
+    "Min": ("min", "min"), "Max": ("max", "max"), "PRelu": ("prelu", ""), "Pow": ("pow", "rpow"),
 }  # fmt: skip
-TWICE = {"Mul": ("square", 0.0, 0.0), "Add": ("affine", 2.0, 0.0)}  # both inputs are the running value
+# Both inputs are the running value
+TWICE = {"Mul": ("square", 0.0, 0.0), "Add": ("affine", 2.0, 0.0), "Min": ("copy", 0.0, 0.0), "Max": ("copy", 0.0, 0.0)}
+POWERS = {0.5: "sqrt", 1.0: "copy", 2.0: "square", 3.0: "cube", -1.0: "reciprocal"}
 MODES = {"channel": CHANNEL, "element": FULL, "picture": IMAGE}
 
 
@@ -60,11 +66,13 @@ class Epilogue:
     chain: list[Word]
 
 
-def steps_of(lowering: Lowering, nodes: Sequence[Node], running: str, shape: tuple[int, ...]) -> list[Step] | None:
+def steps_of(
+    lowering: Lowering, nodes: Sequence[Node], running: str, shape: tuple[int, ...], place: Place
+) -> list[Step] | None:
     """The steps of a chain of nodes, the first of which reads `running`; None if one of them has no step."""
     found: list[Step] = []
     for node in nodes:
-        steps = _node_steps(lowering, node, running, shape)
+        steps = _node_steps(lowering, node, running, shape, place)
         if steps is None:
             return None
         found += steps
@@ -74,7 +82,13 @@ def steps_of(lowering: Lowering, nodes: Sequence[Node], running: str, shape: tup
 
 def epilogue(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> Epilogue | None:
     """The fused chain of a node whose kernel clamps and calls `f32_epilogue`; None if a step of it has no kernel."""
-    steps = steps_of(lowering, node.fused, node.body_output, shape)
+    inner = {node.body_output, *(step.outputs[0] for step in node.fused)}
+
+    def place(name: str) -> tuple[int, Word] | None:
+        kind = operand_kind(shape, lowering.spec(name).shape)
+        return (MODES[kind], lowering.ref(name)) if kind in MODES and name not in inner else None
+
+    steps = steps_of(lowering, node.fused, node.body_output, shape, place)
     if steps is None:
         return None
     low, high = -math.inf, math.inf
@@ -87,79 +101,130 @@ def epilogue(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> Epilogue
 
 
 def lower_elementwise(lowering: Lowering, node: Node) -> bool:
-    """An element-wise node, with its chain, as one kernel call over its result."""
+    """An element-wise node, with its chain, as one kernel call over its result.
+
+    Operands that the kernel cannot lay over the matrix, and the first one if it is smaller than the result, are
+    written out in full before.
+    """
     spec = lowering.spec(node.body_output if node.fused else node.outputs[0])
     if spec.dtype != "float32":
         return False
+    if spec.size == 0:
+        return True
     shape = spec.dims or (1,)
+    body = Node(node.op, node.inputs, (node.body_output,), node.attrs, node.name)
+    chain = (body, *node.fused)
+    inner = {step.outputs[0] for step in chain}
     x = _host(lowering, node, shape)
     if x is None:
         return False
-    body = Node(node.op, node.inputs, (node.body_output,), node.attrs, node.name)
-    steps = steps_of(lowering, (body, *node.fused), x, shape)
-    if steps is None:
+    operands: list[str] = []
+
+    def note(name: str) -> tuple[int, Word] | None:
+        operands.append(name)
+        return None if name in inner else (FULL, 0)
+
+    if steps_of(lowering, chain, x, shape, note) is None:
         return False
-    emit_chain(lowering, lowering.ref(x), node.outputs[0], shape, steps, inplace=x)
+    spread = choose_spread(shape, [(lowering.spec(name).dims, lowering.known(name)) for name in operands])
+    placed = iter([_spread_operand(lowering, name, part) for name, part in zip(operands, spread.operands, strict=True)])
+    steps = steps_of(lowering, chain, x, shape, lambda name: next(placed))
+    assert steps is not None
+    source = lowering.ref(x)
+    is_whole = (lowering.spec(x).dims or (1,)) == shape
+    if not is_whole:
+        source = lowering.ref(node.outputs[0])
+        emit_broadcast(lowering, x, source, shape)
+    # A chain may run in place unless a later step still reads what an earlier one has overwritten
+    read_again = any(isinstance(step[2], Ref) and step[2].buffer == source.buffer for step in steps[1:])
+    lowering.emit(
+        kernels.f32_chain, x=source, y=lowering.ref(node.outputs[0]), rows=spread.rows, channels=spread.channels,
+        image_rows=spread.image_rows, n_steps=len(steps), steps=[word for step in steps for word in step],
+        inplace=(node.outputs[0], x) if is_whole and not read_again else None,
+    )  # fmt: skip
     return True
 
 
-def emit_chain(
-    lowering: Lowering, x: Ref, output: str, shape: tuple[int, ...], steps: list[Step], inplace: str | None = None
-) -> None:
-    """Run steps over a whole tensor."""
-    if inplace and any(step[2] == x for step in steps):
-        inplace = None  # a later step reads x again
-    needs_rows = any(step[1] in (CHANNEL, IMAGE) and int(step[0]) >= kernels.FIRST_BINARY for step in steps)  # type: ignore[arg-type]
-    channels = shape[-1] if needs_rows else math.prod(shape)
-    lowering.emit(
-        kernels.f32_chain, x=x, y=lowering.ref(output), rows=math.prod(shape) // max(channels, 1), channels=channels,
-        image_rows=_image_rows(shape), n_steps=len(steps), steps=[word for step in steps for word in step],
-        inplace=(output, inplace) if inplace else None,
-    )  # fmt: skip
+def _spread_operand(lowering: Lowering, name: str, part: Spread) -> tuple[int, Word]:
+    """Mode and address of an operand, written out to the shape that the chain reads it in."""
+    spec = lowering.spec(name)
+    if part.dims == (1,) * (len(part.dims) - len(spec.dims)) + spec.dims:
+        return part.mode, _float_ref(lowering, name)
+    if lowering.known(name):
+        dims = part.dims
+        key = f"spread{','.join(map(str, dims))}"
+        return part.mode, lowering.packed(name, key, lambda v: np.broadcast_to(v.astype(np.float32), dims))
+    scratch = lowering.scratch(4 * math.prod(part.dims))
+    emit_broadcast(lowering, name, scratch, part.dims)
+    return part.mode, scratch
 
 
 def _host(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> str | None:
-    """The input that has the result's shape: the value that runs through the chain."""
-    fitting = [n for n in node.inputs if n and (lowering.spec(n).dims or (1,)) == shape and lowering.spec(n).dtype == "float32"]
-    return next((n for n in fitting if not lowering.known(n)), fitting[0] if fitting else None)
+    """The input that runs through the chain: a computed one of the result's shape if there is one."""
+    if node.op == "PRelu":
+        return node.inputs[0]
+    names = [n for n in node.inputs if n and lowering.spec(n).dtype == "float32"]
+    return max(names, key=lambda n: ((lowering.spec(n).dims or (1,)) == shape, not lowering.known(n)), default=None)
 
 
-def _node_steps(lowering: Lowering, node: Node, running: str, shape: tuple[int, ...]) -> list[Step] | None:
+def _node_steps(
+    lowering: Lowering, node: Node, running: str, shape: tuple[int, ...], place: Place
+) -> list[Step] | None:
     if node.op == "Clip":
-        low, high = (_known_scalar(lowering, node, i, default) for i, default in ((1, -math.inf), (2, math.inf)))
-        return None if low is None or high is None or node.inputs[0] != running else [_step("clip", low, high)]
+        return _clip_steps(lowering, node, running, shape, place)
     if node.op in UNARY:
         return [_step(*UNARY[node.op](node.attrs))]
-    if node.op == "Pow" and node.inputs[0] == running:
-        exponent = _known_scalar(lowering, node, 1, None)
-        named = {2.0: "square", 0.5: "sqrt", 1.0: "copy"}.get(exponent if exponent is not None else math.nan)
-        return [_step(named)] if named else None
     if node.op not in BINARY:
         return None
     names = list(node.inputs)
-    if names.count(running) == 2 and len(names) == 2:
-        return [_step(*TWICE[node.op])] if node.op in TWICE else None
+    if names.count(running) == len(names) == 2 and node.op in TWICE:
+        return [_step(*TWICE[node.op])]
     if running not in names:
         return None
+    if node.op == "Pow" and names[0] == running:
+        exponent = _known_scalar(lowering, node, 1, None)
+        if exponent in POWERS:
+            return [_step(POWERS[exponent])]
     left, right = BINARY[node.op]
     code = left if names[0] == running else right
     names.remove(running)
-    steps = [_operand_step(lowering, code if i == 0 else left, name, shape) for i, name in enumerate(names)] or [_step("copy")]
+    steps = [_operand_step(lowering, code if i == 0 else left, name, shape, place) for i, name in enumerate(names)]
+    return None if any(step is None for step in steps) else [step for step in steps if step is not None] or [_step("copy")]
+
+
+def _clip_steps(
+    lowering: Lowering, node: Node, running: str, shape: tuple[int, ...], place: Place
+) -> list[Step] | None:
+    """One clip between known bounds, else a maximum and a minimum."""
+    if node.inputs[0] != running or running in node.inputs[1:]:
+        return None
+    low, high = (_known_scalar(lowering, node, i, default) for i, default in ((1, -math.inf), (2, math.inf)))
+    if low is not None and high is not None:
+        return [_step("clip", low, high)]
+    given = [(code, name) for code, name in zip(("max", "min"), node.inputs[1:], strict=False) if name]
+    steps = [_operand_step(lowering, code, name, shape, place) for code, name in given]
     return None if any(step is None for step in steps) else [step for step in steps if step is not None]
 
 
-def _operand_step(lowering: Lowering, code: str, name: str, shape: tuple[int, ...]) -> Step | None:
+def _operand_step(lowering: Lowering, code: str, name: str, shape: tuple[int, ...], place: Place) -> Step | None:
     spec = lowering.spec(name)
-    kind = operand_kind(shape, spec.shape)
-    if not code or spec.dtype != "float32" or kind is None:
+    if not code or (spec.dtype != "float32" and not lowering.known(name)):
         return None
-    if kind == "scalar":
-        if lowering.known(name):
-            value = lowering.value(name)
-            assert value is not None
+    if spec.size == 1:
+        value = lowering.value(name)
+        if value is not None:
             return [CODES[code], CONSTANT, float(value.reshape(-1)[0]), 0.0, 0.0]
-        return [CODES[code], SCALAR, lowering.ref(name), 0.0, 0.0]
-    return [CODES[code], MODES[kind], lowering.ref(name), 0.0, 0.0]
+        placed = place(name)
+        return None if placed is None else [CODES[code], SCALAR, lowering.ref(name), 0.0, 0.0]
+    placed = place(name)
+    return None if placed is None else [CODES[code], placed[0], placed[1], 0.0, 0.0]
+
+
+def _float_ref(lowering: Lowering, name: str) -> Ref:
+    """The address of an operand; a known one of another dtype (an integer exponent) is kept as float32."""
+    if lowering.spec(name).dtype == "float32":
+        return lowering.ref(name)
+    return lowering.packed(name, "float32", lambda v: v.astype(np.float32))
 
 
 def _merged(steps: list[Step]) -> list[Step]:

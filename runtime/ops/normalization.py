@@ -227,7 +227,15 @@ def _macs(attrs: object, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
 
 register(
     Op("BatchNormalization", _infer_batch, batch_normalization, BatchNormalizationAttrs, n_inputs=(5, 5), macs=_macs),
-    Op("LayerNormalization", _infer_layer, layer_normalization, LayerNormalizationAttrs, n_inputs=(2, 3), macs=_macs, lower=lower_layer_norm),
+    Op(
+        "LayerNormalization",
+        _infer_layer,
+        layer_normalization,
+        LayerNormalizationAttrs,
+        n_inputs=(2, 3),
+        macs=_macs,
+        lower=lower_layer_norm,
+    ),
     Op("RMSNormalization", _infer_rms, rms_normalization, LayerNormalizationAttrs, n_inputs=(2, 2), macs=_macs),
     Op(
         "InstanceNormalization",
