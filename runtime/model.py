@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-import alula.runtime.ops  # noqa: F401  registers the ops
 from alula.runtime.compiler.cpu import host_cpu
 from alula.runtime.errors import DTypeError, GraphError
 from alula.runtime.graph import Array, Graph, TensorSpec

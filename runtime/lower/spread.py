@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alula.runtime.kernels.elementwise import CHANNEL, FULL, IMAGE, ROW
+from alula.runtime.kernels.elementwise import CHANNEL, FULL, IMAGE, ROW, SCALAR
 
 ROW_COST = 32  # of one more row of the matrix, in elements: what it takes to choose the loop and start it
 KNOWN_COST = 1 / 16  # of an element that is written out when the program is planned: memory alone
@@ -57,7 +57,7 @@ def choose_spread(shape: tuple[int, ...], operands: Sequence[tuple[tuple[int, ..
                     image_rows = spread.image_rows
             if spread.dims != dims:
                 cost += math.prod(spread.dims) * (KNOWN_COST if known else 1)
-            if spread.mode != FULL:
+            if spread.mode in (CHANNEL, ROW, IMAGE):
                 cost += rows * ROW_COST
             spreads.append(spread)
         found.append((cost, Matrix(rows, math.prod(shape[cut:]), image_rows, tuple(spreads))))
@@ -66,6 +66,8 @@ def choose_spread(shape: tuple[int, ...], operands: Sequence[tuple[tuple[int, ..
 
 def _fit(shape: tuple[int, ...], dims: tuple[int, ...], cut: int) -> Spread:
     head, tail, above = dims[:cut], dims[cut:], shape[:cut]
+    if math.prod(dims) == 1:
+        return Spread(SCALAR, dims, 1)
     if dims == shape:
         return Spread(FULL, shape, 1)
     if head == above and math.prod(tail) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from alula.runtime.lower.spread import Spread, choose_spread
 from alula.runtime.lowering import FnRef, Lowering, Ref, Word
 
 Step = list[Word]  # code, mode, operand, p0, p1
-Place = Callable[[str], "tuple[int, Word] | None"]  # operand -> mode, address; None if it does not fit
+Place = Callable[[str], tuple[int, Word] | None]  # operand -> mode, address; None if it does not fit
 
 # Op -> (step, p0, p1) from its attributes
 UNARY: dict[str, Callable[[Any], tuple[str, float, float]]] = {
@@ -67,12 +67,19 @@ class Epilogue:
 
 
 def steps_of(
-    lowering: Lowering, nodes: Sequence[Node], running: str, shape: tuple[int, ...], place: Place
+    lowering: Lowering, nodes: Sequence[Node], running: str, unstored: Container[str], place: Place
 ) -> list[Step] | None:
-    """The steps of a chain of nodes, the first of which reads `running`; None if one of them has no step."""
+    """The steps of a chain of nodes, the first of which reads `running`; None if one of them has no step.
+
+    unstored : tensors that exist only while they run through the chain
+    """
+
+    def checked(name: str) -> tuple[int, Word] | None:
+        return None if name in unstored else place(name)
+
     found: list[Step] = []
     for node in nodes:
-        steps = _node_steps(lowering, node, running, shape, place)
+        steps = _node_steps(lowering, node, running, checked)
         if steps is None:
             return None
         found += steps
@@ -86,9 +93,11 @@ def epilogue(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> Epilogue
 
     def place(name: str) -> tuple[int, Word] | None:
         kind = operand_kind(shape, lowering.spec(name).shape)
-        return (MODES[kind], lowering.ref(name)) if kind in MODES and name not in inner else None
+        if kind == "scalar":
+            return SCALAR, _float_ref(lowering, name)
+        return (MODES[kind], _float_ref(lowering, name)) if kind else None
 
-    steps = steps_of(lowering, node.fused, node.body_output, shape, place)
+    steps = steps_of(lowering, node.fused, node.body_output, inner, place)
     if steps is None:
         return None
     low, high = -math.inf, math.inf
@@ -122,13 +131,13 @@ def lower_elementwise(lowering: Lowering, node: Node) -> bool:
 
     def note(name: str) -> tuple[int, Word] | None:
         operands.append(name)
-        return None if name in inner else (FULL, 0)
+        return FULL, 0
 
-    if steps_of(lowering, chain, x, shape, note) is None:
+    if steps_of(lowering, chain, x, inner, note) is None:
         return False
     spread = choose_spread(shape, [(lowering.spec(name).dims, lowering.known(name)) for name in operands])
     placed = iter([_spread_operand(lowering, name, part) for name, part in zip(operands, spread.operands, strict=True)])
-    steps = steps_of(lowering, chain, x, shape, lambda name: next(placed))
+    steps = steps_of(lowering, chain, x, inner, lambda name: next(placed))
     assert steps is not None
     source = lowering.ref(x)
     is_whole = (lowering.spec(x).dims or (1,)) == shape
@@ -167,11 +176,9 @@ def _host(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> str | None:
     return max(names, key=lambda n: ((lowering.spec(n).dims or (1,)) == shape, not lowering.known(n)), default=None)
 
 
-def _node_steps(
-    lowering: Lowering, node: Node, running: str, shape: tuple[int, ...], place: Place
-) -> list[Step] | None:
+def _node_steps(lowering: Lowering, node: Node, running: str, place: Place) -> list[Step] | None:
     if node.op == "Clip":
-        return _clip_steps(lowering, node, running, shape, place)
+        return _clip_steps(lowering, node, running, place)
     if node.op in UNARY:
         return [_step(*UNARY[node.op](node.attrs))]
     if node.op not in BINARY:
@@ -188,13 +195,11 @@ def _node_steps(
     left, right = BINARY[node.op]
     code = left if names[0] == running else right
     names.remove(running)
-    steps = [_operand_step(lowering, code if i == 0 else left, name, shape, place) for i, name in enumerate(names)]
+    steps = [_operand_step(lowering, code if i == 0 else left, name, place) for i, name in enumerate(names)]
     return None if any(step is None for step in steps) else [step for step in steps if step is not None] or [_step("copy")]
 
 
-def _clip_steps(
-    lowering: Lowering, node: Node, running: str, shape: tuple[int, ...], place: Place
-) -> list[Step] | None:
+def _clip_steps(lowering: Lowering, node: Node, running: str, place: Place) -> list[Step] | None:
     """One clip between known bounds, else a maximum and a minimum."""
     if node.inputs[0] != running or running in node.inputs[1:]:
         return None
@@ -202,20 +207,17 @@ def _clip_steps(
     if low is not None and high is not None:
         return [_step("clip", low, high)]
     given = [(code, name) for code, name in zip(("max", "min"), node.inputs[1:], strict=False) if name]
-    steps = [_operand_step(lowering, code, name, shape, place) for code, name in given]
+    steps = [_operand_step(lowering, code, name, place) for code, name in given]
     return None if any(step is None for step in steps) else [step for step in steps if step is not None]
 
 
-def _operand_step(lowering: Lowering, code: str, name: str, shape: tuple[int, ...], place: Place) -> Step | None:
+def _operand_step(lowering: Lowering, code: str, name: str, place: Place) -> Step | None:
     spec = lowering.spec(name)
     if not code or (spec.dtype != "float32" and not lowering.known(name)):
         return None
-    if spec.size == 1:
-        value = lowering.value(name)
-        if value is not None:
-            return [CODES[code], CONSTANT, float(value.reshape(-1)[0]), 0.0, 0.0]
-        placed = place(name)
-        return None if placed is None else [CODES[code], SCALAR, lowering.ref(name), 0.0, 0.0]
+    value = lowering.value(name) if spec.size == 1 else None
+    if value is not None:
+        return [CODES[code], CONSTANT, float(value.reshape(-1)[0]), 0.0, 0.0]
     placed = place(name)
     return None if placed is None else [CODES[code], placed[0], placed[1], 0.0, 0.0]
 

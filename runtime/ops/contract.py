@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.graph import Array, Node, TensorSpec
+from alula.runtime.ops.families import FAMILIES, FAMILY_OF
 
 if TYPE_CHECKING:
     from alula.runtime.lowering import Lowering
@@ -91,13 +93,36 @@ def _fits(value: Any, annotation: str) -> bool:
     return False
 
 
-REGISTRY: dict[str, Op] = {}
+class Registry(dict[str, Op]):
+    """The ops by name; looking one up imports its family."""
+
+    def __missing__(self, name: str) -> Op:
+        if name not in FAMILY_OF:
+            raise KeyError(name)
+        importlib.import_module(f"alula.runtime.ops.{FAMILY_OF[name]}")
+        return self[name] if super().__contains__(name) else self._absent(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in FAMILY_OF
+
+    def all(self) -> Registry:
+        """The same, with every family imported: for those who list ops."""
+        for family in FAMILIES:
+            importlib.import_module(f"alula.runtime.ops.{family}")
+        return self
+
+    @staticmethod
+    def _absent(name: str) -> Op:
+        raise GraphError(f"op {name}: expected family {FAMILY_OF[name]} to register it; correct ops/families.py")
+
+
+REGISTRY = Registry()
 
 
 def register(*ops: Op) -> None:
     """Make ops known by their names."""
     for op in ops:
-        if op.name in REGISTRY:
+        if op.name in REGISTRY.keys():
             raise GraphError(f"op {op.name}: expected one registration, got two; remove one")
         REGISTRY[op.name] = op
 
@@ -110,7 +135,7 @@ def find(name: str, where: str) -> Op:
     try:
         return REGISTRY[name]
     except KeyError:
-        near = difflib.get_close_matches(name, REGISTRY, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, FAMILY_OF, n=3, cutoff=0.4)
         hint = f"the nearest are {', '.join(near)}" if near else "docs/ops.md lists them"
         raise GraphError(f"{where}: expected a known op, got {name!r}; {hint}") from None
 

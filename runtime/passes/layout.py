@@ -199,7 +199,7 @@ class _Layout:
             spec, order = self.shapes.spec(transpose.inputs[0]), transpose.attrs.perm
             if spec is not None:
                 self.shapes.put(transpose.outputs[0], TensorSpec(_permuted(spec.shape, order), spec.dtype))
-        self.draft.exchange([node], [*made.values(), turn.apply(node, sources, names), *behind])
+        self.draft.exchange([node], [*made.values(), *turn.before, turn.apply(node, sources, names), *behind])
 
     def _inner(self, name: str, perm: Perm) -> str:
         """The name of a turned output."""

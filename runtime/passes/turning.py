@@ -14,7 +14,7 @@ import numpy as np
 
 from alula.runtime.graph import Dim, Node
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.shapes import Shapes
 
 Perm = tuple[int, ...]
@@ -22,12 +22,20 @@ Perm = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Turn:
-    """What changes: attributes, inputs by index, and the permutation of each output. `op` : if it is another one."""
+    """What changes.
+
+    perms  : the permutation of each output
+    attrs  : changed attributes
+    inputs : changed inputs, by index
+    op     : if it becomes another one
+    before : nodes that compute changed inputs
+    """
 
     perms: tuple[Perm, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
     inputs: dict[int, str] = field(default_factory=dict)
     op: str = ""
+    before: tuple[Node, ...] = ()
 
     def apply(self, node: Node, sources: dict[int, str], outputs: Sequence[str]) -> Node:
         """The turned node. sources : the turned data inputs, by index"""
@@ -195,10 +203,15 @@ def _reshape(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | Non
     axes = [axis for index in order for axis in groups[index][1]]  # axis k of the new output is axis axes[k] of the old
     x_dims = [before[axis] for axis in inverse(perm)]
     target = _target([after[axis] for axis in axes], x_dims)
-    if target is None:
+    perms, hint = (inverse(tuple(axes)),), f"{node.outputs[0]}.shape"
+    if target is not None:
+        return Turn(perms, inputs={1: _integers(draft, hint, target)}, op="Reshape")
+    wanted = shapes.value(node.inputs[1]) if node.op == "Reshape" else None
+    if wanted is None or 0 in wanted:  # a 0 copies the dimension in its own place
         return None
-    shape = _integers(draft, f"{node.outputs[0]}.shape", target)
-    return Turn((inverse(tuple(axes)),), inputs={1: shape}, op="Reshape")
+    order, turned = _integers(draft, f"{hint}.axes", axes), draft.fresh(f"{hint}.turned")
+    gather = make_node("Gather", [node.inputs[1], order], turned, axis=0)
+    return Turn(perms, inputs={1: turned}, before=(gather,))
 
 
 def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -1,0 +1,175 @@
+"""INA power monitors through the kernel's hwmon drivers: the preferred sensor on a Pi, and no library is needed.
+
+`hwmonN` changes with every boot, so a chip is found by its name and told by its I2C address.
+Files: in*_input mV, curr*_input mA (signed), power*_input uW, energy1_input uJ, shunt_resistor uOhm.
+Source: Linux Documentation/hwmon/ina2xx.rst, ina238.rst, ina3221.rst, drivers/hwmon/ina2xx.c.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from alula.device.power.meter import Accuracy, Clock, Reading, timed
+from alula.device.power.sysfs import read_int, read_text
+from alula.runtime.errors import MeterError
+
+CHIPS = frozenset(
+    ("ina209", "ina219", "ina220", "ina226", "ina228", "ina230", "ina231", "ina232", "ina233", "ina234", "ina236")
+    + ("ina237", "ina238", "ina260", "ina3221", "ina700", "ina780", "sq52206", "sy24655")
+)
+DRIVER_DEFAULT_SHUNT_UOHM = 10_000
+# How often a value is new at the driver's default settings; chips not named here say it in update_interval.
+CONVERSION_S = {"ina209": 0.0681, "ina219": 0.0681, "ina220": 0.0681, "ina3221": 0.0681}
+DEFAULT_CONVERSION_S = 0.0352
+# A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
+LEAST_BOARD_W, MOST_BOARD_W = 0.3, 60.0
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One power monitor: its hwmon folder, its driver's name, and its place on the bus (`1-0040`)."""
+
+    folder: Path
+    name: str
+    address: str
+
+
+def find_chips(root: Path | str = "/sys/class/hwmon") -> list[Chip]:
+    """All power monitors below `root`, those with an energy counter first, then by address."""
+    chips = []
+    for folder in Path(root).glob("hwmon*"):
+        if (folder / "name").exists():
+            try:
+                name = read_text(folder / "name")
+            except MeterError:  # unbound while we looked
+                continue
+            if name in CHIPS:
+                device = folder / "device"
+                chips.append(Chip(folder, name, device.resolve().name if device.exists() else folder.name))
+    return sorted(chips, key=lambda chip: (not (chip.folder / "energy1_input").exists(), chip.address))
+
+
+class Hwmon:
+    """One INA2xx, INA3221 or relative that has a kernel driver.
+
+    chip    : address (`1-0040`) or driver name (`ina219`), or None where there is only one
+    channel : of an INA3221, 1 to 3
+    raise   : MeterError if there is no such chip, more than one, or it cannot be read
+    """
+
+    accuracy = Accuracy.MEASURED
+
+    def __init__(
+        self,
+        chip: str | None = None,
+        channel: int = 1,
+        root: Path | str = "/sys/class/hwmon",
+        clock: Clock = time.monotonic_ns,
+    ) -> None:
+        self._clock = clock
+        self.chip = _choose(find_chips(root), chip, Path(root))
+        folder = self.chip.folder
+        self._volt = folder / f"in{channel}_input"
+        self._current = folder / f"curr{channel}_input"
+        self._power = folder / f"power{channel}_input"
+        self._energy = folder / "energy1_input"
+        self._has_vi = self._volt.exists() and self._current.exists()
+        self._has_power, self._has_energy = self._power.exists(), self._energy.exists()
+        if not (self._has_vi or self._has_power):
+            raise MeterError(
+                f"{folder}: expected curr{channel}_input and in{channel}_input, or power{channel}_input, got neither; "
+                f"is channel {channel} of {self.chip.name} right?"
+            )
+        suffix = f":{channel}" if channel != 1 else ""
+        self.name = f"hwmon:{self.chip.name}@{self.chip.address}{suffix}"
+        label = folder / f"in{channel}_label"
+        self.covers = f"what flows through the shunt of {read_text(label) if label.exists() else self.chip.name}"
+        self.interval_s = self._interval_s()
+        self._first_uj: int | None = None
+        self._last_uj = 0
+        self._offset_uj = 0
+        self.notes = self._warnings(self.read())
+
+    def read(self) -> Reading:
+        """Power now; volts and amperes where the chip has both; energy where it has a counter."""
+        t_ns, (volt_mv, current_ma, power_uw, energy_uj) = timed(self._read_all, self._clock)
+        voltage_v = None if volt_mv is None else volt_mv * 1e-3
+        current_a = None if current_ma is None else current_ma * 1e-3
+        if voltage_v is not None and current_a is not None:
+            # Not power1_input: the INA219's power register is unsigned, and a battery is charged as well as discharged.
+            power_w = voltage_v * current_a
+        else:
+            assert power_uw is not None
+            power_w = power_uw * 1e-6
+        energy_j, note = self._count(energy_uj)
+        return Reading(t_ns, power_w, energy_j, voltage_v, current_a, restarted=bool(note), note=note)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _read_all(self) -> tuple[int | None, int | None, int | None, int | None]:
+        volt_mv = read_int(self._volt) if self._has_vi else None
+        current_ma = read_int(self._current) if self._has_vi else None
+        power_uw = None if self._has_vi else read_int(self._power)
+        return volt_mv, current_ma, power_uw, read_int(self._energy) if self._has_energy else None
+
+    def _count(self, energy_uj: int | None) -> tuple[float | None, str]:
+        """Joules since the meter was opened, and a note if the counter began anew (its range is not published)."""
+        if energy_uj is None:
+            return None, ""
+        note = ""
+        if self._first_uj is None:
+            self._first_uj = self._last_uj = energy_uj
+        elif energy_uj < self._last_uj:
+            note = f"{self.name}: the energy counter began anew"
+            self._offset_uj += self._last_uj - self._first_uj
+            self._first_uj = energy_uj
+        self._last_uj = energy_uj
+        return (self._offset_uj + energy_uj - self._first_uj) * 1e-6, note
+
+    def _interval_s(self) -> float:
+        path = self.chip.folder / "update_interval"
+        if path.exists():
+            return max(read_int(path) * 1e-3, 1e-3)
+        return CONVERSION_S.get(self.chip.name, DEFAULT_CONVERSION_S)
+
+    def _warnings(self, reading: Reading) -> tuple[str, ...]:
+        """What looks wrong with this chip's settings, judged from its files and one reading."""
+        warnings = []
+        power_w = reading.power_w or 0.0
+        shunt = self.chip.folder / "shunt_resistor"
+        if shunt.exists() and self.chip.name in ("ina219", "ina220") and read_int(shunt) == DRIVER_DEFAULT_SHUNT_UOHM:
+            warnings.append(
+                f"{self.name}: shunt_resistor is {DRIVER_DEFAULT_SHUNT_UOHM} uOhm, the driver's default, but most "
+                f"boards carry 0.1 Ohm (printed R100) and then read ten times too much; "
+                f"if yours does, run: echo 100000 | sudo tee {shunt}"
+            )
+        if power_w < 0:
+            warnings.append(
+                f"{self.name}: power is negative ({power_w:.2f} W): the battery charges, or the shunt is turned round"
+            )
+        elif not LEAST_BOARD_W <= power_w <= MOST_BOARD_W:
+            warnings.append(
+                f"{self.name}: {power_w:.2f} W is not plausible for a running board; check shunt_resistor and wiring"
+            )
+        if self._has_vi and self._has_power:
+            register_w = read_int(self._power) * 1e-6
+            if abs(register_w - abs(power_w)) > max(0.3, 0.2 * abs(power_w)):
+                warnings.append(f"{self.name}: power register says {register_w:.2f} W, volts x amperes {power_w:.2f} W")
+        return tuple(warnings)
+
+
+def _choose(chips: list[Chip], wanted: str | None, root: Path) -> Chip:
+    fitting = [chip for chip in chips if wanted is None or wanted in (chip.address, chip.name, chip.folder.name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    there = ", ".join(f"{chip.name} at {chip.address}" for chip in chips) or "none"
+    if not fitting:
+        raise MeterError(
+            f"{root}: expected a power monitor{f' {wanted}' if wanted else ' (ina219, ina226, ...)'}, got {there}; "
+            f"for an INA219 at 0x40 run: echo ina219 0x40 | sudo tee /sys/bus/i2c/devices/i2c-1/new_device"
+        )
+    example = f"hwmon:{fitting[0].address}"
+    raise MeterError(f"{root}: expected one power monitor, got {there}; choose one by its address: {example}")

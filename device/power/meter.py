@@ -1,0 +1,95 @@
+"""The meter protocol: what every source of power figures looks like to the log.
+
+A meter gives one `Reading` a call. It may know power (a shunt), energy (a hardware counter) or both; where
+there is a counter, the log uses the difference of two readings and never power times time.
+Time stamps are the middle of the read on the monotonic clock: the wall clock steps, and a read over I2C
+takes long enough to matter.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+from alula.runtime.errors import MeterError
+
+T = TypeVar("T")
+Clock = Callable[[], int]
+
+
+class Accuracy(enum.StrEnum):
+    """How far a figure can be believed: `measured` by a sensor, or an `estimate` by a model."""
+
+    MEASURED = "measured"
+    ESTIMATE = "estimate"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a meter said at one moment.
+
+    t_ns      : monotonic, the middle of the read
+    power_w   : power at that moment, or None if the meter only counts energy
+    energy_j  : energy since the meter was opened, wrap-around removed, or None if there is no counter
+    restarted : the counter began anew, so the difference to the reading before means nothing
+    note      : one line for the log, when something about this reading should be known
+    raise     : MeterError if there is neither power nor energy, or a figure is not finite
+    """
+
+    t_ns: int
+    power_w: float | None = None
+    energy_j: float | None = None
+    voltage_v: float | None = None
+    current_a: float | None = None
+    restarted: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.power_w is None and self.energy_j is None:
+            raise MeterError("reading: expected power or energy, got neither; the meter gave nothing usable")
+        for name in ("power_w", "energy_j"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise MeterError(f"reading: expected a finite {name}, got {value}; the meter's output is damaged")
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """A source of readings.
+
+    name       : which source, for the log: `rapl`, `hwmon:ina219@1-0040`, `model:Raspberry Pi 4`
+    accuracy   : measured or estimate
+    covers     : what the watts are watts of, in words
+    interval_s : reading more often than this gives the same value again
+    notes      : what a reader of the figures should know, one line each
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def accuracy(self) -> Accuracy: ...
+    @property
+    def covers(self) -> str: ...
+    @property
+    def interval_s(self) -> float: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def read(self) -> Reading:
+        """Read once. raise: MeterError if the meter cannot be read now; a later call may succeed."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the meter holds. Closing twice is allowed."""
+        ...
+
+
+def timed(read: Callable[[], T], clock: Clock = time.monotonic_ns) -> tuple[int, T]:
+    """Call `read`; return the middle of the call in monotonic ns, and what it returned."""
+    before_ns = clock()
+    value = read()
+    return (before_ns + clock()) // 2, value

@@ -1,0 +1,99 @@
+"""The last resort: power modelled from processor load. No sensor is involved, and every figure is labelled so.
+
+The model is a straight line, so its integral needs only the processor seconds used so far: energy is exact for
+the model however seldom it is read, and the log treats it as a counter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from alula.device.power.boards import Board, find_board
+from alula.device.power.meter import Accuracy, Clock, Reading, timed
+from alula.device.power.sysfs import read_text
+from alula.runtime.errors import MeterError
+
+# For machines that no table knows: a guess between a mini PC and a server, per logical processor.
+GUESS_IDLE_W, GUESS_W_PER_CPU = 5.0, 4.0
+
+
+class Utilisation:
+    """A linear model of the whole board's power over processor load.
+
+    idle_w, max_w : at load 0 and 1; both or neither. Without them the board's line from the table is taken,
+                    and on a machine that is not in the table a guess, which the notes say
+    busy_s        : processor seconds used so far by all processors together (default: psutil)
+    raise         : MeterError if idle_w and max_w do not fit each other
+    """
+
+    accuracy = Accuracy.ESTIMATE
+    covers = "whole board, modelled from processor load"
+    interval_s = 0.05  # the kernel counts load in steps of 10 ms
+
+    def __init__(
+        self,
+        idle_w: float | None = None,
+        max_w: float | None = None,
+        model_path: Path | str = "/proc/device-tree/model",
+        busy_s: Callable[[], float] | None = None,
+        n_cpu: int | None = None,
+        clock: Clock = time.monotonic_ns,
+    ) -> None:
+        self._clock = clock
+        self._busy_s = busy_s or _busy_s
+        self._n_cpu = n_cpu or psutil.cpu_count() or 1
+        self.board = _line(idle_w, max_w, Path(model_path), self._n_cpu)
+        self.name = f"model:{self.board.model}"
+        self.notes: tuple[str, ...] = (f"power is modelled, not measured: {self.board.source}",)
+        self._start_ns, self._start_busy_s = timed(self._busy_s, clock)
+        self._last_ns, self._last_energy_j = self._start_ns, 0.0
+        self._last_used_s = 0.0
+        self._last_power_w = self.board.idle_w
+
+    def read(self) -> Reading:
+        """Modelled energy since the meter was opened, and the mean power since the last reading."""
+        t_ns, busy_s = timed(self._busy_s, self._clock)
+        # The kernel's counts may step back by a tick: joules must not.
+        used_s = max(busy_s - self._start_busy_s, self._last_used_s)
+        energy_j = self.board.idle_w * (t_ns - self._start_ns) / 1e9 + self.board.slope_w * used_s / self._n_cpu
+        dt_s = (t_ns - self._last_ns) / 1e9
+        if dt_s > 0:
+            # Over a short interval the 10 ms steps may show more than full load: the line ends there.
+            most_w = self.board.idle_w + self.board.slope_w
+            self._last_power_w = min((energy_j - self._last_energy_j) / dt_s, most_w)
+        self._last_ns, self._last_energy_j, self._last_used_s = t_ns, energy_j, used_s
+        return Reading(t_ns, power_w=self._last_power_w, energy_j=energy_j)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _busy_s() -> float:
+    """Seconds that all processors together have worked since boot; guest time is inside user time already."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq")))
+
+
+def _line(idle_w: float | None, max_w: float | None, model_path: Path, n_cpu: int) -> Board:
+    if idle_w is not None and max_w is not None:
+        if not 0 <= idle_w <= max_w < float("inf"):
+            raise MeterError(f"utilisation model: expected 0 <= idle_w <= max_w, got {idle_w} and {max_w}; give watts")
+        source = f"{idle_w:g} W at rest and {max_w:g} W at full load, as given"
+        return Board("given", "", idle_w, max_w - idle_w, source)
+    if idle_w is not None or max_w is not None:
+        got = f"{idle_w} and {max_w}"
+        raise MeterError(f"utilisation model: expected both idle_w and max_w, got {got}; give both or neither")
+    name = read_text(model_path) if model_path.exists() else ""
+    board = find_board(name)
+    if board is not None:
+        return board
+    what = f"a line for '{name}'" if name else "a line for this machine"
+    source = (
+        f"nobody has measured {what}; {GUESS_IDLE_W:g} W + {GUESS_W_PER_CPU:g} W per busy processor is a guess, "
+        f"give idle_w and max_w for a better one"
+    )
+    return Board("guess", "", GUESS_IDLE_W, GUESS_W_PER_CPU * n_cpu, source)

@@ -1,0 +1,175 @@
+"""Bookkeeping: what goes in comes out, cut at the marks, with gaps in their own bucket."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alula.device.power.ledger import OTHER, Ledger
+from alula.device.power.meter import Reading
+from alula.runtime.errors import MeterError
+
+MS = 1_000_000
+
+
+def book(readings, marks, end_ms, gap_after_s=0.5):
+    """A ledger of events [(t_ms, power_w or None, energy_j or None, restarted)] and marks [(t_ms, path)]."""
+    first, *rest = readings
+    ledger = Ledger(reading(first), "a", gap_after_s)
+    events = sorted([(t, 1, r) for r in rest for t in [r[0]]] + [(t, 0, p) for t, p in marks], key=lambda e: e[:2])
+    for t_ms, kind, what in events:
+        if kind == 0:
+            ledger.account(what).calls += 1
+            ledger.mark(t_ms * MS, what)
+        else:
+            ledger.read(reading(what), "a")
+    ledger.close(end_ms * MS)
+    return ledger
+
+
+def reading(row):
+    t_ms, power_w, energy_j, *restarted = row
+    return Reading(t_ms * MS, power_w, energy_j, restarted=bool(restarted))
+
+
+def test_power_is_interpolated_at_the_mark():
+    # 0 to 10 W over 100 ms; the phase holds the last 50 ms: mean power 7.5 W there, 2.5 W before.
+    ledger = book([(0, 0.0, None), (100, 10.0, None)], [(50, "b")], 100)
+    assert ledger.phases["b"].energy_j == pytest.approx(7.5 * 0.05)
+    assert ledger.phases[OTHER].energy_j == pytest.approx(2.5 * 0.05)
+
+
+def test_a_phase_of_5_ms_gets_its_share_at_10_hz():
+    ledger = book([(0, 2.0, None), (100, 2.0, None)], [(40, "short"), (45, OTHER)], 100)
+    assert ledger.phases["short"].energy_j == pytest.approx(2.0 * 0.005)
+    assert ledger.phases["short"].seconds == pytest.approx(0.005)
+
+
+def test_a_counter_beats_power_samples():
+    ledger = book([(0, 99.0, 0.0), (100, 99.0, 0.3)], [], 100)
+    assert ledger.energy_j == pytest.approx(0.3)
+
+
+def test_a_gap_is_in_its_own_bucket_and_no_phase_gets_its_energy():
+    ledger = book([(0, 2.0, None), (100, 2.0, None), (2100, 4.0, None), (2200, 4.0, None)], [(100, "p")], 2200)
+    assert ledger.gap.count == 1
+    assert ledger.gap.seconds == pytest.approx(2.0)
+    assert ledger.gap.energy_j == pytest.approx(6.0)
+    assert ledger.gap.counted_j == 0
+    assert ledger.phases["p"].energy_j == pytest.approx(0.4)
+    assert ledger.phases["p"].seconds == pytest.approx(2.1)
+    assert ledger.phases["p"].gap_s == pytest.approx(2.0)
+
+
+def test_the_energy_of_a_gap_is_known_where_a_counter_went_on():
+    ledger = book([(0, None, 0.0), (100, None, 0.1), (3100, None, 9.1)], [], 3100)
+    assert ledger.gap.counted_j == ledger.gap.energy_j == pytest.approx(9.0)
+
+
+def test_a_restarted_counter_is_a_gap_at_the_last_known_power():
+    ledger = book([(0, None, 0.0), (100, None, 0.2), (200, None, 0.0, True), (300, None, 0.2)], [], 300)
+    assert ledger.gap.count == 1
+    assert ledger.gap.energy_j == pytest.approx(2.0 * 0.1)
+    assert ledger.energy_j == pytest.approx(0.6)
+
+
+def test_a_restart_before_any_power_is_known_is_time_without_energy():
+    ledger = book([(0, None, 0.0), (100, None, 0.0, True)], [], 100)
+    assert ledger.gap.unknown_s == pytest.approx(0.1)
+    assert ledger.energy_j == 0
+
+
+def test_a_meter_that_never_comes_back_leaves_a_gap_to_the_end():
+    marks = [(t, "p") for t in range(200, 5000, 100)]
+    ledger = book([(0, 2.0, None), (100, 2.0, None)], marks, 5000)
+    assert ledger.gap.seconds == pytest.approx(4.9)
+    assert ledger.gap.energy_j == pytest.approx(9.8)
+    assert ledger.duration_s == pytest.approx(5.0)
+    assert not ledger._marks  # marks are not hoarded while there are no readings
+
+
+def test_another_source_breaks_the_line_between_two_readings():
+    ledger = Ledger(reading((0, 2.0, None)), "a", 0.5)
+    ledger.read(reading((100, 2.0, None)), "a")
+    ledger.read(reading((200, 8.0, 50.0)), "b")
+    ledger.read(reading((300, 8.0, 50.8)), "b")
+    assert ledger.gap.seconds == pytest.approx(0.1)
+    assert ledger.sources["a"].energy_j == pytest.approx(0.2)
+    assert ledger.sources["b"].energy_j == pytest.approx(0.8)
+
+
+def test_a_reading_from_the_past_is_not_booked():
+    ledger = Ledger(reading((100, 2.0, None)), "a", 0.5)
+    assert ledger.read(reading((50, 9.0, None)), "a") == "stale"
+    assert ledger.duration_s == 0 and ledger.energy_j == 0 and ledger.peak_w == 2.0
+
+
+def test_a_slow_read_whose_time_was_booked_as_blind_is_not_booked_twice():
+    ledger = Ledger(reading((0, 2.0, 0.0)), "a", 0.5)
+    ledger.mark(700 * MS, "p")  # books 0.7 s as blind while a read is under way that says 0.6 s
+    assert ledger.read(reading((600, 2.0, 1.2)), "a") == "gap"
+    ledger.read(reading((800, 2.0, 1.6)), "a")
+    assert ledger.energy_j == pytest.approx(1.6)
+    assert ledger.duration_s == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("figures", [{}, {"power_w": float("nan")}, {"energy_j": float("inf")}])
+def test_a_reading_must_say_something_finite(figures):
+    with pytest.raises(MeterError, match="reading: expected"):
+        Reading(0, **figures)
+
+
+names = st.sampled_from([OTHER, "a", "b", "a/b", "a/b/c"])
+rows = st.tuples(
+    st.integers(1, 800),  # ms since the reading before: some are gaps
+    st.floats(-5, 50),
+    st.sampled_from(["power", "power", "power", "restart"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.lists(rows, min_size=1, max_size=25),
+    marks=st.lists(st.tuples(st.integers(1, 12_000), names), max_size=40),
+    tail_ms=st.integers(0, 900),
+    counter=st.booleans(),
+)
+def test_phases_other_and_gap_always_sum_to_the_total(steps, marks, tail_ms, counter):
+    t_ms, energy_j, readings = 0, 0.0, [(0, 3.0, 0.0 if counter else None)]
+    for step_ms, power_w, kind in steps:
+        t_ms += step_ms
+        energy_j += power_w * step_ms / 1000
+        readings.append((t_ms, power_w, energy_j if counter else None, *([True] if kind == "restart" else [])))
+    end_ms = t_ms + tail_ms
+    marks = sorted((t, path) for t, path in marks if t <= end_ms)
+    ledger = book(readings, marks, end_ms)
+    phases = ledger.phases.values()
+    assert sum(p.energy_j for p in phases) + ledger.gap.energy_j == pytest.approx(ledger.energy_j, rel=1e-9, abs=1e-9)
+    assert sum(p.seconds for p in phases) == pytest.approx(ledger.duration_s, abs=1e-9)
+    assert sum(p.gap_s for p in phases) == pytest.approx(ledger.gap.seconds, abs=1e-9)
+    assert ledger.duration_s == pytest.approx(end_ms / 1000, abs=1e-9)
+    assert sum(s.energy_j for s in ledger.sources.values()) + ledger.gap.energy_j == pytest.approx(
+        ledger.energy_j, rel=1e-9, abs=1e-9
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    powers=st.lists(st.floats(0, 20), min_size=2, max_size=20),
+    marks=st.lists(st.tuples(st.integers(1, 1999), names), max_size=30),
+)
+def test_each_phase_gets_the_integral_of_the_broken_line_over_its_own_time(powers, marks):
+    end_ms = 100 * (len(powers) - 1)
+    marks = sorted(((t, path) for t, path in marks if t < end_ms), key=lambda m: m[0])
+    ledger = book([(100 * i, p, None) for i, p in enumerate(powers)], marks, end_ms)
+    # The slow way: midpoint rule over every millisecond, exact for a broken line with corners on milliseconds.
+    owner, todo, expected = OTHER, list(marks), dict.fromkeys(ledger.phases, 0.0)
+    for ms in range(end_ms):
+        while todo and todo[0][0] <= ms:
+            owner = todo.pop(0)[1]
+        i, share = divmod(ms + 0.5, 100)
+        before, after = powers[int(i)], powers[int(i) + 1]
+        expected[owner] += (before + (after - before) * share / 100) / 1000
+    for path, energy_j in expected.items():
+        assert ledger.phases[path].energy_j == pytest.approx(energy_j, rel=1e-6, abs=1e-9)

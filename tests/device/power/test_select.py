@@ -1,0 +1,74 @@
+"""Which meter is chosen on which machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from alula.device.power.hwmon import Hwmon
+from alula.device.power.meter import Accuracy, Meter
+from alula.device.power.rapl import Rapl
+from alula.device.power.select import select_meter, survey
+from alula.device.power.utilisation import Utilisation
+from alula.runtime.errors import MeterError
+
+
+def rapl(tree):
+    tree.write("sys/class/powercap/intel-rapl:0", name="package-0", energy_uj=5, max_energy_range_uj=10**11)
+
+
+def ina(tree, number=0, **more):
+    tree.write(f"sys/class/hwmon/hwmon{number}", **({"name": "ina219", "in1_input": 5000, "curr1_input": 600} | more))
+
+
+def test_an_empty_machine_gets_the_model_and_the_reasons(tree):
+    meter = select_meter(root=tree.root)
+    assert isinstance(meter, Utilisation) and isinstance(meter, Meter)
+    assert meter.accuracy is Accuracy.ESTIMATE
+    assert any(note.startswith("not used: rapl:") for note in meter.notes)
+    assert any(note.startswith("not used: hwmon:") for note in meter.notes)
+
+
+def test_a_shunt_beats_the_model(tree):
+    ina(tree)
+    assert isinstance(select_meter(root=tree.root), Hwmon)
+
+
+def test_a_counter_of_the_processor_beats_a_shunt_without_one(tree):
+    ina(tree)
+    rapl(tree)
+    assert isinstance(select_meter(root=tree.root), Rapl)
+
+
+def test_a_shunt_with_an_energy_counter_beats_all(tree):
+    ina(tree, name="ina228", energy1_input=0)
+    rapl(tree)
+    assert isinstance(select_meter(root=tree.root), Hwmon)
+    assert list(survey(tree.root)) == ["hwmon", "rapl", "model"]
+
+
+def test_an_ambiguous_shunt_is_refused_and_said(tree):
+    ina(tree, 0)
+    ina(tree, 1)
+    meter = select_meter(root=tree.root)
+    assert isinstance(meter, Utilisation)
+    assert any("expected one power monitor" in note for note in meter.notes)
+    assert isinstance(select_meter("hwmon:hwmon1", tree.root), Hwmon)
+
+
+def test_meters_can_be_named(tree, tmp_path):
+    rapl(tree)
+    tree.write("sys/class/hwmon/hwmon0", name="ina3221", in2_input=5000, curr2_input=600)
+    (tmp_path / "t.csv").write_text("0,1\n1,1\n")
+    assert select_meter("rapl", tree.root).name == "rapl"
+    assert select_meter("hwmon:hwmon0:2", tree.root).read().power_w == pytest.approx(3.0)
+    assert select_meter("model:2,6", tree.root).name == "model:given"
+    assert select_meter("model", tree.root).name == "model:guess"
+    assert select_meter(f"replay:{tmp_path / 't.csv'}").name == "replay:t.csv"
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "joulescope", "auto:x", "rapl:0", "replay", "model:2", "model:a,b", "hwmon:a:b", "hwmon"]
+)
+def test_a_meter_that_is_not_there_is_refused(tree, spec):
+    with pytest.raises(MeterError, match="expected"):
+        select_meter(spec, tree.root)
