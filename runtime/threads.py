@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.kernels.vm import STATE_WORDS
+from alula.runtime.kernels.vm import CLAIM, FINISHED, STATE_WORDS
 
 _teams: list[Team] = []
 
@@ -33,7 +33,8 @@ class Team:
         kernels = library()
         self._run, self._stop = kernels.function("vm_run"), kernels.function("vm_stop")
         worker = kernels.function("vm_worker")
-        self._worker_words = np.array([self.state.ctypes.data, 0], np.int64)
+        self.state[[CLAIM, FINISHED]] = n_threads, 0  # as after an empty program: nothing to claim
+        self._worker_words = np.array([self.state.ctypes.data], np.int64)
         self._words = np.array([0, 0, self.state.ctypes.data], np.int64)
         self._words_at = self._words.ctypes.data
         self.workers = [

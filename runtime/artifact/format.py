@@ -98,9 +98,9 @@ def as_list(value: Any, where: str, most: int) -> list[Any]:
 
 
 def as_name(value: Any, where: str) -> str:
-    """A name of printable length."""
-    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH:
-        raise ArtifactError(f"{where}: expected a name of at most {MAX_NAME_LENGTH} characters, got {shown(value)}; {DAMAGED}")
+    """A name that fits on a line."""
+    if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH or len(value.splitlines()) > 1 or "\0" in value:
+        raise ArtifactError(f"{where}: expected a name of one line, at most {MAX_NAME_LENGTH} characters, got {shown(value)}; {DAMAGED}")
     return value
 
 

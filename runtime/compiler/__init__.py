@@ -9,13 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from alula.runtime.compiler.build import build, list_kernels
+    from alula.runtime.compiler.builder import build, list_kernels
     from alula.runtime.compiler.cache import cache_path
     from alula.runtime.compiler.cpu import host_cpu
     from alula.runtime.compiler.loader import KernelLibrary, library
 
 _HOMES = {
-    "build": "build", "list_kernels": "build", "cache_path": "cache", "host_cpu": "cpu",
+    "build": "builder", "list_kernels": "builder", "cache_path": "cache", "host_cpu": "cpu",
     "KernelLibrary": "loader", "library": "loader",
 }  # fmt: skip
 

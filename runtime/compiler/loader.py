@@ -79,7 +79,7 @@ def library() -> KernelLibrary:
     for ending in (".so", ".list"):
         if (pack := stem.with_suffix(ending)).exists():
             return KernelLibrary(pack)
-    from alula.runtime.compiler.build import build
+    from alula.runtime.compiler.builder import build
 
     with _lock:
         return KernelLibrary(build(progress=_tell()))

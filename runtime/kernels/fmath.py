@@ -141,7 +141,10 @@ def tanh(x):
     q = fma(z, F(1.19825839466702e-06), F(1.18534705686654e-04))
     q = fma(z, q, F(2.26843463243900e-03))
     q = fma(z, q, F(4.89352518554385e-03))
-    return x if x != x else p / q
+    result = p / q
+    result = F(1.0) if x > F(8.5) else result
+    result = F(-1.0) if x < F(-8.5) else result
+    return x if x != x else result
 
 
 @device

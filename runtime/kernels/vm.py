@@ -1,8 +1,11 @@
-"""The virtual machine: runs a table of instructions on several threads, with a barrier after each.
+"""The virtual machine: runs a table of instructions on several threads.
 
 A program is 4 words an instruction: kernel address, address of its argument words, address of a skip flag (0: none),
-unused. Every thread runs the whole table and takes its share of each kernel. Waiting threads spin, then yield; the
-workers spin a little between two programs, then sleep on a futex.
+unused. Each instruction is `n_threads` shares. Threads claim shares of the current instruction until none is left;
+whoever finishes the last one opens the next instruction. So nobody waits for a thread that has no core, only for
+shares that are being run. Threads with nothing to claim spin, then yield; workers sleep on a futex between programs.
+
+Instructions are numbered across programs, so that a claim names one for all time: CLAIM is number << 16 | next share.
 """
 
 from alula.runtime.kernels.lang import device, i64, i64p, kernel
@@ -20,77 +23,101 @@ from alula.runtime.kernels.memory import (
 )
 
 # Words of the state that the threads share, a cache line apart
-GENERATION, STOP, PROGRAM, LENGTH, ARRIVED, ROUND, SLEEPERS = 0, 8, 16, 24, 32, 40, 48
-STATE_WORDS = 64
-SPINS_BEFORE_YIELD = 4000  # about 50 us: longer than any thread that has a core waits for another
+CLAIM, DONE, PROGRAM, LENGTH, BASE, FINISHED, WAKE, SLEEPERS, STOP = (8 * i for i in range(9))
+STATE_WORDS = 8 * 9
+SHARE_BITS = 16
+SPINS_BEFORE_YIELD = 1000  # some 15 us
 SPINS_BEFORE_SLEEP = 20000
 
 
 @device
-def barrier(state, n_threads):
-    """Wait until all threads are here."""
-    if n_threads > 1:
-        arrived, round_ = offset(state, ARRIVED), offset(state, ROUND)
-        current = atomic_load(round_)
-        if atomic_add(arrived, 1) == n_threads - 1:
-            atomic_store(arrived, 0)
-            atomic_store(round_, current + 1)
-        else:
-            spins = 0
-            while atomic_load(round_) == current:
-                spins += 1
-                if spins > SPINS_BEFORE_YIELD:
-                    yield_core()
-                else:
-                    pause()
+def open_instruction(state, index, n_threads):
+    """Offer the shares of the first instruction from `index` on whose skip flag is clear, or finish the program."""
+    program, length = i64_at(atomic_load(offset(state, PROGRAM))), atomic_load(offset(state, LENGTH))
+    base = atomic_load(offset(state, BASE))
+    while index < length and program[4 * index + 2] != 0 and i64_at(program[4 * index + 2])[0] != 0:
+        index += 1
+    atomic_store(offset(state, DONE), 0)
+    if index < length:
+        atomic_store(offset(state, CLAIM), (base + index) << SHARE_BITS)
+    else:
+        atomic_store(offset(state, CLAIM), ((base + length) << SHARE_BITS) + n_threads)
+        atomic_store(offset(state, FINISHED), base + length)
 
 
 @device
-def run_program(program, length, state, tid, n_threads):
-    """Run every instruction whose skip flag is clear."""
-    for i in range(length):
-        skip = program[4 * i + 2]
-        if skip == 0 or i64_at(skip)[0] == 0:
-            call_kernel(program[4 * i], program[4 * i + 1], tid, n_threads)
-            barrier(state, n_threads)
+def run_share(state, n_threads):
+    """Claim a share and run it. Returns whether there was one."""
+    claim = offset(state, CLAIM)
+    mask = (1 << SHARE_BITS) - 1
+    if (atomic_load(claim) & mask) >= n_threads:
+        return False
+    mine = atomic_add(claim, 1)
+    share = mine & mask
+    if share >= n_threads:
+        return False
+    # The instruction cannot end before this share does, so PROGRAM and BASE are those of the claim
+    index = (mine >> SHARE_BITS) - atomic_load(offset(state, BASE))
+    program = i64_at(atomic_load(offset(state, PROGRAM)))
+    call_kernel(program[4 * index], program[4 * index + 1], share, n_threads)
+    if atomic_add(offset(state, DONE), 1) == n_threads - 1:
+        open_instruction(state, index + 1, n_threads)
+    return True
 
 
 @kernel
 def vm_run(program: i64p, length: i64, state: i64p, tid: i64, n_threads: i64):
-    """Run a program as thread 0, after waking the workers."""
-    if n_threads > 1:
-        atomic_store(offset(state, PROGRAM), address_of(program))
-        atomic_store(offset(state, LENGTH), length)
-        atomic_add(offset(state, GENERATION), 1)
-        if atomic_add(offset(state, SLEEPERS), 0) > 0:
-            futex(offset(state, GENERATION), 1, n_threads)
-    run_program(program, length, state, 0, n_threads)
+    """Run a program, with whatever workers come to help."""
+    if n_threads == 1:
+        for i in range(length):
+            skip = program[4 * i + 2]
+            if skip == 0 or i64_at(skip)[0] == 0:
+                call_kernel(program[4 * i], program[4 * i + 1], 0, 1)
+        return
+    base = atomic_load(offset(state, FINISHED)) + 1
+    atomic_store(offset(state, PROGRAM), address_of(program))
+    atomic_store(offset(state, LENGTH), length)
+    atomic_store(offset(state, BASE), base)
+    open_instruction(state, 0, n_threads)
+    atomic_add(offset(state, WAKE), 1)
+    if atomic_add(offset(state, SLEEPERS), 0) > 0:
+        futex(offset(state, WAKE), 1, n_threads)
+    spins = 0
+    while atomic_load(offset(state, FINISHED)) != base + length:
+        if run_share(state, n_threads):
+            spins = 0
+        elif spins < SPINS_BEFORE_YIELD:
+            spins += 1
+            pause()
+        else:
+            yield_core()
 
 
 @kernel
-def vm_worker(state: i64p, seen: i64, tid: i64, n_threads: i64):
-    """Serve programs as thread `tid` until the stop flag is set. `seen` is the generation at the start."""
-    generation, sleepers = offset(state, GENERATION), offset(state, SLEEPERS)
-    while True:
-        spins = 0
-        while atomic_load(generation) == seen:
-            spins += 1
-            if spins < SPINS_BEFORE_SLEEP:
-                pause()
-            else:
-                atomic_add(sleepers, 1)
-                futex(generation, 0, seen)
-                atomic_add(sleepers, -1)
-        seen += 1
-        if atomic_load(offset(state, STOP)) != 0:
-            return
-        program = i64_at(atomic_load(offset(state, PROGRAM)))
-        run_program(program, atomic_load(offset(state, LENGTH)), state, tid, n_threads)
+def vm_worker(state: i64p, tid: i64, n_threads: i64):
+    """Help with programs until the stop flag is set."""
+    wake, sleepers = offset(state, WAKE), offset(state, SLEEPERS)
+    spins, seen = 0, atomic_load(wake)
+    while atomic_load(offset(state, STOP)) == 0:
+        if run_share(state, n_threads):
+            spins, seen = 0, atomic_load(wake)
+            continue
+        spins += 1
+        idle = atomic_load(offset(state, FINISHED)) == atomic_load(offset(state, BASE)) + atomic_load(offset(state, LENGTH))
+        if spins < SPINS_BEFORE_YIELD or (idle and spins < SPINS_BEFORE_SLEEP):
+            pause()
+        elif not idle:
+            yield_core()
+        else:  # a program that began since `seen` was read changes WAKE, and the futex does not wait
+            atomic_add(sleepers, 1)
+            futex(wake, 0, seen)
+            atomic_add(sleepers, -1)
+            spins, seen = 0, atomic_load(wake)
 
 
 @kernel
 def vm_stop(state: i64p, tid: i64, n_threads: i64):
     """Make the workers leave."""
     atomic_store(offset(state, STOP), 1)
-    atomic_add(offset(state, GENERATION), 1)
-    futex(offset(state, GENERATION), 1, n_threads)
+    atomic_add(offset(state, WAKE), 1)
+    futex(offset(state, WAKE), 1, n_threads)

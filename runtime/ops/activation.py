@@ -12,7 +12,7 @@ from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.steps import lower_elementwise
 from alula.runtime.ops.checks import FLOATS
-from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
+from alula.runtime.ops.contract import Lower, NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import NUMBERS, at, broadcast, choice, need, need_same_dtype
 
 
@@ -53,7 +53,11 @@ class SwishAttrs:
 
 
 def unary(
-    name: str, function: Callable[[Any, Array], Any], dtypes: tuple[str, ...] = FLOATS, attrs: type = NoAttrs
+    name: str,
+    function: Callable[[Any, Array], Any],
+    dtypes: tuple[str, ...] = FLOATS,
+    attrs: type = NoAttrs,
+    lower: Lower = lower_elementwise,
 ) -> Op:
     """An element-wise op of one input, whose output has the input's shape and dtype."""
 
@@ -64,7 +68,7 @@ def unary(
         with np.errstate(all="ignore"):  # infinities and NaNs are the answers that IEEE 754 gives
             return (np.asarray(function(attrs, widen(x))).astype(x.dtype),)
 
-    return Op(name, infer, reference, attrs=attrs, elementwise=True, lower=lower_elementwise)
+    return Op(name, infer, reference, attrs=attrs, elementwise=True, lower=lower)
 
 
 def widen(x: Array) -> Array:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Specs = Sequence[TensorSpec | None]
 Values = Sequence[Array | None]
+Lower = Callable[["Lowering", Node], bool]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Op:
     reference: Callable[..., tuple[Array, ...]]
     attrs: type = NoAttrs
     n_inputs: tuple[int, int] = (1, 1)
-    lower: Callable[[Lowering, Node], bool] | None = None
+    lower: Lower | None = None
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
     elementwise: bool = False

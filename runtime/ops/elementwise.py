@@ -11,11 +11,13 @@ import numpy as np
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.cast import lower_cast
 from alula.runtime.lower.movement import lower_alias
+from alula.runtime.lower.select import lower_compare, lower_logic, lower_not, lower_where
 from alula.runtime.lower.steps import lower_elementwise
 from alula.runtime.ops.activation import unary
 from alula.runtime.ops.checks import FLOATS
-from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
+from alula.runtime.ops.contract import Lower, NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import (
     ANY,
     BOOL,
@@ -61,6 +63,7 @@ def variadic(
     most: int = 2,
     result: str | None = None,
     elementwise: bool = False,
+    lower: Lower = lower_elementwise,
 ) -> Op:
     """An op that folds a function of two tensors over inputs of one dtype.
 
@@ -76,7 +79,7 @@ def variadic(
         with np.errstate(all="ignore"):
             return (np.asarray(reduce(function, inputs)).astype(result or inputs[0].dtype),)
 
-    return Op(name, infer, reference, n_inputs=(2 if most == 2 else 1, most), elementwise=elementwise, lower=lower_elementwise)
+    return Op(name, infer, reference, n_inputs=(2 if most == 2 else 1, most), elementwise=elementwise, lower=lower)
 
 
 def divide(x: Array, y: Array) -> Array:
@@ -174,25 +177,25 @@ register(
     unary("Sign", lambda a, x: np.sign(x), NUMBERS),
     unary("Sin", lambda a, x: np.sin(x)),
     unary("Cos", lambda a, x: np.cos(x)),
-    unary("Not", lambda a, x: np.logical_not(x), BOOL),
+    unary("Not", lambda a, x: np.logical_not(x), BOOL, lower=lower_not),
     variadic("Add", np.add, NUMBERS, elementwise=True),
     variadic("Sub", np.subtract, NUMBERS, elementwise=True),
     variadic("Mul", np.multiply, NUMBERS, elementwise=True),
     variadic("Div", divide, NUMBERS, elementwise=True),
     variadic("Min", np.minimum, NUMBERS, most=MANY),
     variadic("Max", np.maximum, NUMBERS, most=MANY),
-    variadic("Equal", np.equal, ANY, result="bool"),
-    variadic("Less", np.less, NUMBERS, result="bool"),
-    variadic("LessOrEqual", np.less_equal, NUMBERS, result="bool"),
-    variadic("Greater", np.greater, NUMBERS, result="bool"),
-    variadic("GreaterOrEqual", np.greater_equal, NUMBERS, result="bool"),
-    variadic("And", np.logical_and, BOOL, result="bool"),
-    variadic("Or", np.logical_or, BOOL, result="bool"),
-    variadic("Xor", np.logical_xor, BOOL, result="bool"),
+    variadic("Equal", np.equal, ANY, result="bool", lower=lower_compare),
+    variadic("Less", np.less, NUMBERS, result="bool", lower=lower_compare),
+    variadic("LessOrEqual", np.less_equal, NUMBERS, result="bool", lower=lower_compare),
+    variadic("Greater", np.greater, NUMBERS, result="bool", lower=lower_compare),
+    variadic("GreaterOrEqual", np.greater_equal, NUMBERS, result="bool", lower=lower_compare),
+    variadic("And", np.logical_and, BOOL, result="bool", lower=lower_logic),
+    variadic("Or", np.logical_or, BOOL, result="bool", lower=lower_logic),
+    variadic("Xor", np.logical_xor, BOOL, result="bool", lower=lower_logic),
     Op("Mod", infer_mod, reference_mod, attrs=ModAttrs, n_inputs=(2, 2)),
-    Op("Pow", infer_pow, reference_pow, n_inputs=(2, 2)),
-    Op("Where", infer_where, reference_where, n_inputs=(3, 3)),
-    Op("Cast", infer_cast, reference_cast, attrs=CastAttrs),
+    Op("Pow", infer_pow, reference_pow, n_inputs=(2, 2), lower=lower_elementwise),
+    Op("Where", infer_where, reference_where, n_inputs=(3, 3), lower=lower_where),
+    Op("Cast", infer_cast, reference_cast, attrs=CastAttrs, lower=lower_cast),
     Op("Identity", infer_identity, reference_identity, lower=lower_alias),
     Op("Dropout", infer_dropout, reference_dropout, attrs=DropoutAttrs, n_inputs=(1, 3), static_inputs=(2,), lower=lower_alias),
 )

@@ -9,11 +9,11 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.gather import lower_gather, lower_pad
 from alula.runtime.lower.movement import (
     lower_concat,
     lower_depth_to_space,
     lower_expand,
-    lower_pad,
     lower_slice,
     lower_space_to_depth,
     lower_split,
@@ -336,7 +336,7 @@ register(
     Op("Concat", infer_concat, reference_concat, attrs=ConcatAttrs, n_inputs=(1, MANY), lower=lower_concat),
     Op("Split", infer_split, reference_split, attrs=SplitAttrs, n_inputs=(1, 2), static_inputs=(1,), lower=lower_split),
     Op("Slice", infer_slice, reference_slice, n_inputs=(3, 5), static_inputs=(1, 2, 3, 4), lower=lower_slice),
-    Op("Gather", infer_gather, reference_gather, attrs=GatherAttrs, n_inputs=(2, 2)),
+    Op("Gather", infer_gather, reference_gather, attrs=GatherAttrs, n_inputs=(2, 2), lower=lower_gather),
     Op("Transpose", infer_transpose, reference_transpose, attrs=TransposeAttrs, lower=lower_transpose),
     Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,), lower=lower_expand),
     Op("Tile", infer_tile, reference_tile, n_inputs=(2, 2), static_inputs=(1,), lower=lower_tile),

@@ -8,6 +8,7 @@ import numpy as np
 
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.quantize import lower_dequantize, lower_quantize
 from alula.runtime.ops.checks import FLOATS, axis_of
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.operands import at, choice, need, tensor
@@ -107,6 +108,6 @@ def reference_dequantize(
 
 
 register(
-    Op("QuantizeLinear", infer_quantize, reference_quantize, attrs=QuantizeAttrs, n_inputs=(2, 3)),
-    Op("DequantizeLinear", infer_dequantize, reference_dequantize, attrs=DequantizeAttrs, n_inputs=(2, 3)),
+    Op("QuantizeLinear", infer_quantize, reference_quantize, attrs=QuantizeAttrs, n_inputs=(2, 3), lower=lower_quantize),
+    Op("DequantizeLinear", infer_dequantize, reference_dequantize, attrs=DequantizeAttrs, n_inputs=(2, 3), lower=lower_dequantize),
 )

@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.gather import lower_arg
 from alula.runtime.lower.reduce import FOLDS, lower_reduce
 from alula.runtime.ops.checks import FLOATS, axis_of
 from alula.runtime.ops.contract import Op, Specs, Values, register
@@ -136,6 +137,6 @@ register(
     reduction("ReduceLogSumExp", log_sum_exp),
     reduction("ReduceMax", largest, NUMBERS + BOOL, wide=False),
     reduction("ReduceMin", smallest, NUMBERS + BOOL, wide=False),
-    Op("ArgMax", infer_arg, reference_arg(np.argmax), attrs=ArgAttrs),
-    Op("ArgMin", infer_arg, reference_arg(np.argmin), attrs=ArgAttrs),
+    Op("ArgMax", infer_arg, reference_arg(np.argmax), attrs=ArgAttrs, lower=lower_arg),
+    Op("ArgMin", infer_arg, reference_arg(np.argmin), attrs=ArgAttrs, lower=lower_arg),
 )

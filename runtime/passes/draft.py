@@ -7,17 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
-from alula.runtime.ops.contract import REGISTRY, find
+from alula.runtime.ops.contract import find
 
 
 def make_node(op: str, inputs: list[str], output: str, name: str = "", **attrs: Any) -> Node:
     """A node with one output; attributes that are not given have their defaults."""
     return Node(op, tuple(inputs), (output,), find(op, name or output).make_attrs(attrs, name or output), name)
-
-
-def known_op(op: str) -> bool:
-    """Whether this build has the op: a pattern that needs it is left alone otherwise."""
-    return op in REGISTRY
 
 
 class Draft:

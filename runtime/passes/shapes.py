@@ -15,7 +15,7 @@ import numpy as np
 
 from alula.runtime.errors import AlulaError
 from alula.runtime.graph import Array, Dim, Graph, Node, TensorSpec
-from alula.runtime.ops.contract import REGISTRY
+from alula.runtime.ops.contract import find
 
 Pair = tuple[int, int]  # a size in each world
 SMALL = 64  # elements of a tensor that may be part of a shape's computation
@@ -109,7 +109,7 @@ class Shapes:
             self._compute(node, world)
 
     def _infer(self, node: Node, world: _World) -> tuple[TensorSpec, ...] | None:
-        op = REGISTRY[node.op]
+        op = find(node.op, node.label)
         specs: list[TensorSpec | None] = []
         values: list[Array | None] = []
         for index, name in enumerate(node.inputs):
@@ -143,13 +143,13 @@ class Shapes:
             return
         if any(value is not None and value.size > SMALL for value in inputs):
             return
-        results = REGISTRY[node.op].reference(node.attrs, *inputs)
+        results = find(node.op, node.label).reference(node.attrs, *inputs)
         world.values.update((name, value) for name, value in zip(node.outputs, results, strict=False) if name)
 
     def _guess(self, node: Node) -> None:
         """What the first output's shape must be where the made-up sizes do not fit."""
         guess = GUESSES.get(node.op)
-        if guess is None and REGISTRY[node.op].elementwise:
+        if guess is None and find(node.op, node.label).elementwise:
             guess = _broadcast
         spec = guess(self, node) if guess else None
         if spec is None:

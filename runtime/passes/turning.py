@@ -209,8 +209,8 @@ def _reshape(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | Non
     wanted = shapes.value(node.inputs[1]) if node.op == "Reshape" else None
     if wanted is None or 0 in wanted:  # a 0 copies the dimension in its own place
         return None
-    order, turned = _integers(draft, f"{hint}.axes", axes), draft.fresh(f"{hint}.turned")
-    gather = make_node("Gather", [node.inputs[1], order], turned, axis=0)
+    picks, turned = _integers(draft, f"{hint}.axes", axes), draft.fresh(f"{hint}.turned")
+    gather = make_node("Gather", [node.inputs[1], picks], turned, axis=0)
     return Turn(perms, inputs={1: turned}, before=(gather,))
 
 

@@ -1,0 +1,94 @@
+"""Gather, ArgMax and ArgMin, and the paddings that repeat what is there: a look-up along each padded axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from alula.runtime.graph import Array, Node
+from alula.runtime.kernels import gather as kernels
+from alula.runtime.lower.cast import emit_cast
+from alula.runtime.lower.movement import lower_pad as lower_constant_pad
+from alula.runtime.lowering import Lowering, Ref
+
+GATHER = {1: kernels.gather_1, 2: kernels.gather_2, 4: kernels.gather_4, 8: kernels.gather_8}
+
+
+def lower_gather(lowering: Lowering, node: Node) -> bool:
+    """Gather along any axis, by known or computed indices."""
+    x, indices = node.inputs
+    spec, count = lowering.spec(x), lowering.spec(indices).size
+    if lowering.spec(node.outputs[0]).size:
+        table = _index_ref(lowering, indices)
+        axis = node.attrs.axis % len(spec.dims)
+        emit_gather(lowering, lowering.ref(x), table, lowering.ref(node.outputs[0]), spec.dims, axis, count, spec.itemsize)
+    return True
+
+
+def _index_ref(lowering: Lowering, name: str) -> Ref:
+    """The address of indices as int64."""
+    spec = lowering.spec(name)
+    if spec.dtype == "int64":
+        return lowering.ref(name)
+    if lowering.known(name):
+        return lowering.packed(name, "int64", lambda v: v.astype(np.int64))
+    scratch = lowering.scratch(8 * spec.size)
+    emit_cast(lowering, lowering.ref(name), scratch, spec.size, spec.dtype, "int64")
+    return scratch
+
+
+def emit_gather(
+    lowering: Lowering, x: Ref, indices: Ref, y: Ref, dims: tuple[int, ...], axis: int, count: int, itemsize: int
+) -> None:
+    """Look up `count` int64 indices along an axis of x, whose shape is `dims`."""
+    lowering.emit(
+        GATHER[itemsize], x=x, indices=indices, y=y, outer=math.prod(dims[:axis]), size=dims[axis], count=count,
+        inner=math.prod(dims[axis + 1 :]),
+    )  # fmt: skip
+
+
+def lower_arg(lowering: Lowering, node: Node) -> bool:
+    """ArgMax and ArgMin of float32."""
+    spec = lowering.spec(node.inputs[0])
+    if spec.dtype != "float32":
+        return False
+    axis = node.attrs.axis % len(spec.dims)
+    if spec.size:
+        lowering.emit(
+            kernels.f32_arg, x=lowering.ref(node.inputs[0]), y=lowering.ref(node.outputs[0]), outer=math.prod(spec.dims[:axis]),
+            n=spec.dims[axis], inner=math.prod(spec.dims[axis + 1 :]), sign=1 if node.op == "ArgMax" else -1,
+            last=int(bool(node.attrs.select_last_index)), scratch=lowering.scratch(4 * kernels.BLOCK * lowering.n_threads),
+        )  # fmt: skip
+    return True
+
+
+def lower_pad(lowering: Lowering, node: Node) -> bool:
+    """Pad in any mode. An axis that is mirrored, repeated or wrapped, or cut, is a look-up; axes take turns."""
+    from alula.runtime.ops.movement import pad_widths
+
+    spec, out = lowering.spec(node.inputs[0]), lowering.spec(node.outputs[0])
+    if node.attrs.mode == "constant":
+        return lower_constant_pad(lowering, node)
+    if out.size == 0:
+        return True
+    pads, chosen = (lowering.value(name) if name else None for name in (node.inputs[1], (*node.inputs, "", "")[3]))
+    assert pads is not None
+    axes = None if chosen is None else tuple(int(v) for v in chosen.reshape(-1))
+    widths = pad_widths(tuple(int(v) for v in pads.reshape(-1)), axes, len(spec.dims))
+    turns = sorted((axis for axis, width in enumerate(widths) if any(width)), key=lambda a: out.dims[a] / spec.dims[a])
+    source, dims = lowering.ref(node.inputs[0]), spec.dims
+    for axis in turns or [0]:
+        table = _pad_indices(dims[axis], *widths[axis], mode=node.attrs.mode)
+        grown = (*dims[:axis], len(table), *dims[axis + 1 :])
+        last = axis == turns[-1] if turns else True
+        target = lowering.ref(node.outputs[0]) if last else lowering.scratch(spec.itemsize * math.prod(grown))
+        emit_gather(lowering, source, lowering.table(table), target, dims, axis, len(table), spec.itemsize)
+        source, dims = target, grown
+    return True
+
+
+def _pad_indices(n: int, before: int, after: int, mode: str) -> Array:
+    """Where each element along a padded axis comes from; negative pads cut first."""
+    kept = np.arange(n, dtype=np.int64)[max(-before, 0) : n - max(-after, 0)]
+    return np.pad(kept, (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload, no-any-return]
