@@ -3,7 +3,8 @@
 A tile is a run of output pixels x a panel of output channels. For each tile a small table of addresses says where
 the input of each (tap, pixel) lies; padding is the address of a row of zeros. Where a tile touches no border on the
 left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights are packed in panels:
-(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one W wide if no more is needed. A matrix product is a convolution of kernel 1 over M pixels.
+(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one only as many half vectors wide as
+needed. A matrix product is a convolution of kernel 1 over M pixels.
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
@@ -12,23 +13,34 @@ from alula.runtime.kernels.simd import TILES, matmul_tile
 
 if COMPILING:
     MR, NV, W = TILES.rows, TILES.vectors, TILES.width
-    NR = NV * W
+    NR, HALF = NV * W, W // 2
 
 
-def tile_chooser(epilogue, vectors):
-    """A device function that runs the tile of as many rows as asked, 1 to MR."""
-    lines = ["def choose(rows, table, weights, taps, length, out, out_stride, bias, low, high):"]
+def tile_runner(epilogue):
+    """A device function that runs the tile of as many rows (1 to MR) and columns (a whole number of half vectors) as asked."""
+    lines = ["def run(width, rows, table, weights, taps, length, out, out_stride, bias, low, high):"]
     scope = {}
-    for rows in range(MR, 0, -1):
-        scope[f"tile{rows}"] = matmul_tile(rows, vectors, W, epilogue)
-        test = "if" if rows == MR else "elif"
-        lines.append(f"    {test} rows == {rows}: tile{rows}(table, weights, taps, length, out, out_stride, bias, low, high)")
-    exec("\n".join(lines), scope)  # a chain of comparisons over the rows of this CPU's tile
-    return device(scope["choose"])
+    for halves in range(2 * NV, 0, -1):
+        lines.append(f"    {'if' if halves == 2 * NV else 'elif'} width == {halves * HALF}:")
+        widths = (W,) * (halves // 2) + (HALF,) * (halves % 2)
+        for rows in range(MR, 0, -1):
+            scope[f"tile{halves}_{rows}"] = matmul_tile(rows, widths, epilogue)
+            lines.append(
+                f"        {'if' if rows == MR else 'elif'} rows == {rows}:\n"
+                f"            tile{halves}_{rows}(table, weights, taps, length, out, out_stride, bias, low, high)"
+            )
+    exec("\n".join(lines), scope)  # a chain of comparisons over the tiles of this CPU
+    return device(scope["run"])
 
 
 if COMPILING:
-    wide_tile, narrow_tile = tile_chooser(True, NV), tile_chooser(True, 1)
+    run_tile = tile_runner(True)
+
+
+@device
+def panel_width(left):
+    """`Tiles.panel_width` in the dialect."""
+    return min(NR, (left + HALF - 1) // HALF * HALF)
 
 
 @device
@@ -148,15 +160,11 @@ def f32_conv(
                 column = panel * NR
                 left_over = c_out - column
                 panel_weight = offset(weight, column * k_h * k_w * c_in)
-                if left_over >= NR:
-                    wide_tile(rows, table, panel_weight, taps, length, offset(out, column), y_pixel, offset(bias, column), low, high)
-                elif left_over == W:
-                    narrow_tile(rows, table, panel_weight, taps, length, offset(out, column), y_pixel, offset(bias, column), low, high)
-                elif left_over < W:
-                    narrow_tile(rows, table, panel_weight, taps, length, spill, NR, offset(bias, column), low, high)
-                    copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
-                else:
-                    wide_tile(rows, table, panel_weight, taps, length, spill, NR, offset(bias, column), low, high)
+                width = panel_width(left_over)
+                whole = width <= left_over
+                target, stride = (offset(out, column), y_pixel) if whole else (spill, NR)
+                run_tile(width, rows, table, panel_weight, taps, length, target, stride, offset(bias, column), low, high)
+                if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
             if epilogue != 0:
                 first_column = block * NR

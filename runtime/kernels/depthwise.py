@@ -1,7 +1,6 @@
 """Depthwise convolution, channels-last: vectors of channels, a few output pixels of a row at a time.
 
-The rows of the kernel that fall outside the picture are left out; so are the columns, at the left and right border,
-where one pixel is done at a time.
+Rows of the kernel that fall outside the picture are left out; columns outside read zeros.
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, intrinsic, kernel, words
@@ -14,19 +13,20 @@ if COMPILING:
     W = TILES.width
 
 PIXELS = 4  # per tile
+TILED_KERNELS, TILED_STRIDES = (3, 5), (1, 2)  # other widths and strides go pixel by pixel
 
 
-def depthwise_tile(pixels, k_w, stride, width):
+def depthwise_tile(pixels, k_w, stride, width, guarded):
     """`pixels` outputs of a row for one vector of channels, all columns of the kernel, `taps_y` rows of it.
 
-    The intrinsic: (x, row_stride, pixel_stride, taps_y, weight, weight_stride, bias, y, y_stride, low, high); strides in
-    elements; weight: (taps_y, k_w) vectors `weight_stride` apart.
+    The intrinsic: (x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros); pixels of x and y and taps of
+    the weight are c elements apart. guarded: the first input is column `left` of a row of `w`; columns outside read zeros.
     """
 
     @intrinsic
-    def tile(context, x, row_stride, pixel_stride, taps_y, weight, weight_stride, bias, y, y_stride, low, high):
+    def tile(context, x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros):
         def generate(cx, builder, signature, args):
-            x, row_stride, pixel_stride, taps_y, weight, weight_stride, bias, y, y_stride, low, high = args
+            x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros = args
             emit = Emitter(builder, width)
             sums = [emit.accumulator() for _ in range(pixels)]
             start = emit.load(bias)
@@ -34,10 +34,15 @@ def depthwise_tile(pixels, k_w, stride, width):
                 builder.store(start, place)
             with cgutils.for_range(builder, taps_y) as tap:
                 line = builder.gep(x, [builder.mul(tap.index, row_stride)])
-                filters = builder.gep(weight, [builder.mul(builder.mul(tap.index, emit.index(k_w)), weight_stride)])
-                taps = [emit.load_at(filters, (k, weight_stride)) for k in range(k_w)]
-                reach = (pixels - 1) * stride + k_w
-                inputs = [emit.load_at(line, (i, pixel_stride)) for i in range(reach)]
+                filters = builder.gep(weight, [builder.mul(builder.mul(tap.index, emit.index(k_w)), c)])
+                taps = [emit.load_at(filters, (k, c)) for k in range(k_w)]
+                inputs = []
+                for i in range((pixels - 1) * stride + k_w):
+                    place = builder.gep(line, [builder.mul(emit.index(i), c)])
+                    if guarded:  # one comparison for both borders: a negative column is a large unsigned one
+                        column = builder.add(left, emit.index(i))
+                        place = builder.select(builder.icmp_unsigned("<", column, w), place, zeros)
+                    inputs.append(emit.load(place))
                 for p, place in enumerate(sums):
                     total = builder.load(place)
                     for k in range(k_w):
@@ -45,11 +50,11 @@ def depthwise_tile(pixels, k_w, stride, width):
                     builder.store(total, place)
             low, high = emit.splat(low), emit.splat(high)
             for p, place in enumerate(sums):
-                emit.store_at(emit.clamp(builder.load(place), low, high), y, (p, y_stride))
+                emit.store_at(emit.clamp(builder.load(place), low, high), y, (p, c))
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(x, i, i, i, weight, i, bias, y, i, low, high), generate
+        return types.void(x, i, i, i, weight, bias, y, low, high, i, i, zeros), generate
 
     return tile
 
@@ -87,43 +92,42 @@ def row_runner(width):
     """A device function that computes one row of outputs with vectors of `width` channels."""
     if not COMPILING:
         return None
-    tile_3_1, tile_3_2 = depthwise_tile(PIXELS, 3, 1, width), depthwise_tile(PIXELS, 3, 2, width)
-    tile_5_1, tile_5_2 = depthwise_tile(PIXELS, 5, 1, width), depthwise_tile(PIXELS, 5, 2, width)
-    edge = edge_pixel(width)
+    lines = ["def run_tile(k_w, stride, guarded, x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros):"]
+    scope = {}
+    for k_w in TILED_KERNELS:
+        for stride in TILED_STRIDES:
+            for guarded in (False, True):
+                name = f"tile_{k_w}_{stride}_{int(guarded)}"
+                scope[name] = depthwise_tile(PIXELS, k_w, stride, width, guarded)
+                lines.append(
+                    f"    if k_w == {k_w} and stride == {stride} and guarded == {guarded}:\n"
+                    f"        {name}(x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros)"
+                )
+    exec("\n".join(lines), scope)
+    run_tile, pixel = device(scope["run_tile"]), edge_pixel(width)
 
     def run_row(
-        x, weight, bias, y, w, c, w_out, first_tap, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high
+        x, weight, bias, y, zeros, w, c, w_out, first_tap, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high
     ):
-        # Outputs [inner, outer) read no column outside the picture
-        inner = min((pad_left + stride_w - 1) // stride_w, w_out)
-        reach = (k_w - 1) * dilation_w + 1
-        outer = max(min((w + pad_left - reach) // stride_w + 1, w_out), inner) if w + pad_left >= reach else inner
-        tiled = dilation_w == 1 and (k_w == 3 or k_w == 5) and (stride_w == 1 or stride_w == 2)
-        tiles = (outer - inner) // PIXELS if tiled else 0
+        tiled = dilation_w == 1 and (k_w == 3 or k_w == 5) and (stride_w == 1 or stride_w == 2) and w_out >= PIXELS
+        tiles = (w_out + PIXELS - 1) // PIXELS if tiled else 0
         filters = offset(weight, first_tap * k_w * c)
         for v in range((c + width - 1) // width):
             at = min(v * width, c - width)  # the last vector may overlap the one before it
+            factors, start = offset(filters, at), offset(bias, at)
             for t in range(tiles):
-                out_x = inner + t * PIXELS
-                source = offset(x, (out_x * stride_w - pad_left) * c + at)
-                target = offset(y, out_x * c + at)
-                if k_w == 3 and stride_w == 1:
-                    tile_3_1(source, row_stride, c, taps_y, offset(filters, at), c, offset(bias, at), target, c, low, high)
-                elif k_w == 3:
-                    tile_3_2(source, row_stride, c, taps_y, offset(filters, at), c, offset(bias, at), target, c, low, high)
-                elif stride_w == 1:
-                    tile_5_1(source, row_stride, c, taps_y, offset(filters, at), c, offset(bias, at), target, c, low, high)
-                else:
-                    tile_5_2(source, row_stride, c, taps_y, offset(filters, at), c, offset(bias, at), target, c, low, high)
-            for k in range(w_out - tiles * PIXELS):
-                out_x = k if k < inner else k + tiles * PIXELS
+                out_x = min(t * PIXELS, w_out - PIXELS)  # so may the last tile
+                left = out_x * stride_w - pad_left
+                source, target = offset(x, left * c + at), offset(y, out_x * c + at)
+                guarded = left < 0 or left + (PIXELS - 1) * stride_w + k_w > w
+                run_tile(k_w, stride_w, guarded, source, row_stride, c, taps_y, factors, start, target, low, high, left, w, zeros)
+            for out_x in range(w_out if not tiled else 0):
                 left = out_x * stride_w - pad_left
                 first = (-left + dilation_w - 1) // dilation_w if left < 0 else 0
                 last = min(k_w, (w - left + dilation_w - 1) // dilation_w) if left < w else first
-                taps_x = max(last - first, 0)
                 source = offset(x, (left + first * dilation_w) * c + at)
-                edge(source, row_stride, dilation_w * c, taps_y, taps_x, offset(filters, first * c + at), k_w * c, c,
-                     offset(bias, at), offset(y, out_x * c + at), low, high)  # fmt: skip
+                pixel(source, row_stride, dilation_w * c, taps_y, max(last - first, 0), offset(factors, first * c), k_w * c, c,
+                      start, offset(y, out_x * c + at), low, high)  # fmt: skip
 
     return device(run_row)
 
@@ -133,7 +137,7 @@ run_wide, run_half = row_runner(TILES.width if COMPILING else 0), row_runner(TIL
 
 @kernel
 def f32_depthwise(
-    x: f32p, weight: f32p, bias: f32p, y: f32p, scratch: i64p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64,
+    x: f32p, weight: f32p, bias: f32p, y: f32p, zeros: f32p, scratch: i64p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64,
     k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64,
     low: f32, high: f32, epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
@@ -149,9 +153,9 @@ def f32_depthwise(
         target = offset(y, line * w_out * c)
         row_stride = dilation_h * w * c
         if c >= W:
-            run_wide(source, weight, bias, target, w, c, w_out, first, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high)
+            run_wide(source, weight, bias, target, zeros, w, c, w_out, first, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high)
         else:
-            run_half(source, weight, bias, target, w, c, w_out, first, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high)
+            run_half(source, weight, bias, target, zeros, w, c, w_out, first, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high)
         if epilogue != 0:
             arguments = offset(scratch, 8 * tid)
             arguments[0] = address_of(target)

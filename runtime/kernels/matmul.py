@@ -1,13 +1,13 @@
 """Products of two computed matrices, over a batch: panels of B are packed as they are needed."""
 
-from alula.runtime.kernels.conv import copy_block, tile_chooser
+from alula.runtime.kernels.conv import copy_block, panel_width, tile_runner
 from alula.runtime.kernels.lang import COMPILING, f32, f32p, i64, i64p, kernel
 from alula.runtime.kernels.memory import address_of, i64_at, offset
 
 if COMPILING:
-    from alula.runtime.kernels.conv import MR, NR, NV, W
+    from alula.runtime.kernels.conv import MR, NR
 
-    wide_tile, narrow_tile = tile_chooser(True, NV), tile_chooser(True, 1)
+    run_tile = tile_runner(True)
 
 
 @kernel
@@ -31,7 +31,7 @@ def f32_matmul(
         batch, column = unit // panels, unit % panels * NR
         left, right, out = offset(a, batches[3 * batch]), offset(b, batches[3 * batch + 1]), offset(y, batches[3 * batch + 2])
         columns = min(NR, n - column)
-        width = NR if columns > W else W
+        width = panel_width(columns)
         for row in range(k):
             source, target = offset(right, row * b_row + column * b_column), offset(panel, row * width)
             if b_column == 1:
@@ -49,9 +49,6 @@ def f32_matmul(
                 table[i] = address_of(offset(left, (first + i) * a_row))
             target = offset(out, first * n + column)
             whole = columns == width
-            if width == NR:
-                wide_tile(rows, table, panel, 1, k, target if whole else spill, n if whole else NR, zeros, low, high)
-            else:
-                narrow_tile(rows, table, panel, 1, k, target if whole else spill, n if whole else NR, zeros, low, high)
+            run_tile(width, rows, table, panel, 1, k, target if whole else spill, n if whole else NR, zeros, low, high)
             if not whole:
                 copy_block(spill, NR, target, n, rows, columns)

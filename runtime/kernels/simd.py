@@ -100,12 +100,12 @@ def i64(value):
     return ir.Constant(I64, value) if isinstance(value, int) else value
 
 
-def matmul_tile(rows, vectors, width, epilogue):
-    """`rows` results x `vectors` vectors: sum over taps and a run of `length` inputs each.
+def matmul_tile(rows, widths, epilogue):
+    """`rows` results x one vector of each of the `widths`: sum over taps and a run of `length` inputs each.
 
     The intrinsic: (table, weights, taps, length, out, out_stride, bias, low, high).
     table   : addresses of the input rows, taps x rows
-    weights : (taps, length, vectors * width), float32
+    weights : (taps, length, sum(widths)), float32
     out     : float32, rows `out_stride` elements apart
     epilogue: start from `bias` and clamp to [low, high] (else start from zero and store the sum)
     """
@@ -114,9 +114,10 @@ def matmul_tile(rows, vectors, width, epilogue):
     def tile(context, table, weights, taps, length, out, out_stride, bias, low, high):
         def generate(cx, builder, signature, args):
             table, weights, taps, length, out, out_stride, bias, low, high = args
-            emit = Emitter(builder, width)
-            sums = [[emit.accumulator() for _ in range(vectors)] for _ in range(rows)]
-            starts = [emit.load(bias, v * width) if epilogue else emit.constant(0.0) for v in range(vectors)]
+            emits = [Emitter(builder, width) for width in widths]
+            places = [sum(widths[:v]) for v in range(len(widths))]
+            sums = [[emit.accumulator() for emit in emits] for _ in range(rows)]
+            starts = [e.load(bias, at) if epilogue else e.constant(0.0) for e, at in zip(emits, places, strict=True)]
             for row in sums:
                 for place, start in zip(row, starts, strict=True):
                     builder.store(start, place)
@@ -130,18 +131,18 @@ def matmul_tile(rows, vectors, width, epilogue):
                 ]
                 with cgutils.for_range(builder, length) as channel:
                     here = builder.load(weight_place)
-                    columns = [emit.load(here, v * width) for v in range(vectors)]
+                    columns = [emit.load(here, at) for emit, at in zip(emits, places, strict=True)]
                     for r in range(rows):
-                        value = emit.splat(builder.load(builder.gep(inputs[r], [channel.index])))
-                        for v in range(vectors):
-                            builder.store(emit.fma(value, columns[v], builder.load(sums[r][v])), sums[r][v])
-                    builder.store(builder.gep(here, [i64(vectors * width)]), weight_place)
-            low_vector, high_vector = emit.splat(low), emit.splat(high)
+                        scalar = builder.load(builder.gep(inputs[r], [channel.index]))
+                        for emit, column, place in zip(emits, columns, sums[r], strict=True):
+                            builder.store(emit.fma(emit.splat(scalar), column, builder.load(place)), place)
+                    builder.store(builder.gep(here, [i64(sum(widths))]), weight_place)
+            bounds = [(emit.splat(low), emit.splat(high)) for emit in emits]
             for r in range(rows):
                 target = builder.gep(out, [builder.mul(out_stride, i64(r))])
-                for v in range(vectors):
-                    value = builder.load(sums[r][v])
-                    emit.store(emit.clamp(value, low_vector, high_vector) if epilogue else value, target, v * width)
+                for emit, at, place, (least, most) in zip(emits, places, sums[r], bounds, strict=True):
+                    value = builder.load(place)
+                    emit.store(emit.clamp(value, least, most) if epilogue else value, target, at)
             return cx.get_dummy_value()
 
         return types.void(table, weights, taps, length, out, out_stride, bias, low, high), generate

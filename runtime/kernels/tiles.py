@@ -23,6 +23,15 @@ class Tiles:
         """Output channels per tile."""
         return self.width * self.vectors
 
+    @property
+    def half(self) -> int:
+        """Output channels of the narrowest tile, half a vector."""
+        return self.width // 2
+
+    def panel_width(self, left: int) -> int:
+        """How wide a panel of weights is when `left` output channels are left: as few half vectors as hold them."""
+        return min(self.columns, -(-left // self.half) * self.half)
+
 
 AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
 NEON = Tiles(4, 8, 2, 1 << 18)

@@ -6,7 +6,7 @@ stages in its own scratch: input transform, one matrix product for each of the 1
 with bias and clamp. F(4x4) needs a quarter of the multiply-adds of the direct form, and loses about 2 bits.
 """
 
-from alula.runtime.kernels.conv import copy_block, tile_chooser
+from alula.runtime.kernels.conv import copy_block, panel_width, tile_runner
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
 from alula.runtime.kernels.simd import Emitter
@@ -14,7 +14,7 @@ from alula.runtime.kernels.simd import Emitter
 if COMPILING:
     from numba.core import types
 
-    from alula.runtime.kernels.conv import MR, NR, NV, W
+    from alula.runtime.kernels.conv import HALF, MR, NR, W
 
 
 def _input_2(e, d):
@@ -93,7 +93,7 @@ def output_transform(transform, size, width):
 if COMPILING:
     forward_2, forward_4 = input_transform(_input_2, 4, W), input_transform(_input_4, 6, W)
     backward_2, backward_4 = output_transform(_output_2, 4, W), output_transform(_output_4, 6, W)
-    wide_tile, narrow_tile = tile_chooser(False, NV), tile_chooser(False, 1)
+    run_tile = tile_runner(False)
 
 
 @device
@@ -163,7 +163,7 @@ def f32_winograd(
     """
     size = m + 2
     components = size * size
-    columns = (c_out + W - 1) // W * W  # of a row of products
+    columns = (c_out + HALF - 1) // HALF * HALF  # of a row of products
     v_stride, p_stride = block * c_in + W, block * columns + W
     table = i64_at(address_of(offset(scratch, tid * scratch_size)))
     v = offset(scratch, tid * scratch_size + 2 * (MR + 8))
@@ -192,11 +192,8 @@ def f32_winograd(
                 out = offset(products, component * p_stride + row * columns)
                 for panel in range(panels):
                     column = panel * NR
-                    part = offset(matrix, column * c_in)
-                    if columns - column > W:
-                        wide_tile(rows, table, part, 1, c_in, offset(out, column), columns, bias, low, high)
-                    else:
-                        narrow_tile(rows, table, part, 1, c_in, offset(out, column), columns, bias, low, high)
+                    width = panel_width(columns - column)
+                    run_tile(width, rows, table, offset(matrix, column * c_in), 1, c_in, offset(out, column), columns, bias, low, high)
         for t in range(first, last):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
             out_y, out_x = place // tiles_x * m, place % tiles_x * m

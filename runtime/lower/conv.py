@@ -19,13 +19,12 @@ WORD = 8
 
 
 def pack_panels(matrix: Array, tiles: Tiles) -> Array:
-    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is one vector wide if no more is needed."""
+    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is only as many half vectors wide as needed."""
     k, c_out = matrix.shape
     panels = []
     for column in range(0, c_out, tiles.columns):
         part = matrix[:, column : column + tiles.columns]
-        width = tiles.columns if part.shape[1] > tiles.width else tiles.width
-        panel = np.zeros((k, width), np.float32)
+        panel = np.zeros((k, tiles.panel_width(part.shape[1])), np.float32)
         panel[:, : part.shape[1]] = part
         panels.append(panel.reshape(-1))
     return np.concatenate(panels) if panels else np.zeros(0, np.float32)

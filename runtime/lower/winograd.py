@@ -37,7 +37,7 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
         return False
     h_out, w_out = window.out
     count = n * -(-h_out // m) * -(-w_out // m)
-    components, columns = (m + 2) ** 2, -(-c_out // tiles.width) * tiles.width
+    components, columns = (m + 2) ** 2, -(-c_out // tiles.half) * tiles.half
     fitting = SCRATCH_BYTES // (4 * components * (c_in + columns))
     block = max(tiles.rows, fitting // tiles.rows * tiles.rows)
     block = max(1, min(block, -(-count // threads)))
