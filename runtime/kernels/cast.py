@@ -7,7 +7,7 @@ source: F. Giesen, half_to_float_fast and float_to_half_fast3_rtne (gist.github.
 import numpy as np
 
 from alula.runtime.kernels.fmath import F
-from alula.runtime.kernels.lang import device, f32p, i8p, i32p, i64, kernel, u8p, u16p
+from alula.runtime.kernels.lang import device, f32p, i8p, i32p, i64, i64p, kernel, u8p, u16p
 from alula.runtime.kernels.memory import f32_at, f32_of_i32_bits, i32_at, i32_bits, i64_at, offset, u8_at, u16_at
 
 CHUNK = 4096
@@ -54,8 +54,8 @@ to_i32 = _loop(lambda v: np.int32(v))
 to_i64 = _loop(lambda v: np.int64(v))
 to_byte = _loop(lambda v: np.uint8(np.int32(v)))
 to_bool = _loop(lambda v: np.uint8(1) if v != 0 else np.uint8(0))
-to_f16 = _loop(half_of)
-from_f16 = _loop(float_of)
+to_f16 = _loop(lambda v: half_of(v))
+from_f16 = _loop(lambda v: float_of(v))
 
 
 @device

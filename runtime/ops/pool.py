@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.pool import lower_pool
 from alula.runtime.lower.reduce import lower_global_pool
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
@@ -163,8 +164,8 @@ def _average_macs(attrs: AveragePoolAttrs, specs: Specs, outputs: Sequence[Tenso
 
 
 register(
-    Op("MaxPool", _infer_max_pool, max_pool, MaxPoolAttrs),
-    Op("AveragePool", _infer_average_pool, average_pool, AveragePoolAttrs, macs=_average_macs),
+    Op("MaxPool", _infer_max_pool, max_pool, MaxPoolAttrs, lower=lower_pool),
+    Op("AveragePool", _infer_average_pool, average_pool, AveragePoolAttrs, macs=_average_macs, lower=lower_pool),
     Op("GlobalAveragePool", _infer_global, global_average_pool, macs=_global_macs, lower=lower_global_pool),
     Op("GlobalMaxPool", _infer_global, global_max_pool, lower=lower_global_pool),
 )

@@ -1,0 +1,34 @@
+"""`alula export F.alula -o MODEL.onnx`: a packed (and adapted) network back into ONNX, so that nobody is locked in."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from alula.commands.arguments import add_file
+from alula.report import Report, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which graph, and where to."""
+    add_file(parser)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.onnx")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Write the ONNX file."""
+    from alula.host.onnx_export import export_onnx
+    from alula.runtime.artifact import open_artifact
+    from alula.runtime.errors import GraphError
+
+    graphs = open_artifact(args.file).graphs
+    name = args.graph or (next(iter(graphs)) if len(graphs) == 1 else None)
+    if name not in graphs:
+        raise GraphError(
+            f"{args.file}: expected one of the graphs {', '.join(graphs)}, got {name}; choose with --graph"
+        )
+    model = export_onnx(graphs[name])
+    content = model.SerializeToString()
+    args.output.write_bytes(content)
+    document = {"path": str(args.output), "graph": name, "size_bytes": len(content)}
+    return Report(document, [f"{args.output}: graph {name}, {size(len(content))}"])

@@ -1,0 +1,121 @@
+"""`alula info F.alula`: what is in a packed file, and what it takes to run it."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+from alula.commands.arguments import add_file, add_shape, add_threads
+from alula.report import Cell, Report, Table, count, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The file, and the shapes to plan memory for."""
+    add_file(parser)
+    add_shape(parser)
+    add_threads(parser)
+    parser.add_argument("--tensors", action="store_true", help="a row for every tensor, however small")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Tensors, encodings and bits per weight; memory and multiply-adds for the given shapes."""
+    from alula.host.inputs import parse_shapes
+    from alula.runtime.artifact import open_artifact
+    from alula.runtime.errors import GraphError, ShapeError
+
+    artifact = open_artifact(args.file)
+    artifact.check_digest()
+    if args.graph and args.graph not in artifact.graphs:
+        raise GraphError(f"{args.file}: expected one of the graphs {', '.join(artifact.graphs)}, got {args.graph}")
+    names = [args.graph] if args.graph else list(artifact.graphs)
+    shapes = parse_shapes(args.shape)
+    known = {key for name in names for key in artifact.graphs[name].inputs}
+    if unknown := sorted(set(shapes) - known - {""}):
+        raise ShapeError(
+            f"{args.file}: expected shapes for the inputs {', '.join(sorted(known))}, got one for {unknown[0]}; check --shape"
+        )
+    graphs = [_graph(artifact, name, shapes, args.threads) for name in names]
+    tensors: list[dict[str, Any]] = [
+        {"graph": t.graph, "tensor": t.name, "shape": t.spec.shape, "dtype": t.spec.dtype, "encoding": t.encoding,
+         "bits_per_weight": t.bits_per_weight, "stored_bytes": t.stored_size}
+        for t in artifact.tensors if t.graph in names
+    ]  # fmt: skip
+    document = {"path": str(args.file), "size_bytes": artifact.size, "digest": artifact.digest,
+                "metadata": artifact.metadata, "graphs": graphs, "tensors": tensors}  # fmt: skip
+    parts: list[Table | str] = [_tensor_table(tensors, args.tensors), _graph_table(graphs)]
+    parts += [
+        f"{g['graph']}: memory and multiply-adds need sizes for its free dimensions; {g['unplanned']}"
+        for g in graphs
+        if g["unplanned"]
+    ]
+    parts += [
+        f"{g['graph']}: without a kernel, run in NumPy: {', '.join(g['reference_nodes'])}"
+        for g in graphs
+        if g.get("reference_nodes")
+    ]
+    weights = sum(t.spec.size for t in artifact.tensors if t.graph in names)
+    bits = 8 * sum(t["stored_bytes"] for t in tensors) / max(weights, 1)
+    parts.append(
+        f"{args.file}: {size(artifact.size)}, {count(weights)} weights at {bits:.2f} bits each, digest {artifact.digest[:16]}"
+    )
+    return Report(document, parts)
+
+
+def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads: int | None) -> dict[str, Any]:
+    """One graph: its inputs, and its plan if its shapes are known."""
+    from alula.host.inputs import resolve_shapes
+    from alula.runtime.errors import GraphError, ShapeError
+    from alula.runtime.model import Model
+
+    graph = artifact.graphs[name]
+    row: dict[str, Any] = {
+        "graph": name, "inputs": {n: str(spec) for n, spec in graph.inputs.items()}, "outputs": list(graph.outputs),
+        "nodes": len(graph.nodes), "ops": dict(Counter(node.op for node in graph.nodes).most_common()), "unplanned": "",
+    }  # fmt: skip
+    mine = {key: shape for key, shape in shapes.items() if key in graph.inputs or not key}
+    try:
+        chosen = resolve_shapes(graph.inputs, mine, name)
+        model = Model(graph, threads)
+        program = model.program(chosen)
+    except (ShapeError, GraphError) as error:
+        if mine:
+            raise  # asked for, and refused
+        return {**row, "unplanned": str(error)}
+    return row | {
+        "shapes": {key: list(shape) for key, shape in chosen.items()}, "weight_bytes": model.weight_bytes,
+        "arena_bytes": program.arena_bytes, "macs": program.macs, "instructions": len(program.instructions),
+        "reference_nodes": [node.label for node in program.reference_nodes],
+    }  # fmt: skip
+
+
+def _tensor_table(tensors: list[dict[str, Any]], every: bool) -> Table:
+    """A row for each tensor; those that are less than 1 % of the file together in one row, unless all are wanted."""
+    total = sum(t["stored_bytes"] for t in tensors)
+    shown = [t for t in tensors if every or t["stored_bytes"] >= 0.01 * total]
+    rows: list[tuple[Cell, ...]] = [
+        (
+            t["graph"],
+            t["tensor"],
+            "x".join(map(str, t["shape"])),
+            t["encoding"],
+            f"{t['bits_per_weight']:.2f}",
+            size(t["stored_bytes"]),
+        )
+        for t in shown
+    ]
+    if rest := len(tensors) - len(shown):
+        small = total - sum(t["stored_bytes"] for t in shown)
+        rows.append(("", f"{rest} more (--tensors shows them)", "", "", "", size(small)))
+    return Table(("graph", "tensor", "shape", "encoding", "bits per weight", "stored"), rows)
+
+
+def _graph_table(graphs: list[dict[str, Any]]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for g in graphs:
+        inputs = ", ".join(f"{name} {spec}" for name, spec in g["inputs"].items())
+        planned = ("", "", "", "") if g["unplanned"] else (
+            " ".join("x".join(map(str, s)) for s in g["shapes"].values()), size(g["weight_bytes"]), size(g["arena_bytes"]), count(g["macs"])
+        )  # fmt: skip
+        rows.append((g["graph"], inputs, g["nodes"], *planned))
+    return Table(("graph", "inputs", "nodes", "planned for", "weights", "activations", "multiply-adds"), rows)

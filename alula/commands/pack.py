@@ -1,0 +1,94 @@
+"""`alula pack MODEL.onnx [--graph NAME=FILE ...] -o F.alula`: ONNX models into one packed file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import alula
+from alula.commands.arguments import named_path
+from alula.progress import Progress
+from alula.report import Cell, Report, Table, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which models under which names, and how small."""
+    parser.add_argument(
+        "model", type=Path, nargs="?", metavar="MODEL.onnx", help="a model; its graph keeps the file's name"
+    )
+    parser.add_argument("--graph", action="append", default=[], type=named_path, metavar="NAME=MODEL.onnx",
+                        help="a model under a name of your choice; may be given several times")  # fmt: skip
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.alula")
+    parser.add_argument("--bits", action="append", default=[], metavar="[NAME=]N",
+                        help="bits of a weight: 1 to 8, or 16; for one graph or for all. Left out: weights stay exact")  # fmt: skip
+    parser.add_argument(
+        "--metadata", type=Path, metavar="FILE.json", help="an object to store beside the graphs: task, labels"
+    )
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Import, choose encodings, write."""
+    from alula.host.onnx_import import import_onnx
+    from alula.host.pack import pack
+    from alula.runtime.errors import GraphError
+
+    models = [(name or path.stem, path) for name, path in [*([("", args.model)] if args.model else []), *args.graph]]
+    names = [name for name, _ in models]
+    if not models or len(set(names)) < len(names):
+        raise GraphError(
+            f"pack: expected models under different names, got {', '.join(names) or 'none'}; name them with --graph NAME=FILE"
+        )
+    with Progress("packing") as progress:
+        imported = {}
+        for number, (name, path) in enumerate(models):
+            progress(number, len(models), path.name)
+            imported[name] = import_onnx(path, name)
+        metadata = _metadata(args.metadata) | {
+            "packed_by": f"alula {alula.__version__}",
+            "sources": {name: {"file": path.name, **imported[name].metadata} for name, path in models},
+        }
+        result = pack(imported, args.output, _bits(args.bits, names), metadata, progress)
+    tensors = [asdict(row) for row in result.tensors]
+    worst = max((row.error_ratio for row in result.tensors), default=0.0)
+    source_bytes = sum(path.stat().st_size for _, path in models)
+    document = {"path": result.path, "size_bytes": result.size_bytes, "source_bytes": source_bytes,
+                "raw_bytes": result.raw_bytes, "largest_error_ratio": worst, "tensors": tensors}  # fmt: skip
+    rows: list[tuple[Cell, ...]] = []
+    for name, path in models:
+        mine = [row for row in result.tensors if row.graph == name]
+        weights, stored = sum(row.raw_bytes for row in mine), sum(row.stored_bytes for row in mine)
+        ratio = f"{weights / stored:.2f}" if stored else ""
+        rows.append((name, path.name, size(path.stat().st_size), len(mine), size(weights), size(stored), ratio))
+    columns = ("graph", "from", "ONNX", "tensors", "weights", "packed", "times smaller")
+    line = f"{result.path}: {size(result.size_bytes)}, from {size(source_bytes)}; largest error of a tensor {worst:.2%}"
+    return Report(document, [Table(columns, rows), line])
+
+
+def _bits(texts: list[str], names: list[str]) -> int | dict[str, int | None] | None:
+    """Bits for all graphs, or by graph; what is wrong with a number is pack's to say, what is none is ours."""
+    from alula.runtime.errors import GraphError
+
+    chosen: dict[str, int | None] = dict.fromkeys(names)
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if not number.isdigit() or (name and name not in names):
+            raise GraphError(f"--bits {text}: expected N or NAME=N with a graph of {', '.join(names)}, got neither")
+        chosen.update({name: int(number)} if name else dict.fromkeys(names, int(number)))
+    return chosen
+
+
+def _metadata(path: Path | None) -> dict[str, Any]:
+    from alula.runtime.errors import SourceError
+
+    if path is None:
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SourceError(f"{path}: expected JSON, got {error}") from None
+    if not isinstance(value, dict):
+        raise SourceError(f"{path}: expected a JSON object, got {type(value).__name__}; put it in braces")
+    return value

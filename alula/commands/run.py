@@ -1,0 +1,163 @@
+"""`alula run F.alula INPUT`: signs out of a video, or one answer out of an array.
+
+A file with the graphs `detect`, `classify` and `recognise` reads signs; INPUT is then a video, a camera, a stream or a
+folder of pictures. Any other file runs one graph on a .npy, a .npz or a picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import alula
+from alula.commands.arguments import add_file, add_shape, add_threads, positive
+from alula.progress import Progress
+from alula.report import Cell, Report, Table
+
+if TYPE_CHECKING:
+    from alula.device.camera import Frame
+    from alula.device.tasks.recognise import Network
+    from alula.device.tasks.spotter import Flight
+    from alula.runtime.artifact import Artifact
+
+NETWORKS = ("detect", "classify", "recognise")
+CHARSET = "character"  # key under which the recogniser's ONNX file keeps its characters, one a line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to run on, where the results go."""
+    add_file(parser)
+    parser.add_argument(
+        "input", metavar="INPUT", help="a video, camera index, stream or folder; or a .npy, .npz or picture"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="signs as JSON lines, or outputs as .npz")
+    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the signs drawn in")
+    parser.add_argument(
+        "--energy", type=Path, metavar="FILE.json", help="an energy log: summary here, samples in .csv beside it"
+    )
+    parser.add_argument("--meter", default="auto", help="power meter of the energy log (auto)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="stop after so many frames")
+    parser.add_argument("--every", type=positive, default=1, metavar="N", help="look at one frame of N (1)")
+    add_shape(parser)
+    add_threads(parser)
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Choose by what the file holds."""
+    from alula.runtime.artifact import open_artifact
+
+    artifact = open_artifact(args.file)
+    if args.graph is None and set(NETWORKS) <= set(artifact.graphs):
+        return _spot(args, artifact)
+    return _infer(args)
+
+
+def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
+    for name in ("OPENCV_LOG_LEVEL", "OPENCV_VIDEOIO_LOG_LEVEL"):
+        os.environ.setdefault(name, "SILENT")  # what OpenCV cannot read is counted and said by us, in one line
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    from alula.device.camera import open_source
+    from alula.device.power import EnergyLog, select_meter
+    from alula.device.tasks.annotate import AnnotatedVideo
+    from alula.device.tasks.spotter import Spotter, SpotterConfig, write_signs
+
+    charset = spotter_charset(artifact)
+    models = alula.load_all(args.file, threads=args.threads)
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(open_source(args.input))
+        log = None
+        if args.energy:
+            meter = stack.enter_context(contextlib.closing(select_meter(args.meter)))
+            log = stack.enter_context(EnergyLog(meter, args.energy.with_suffix(".csv"), args.energy))
+        drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
+        progress = stack.enter_context(Progress("reading signs"))
+        detect, classify, recognise = (cast("Network", models[name]) for name in NETWORKS)
+        spotter = Spotter(detect, classify, recognise, charset, SpotterConfig(every=args.every), log)
+        total = args.frames or -(-len(source) // args.every)
+
+        def watch(frame: Frame, seen: Any) -> None:
+            if drawn:
+                drawn.watch(frame, seen)
+            progress(min(frame.index // args.every + 1, total) if total else 0, total, f"{len(seen)} signs in sight")
+
+        flight = spotter.run(source, args.frames, watch)
+        energy = log.summary() if log else None
+    if args.out:
+        write_signs(flight.signs, args.out)
+    return _flight_report(flight, energy, args.out)
+
+
+def spotter_charset(artifact: Artifact) -> list[str]:
+    """The recogniser's characters, from the metadata of the ONNX file that it was packed from.
+
+    raise : ArtifactError if the file has none
+    """
+    from alula.device.tasks.recognise import charset_from_metadata
+    from alula.runtime.errors import ArtifactError
+
+    sources = artifact.metadata.get("sources")
+    source = sources.get(NETWORKS[2]) if isinstance(sources, dict) else None
+    text = source.get(CHARSET) if isinstance(source, dict) else None
+    if not isinstance(text, str):
+        raise ArtifactError(
+            f"{artifact.path}: expected the recogniser's characters under sources.{NETWORKS[2]}.{CHARSET} of the metadata, "
+            "got none; pack it from an ONNX file that has them"
+        )
+    return charset_from_metadata(text)
+
+
+def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | None) -> Report:
+    rows: list[tuple[Cell, ...]] = [
+        (sign.text, f"{sign.confidence:.2f}", f"{sign.first_time_s:.1f}", f"{sign.last_time_s:.1f}", sign.sightings)
+        for sign in flight.signs
+    ]
+    rate = flight.frames / max(flight.duration_s, 1e-9)
+    lost = {name: n for name, n in flight.counts.items() if name in ("dropped", "unreadable") and n}
+    parts: list[Table | str] = [Table(("sign", "confidence", "from s", "to s", "seen"), rows)]
+    parts.append(
+        f"{len(rows)} signs in {flight.frames} frames, {rate:.1f} frames/s" + (f"; written to {out}" if out else "")
+    )
+    parts += [f"frames that were {name}: {n:.0f}" for name, n in lost.items()]
+    if energy:
+        each = energy["counters"].get("frame", {}).get("each_j")
+        shown = "" if each is None else f", {each:.3g} J per frame"
+        parts.append(f"energy ({energy['accuracy']}, {energy['source']}){shown}")
+    document = {"signs": [asdict(sign) for sign in flight.signs], "frames": flight.frames, "duration_s": flight.duration_s,
+                "counts": flight.counts, "energy": energy}  # fmt: skip
+    return Report(document, parts)
+
+
+def _infer(args: argparse.Namespace) -> Report:
+    import numpy as np
+
+    from alula.host.inputs import load_inputs, parse_shapes
+    from alula.runtime.errors import SourceError
+
+    unused = [f"--{name}" for name in ("video", "energy", "frames") if getattr(args, name)]
+    if unused:
+        raise SourceError(
+            f"{args.file}: expected a file with the graphs {', '.join(NETWORKS)} for {unused[0]}, got another"
+        )
+    model = alula.load(args.file, graph=args.graph, threads=args.threads)
+    inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape))
+    model.run(inputs)  # plans the program
+    start = time.perf_counter()
+    outputs = model.run(inputs)
+    latency_ms = 1e3 * (time.perf_counter() - start)
+    if args.out:
+        with args.out.open("wb") as handle:
+            np.savez(handle, **outputs)  # type: ignore[arg-type]
+    rows: list[tuple[Cell, ...]] = []
+    for name, array in outputs.items():
+        ends = (f"{array.min():.4g}", f"{array.max():.4g}") if array.size else ("", "")
+        best = int(array.argmax()) if array.size and array.ndim <= 2 and array.shape[0] == 1 else None
+        rows.append((name, "x".join(map(str, array.shape)), array.dtype.name, *ends, best))
+    table = Table(("output", "shape", "dtype", "least", "greatest", "at"), rows)
+    line = f"{latency_ms:.2f} ms" + (f"; written to {args.out}" if args.out else "")
+    document = {"latency_ms": latency_ms, "outputs": {name: array.tolist() for name, array in outputs.items()}}
+    return Report(document, [table, line])

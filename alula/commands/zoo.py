@@ -1,0 +1,41 @@
+"""`alula zoo [NAME -o MODEL.onnx]`: the field's networks as ONNX models, with random or trained weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from alula.commands.arguments import positive
+from alula.report import Cell, Report, Table, size
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which network, with which weights."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a network; the list of them if left out")
+    parser.add_argument("-o", "--output", type=Path, metavar="MODEL.onnx", help="NAME.onnx here if left out")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights (0)")
+    parser.add_argument(
+        "--classes", type=positive, metavar="N", help="number of classes, where it is not the network's own"
+    )
+    parser.add_argument("--pretrained", action="store_true", help="trained weights, where there are some")
+
+
+def run(args: argparse.Namespace) -> Report:
+    """List the networks, or write one."""
+    from alula.host.zoo import ZOO, build
+
+    if args.name is None:
+        rows: list[tuple[Cell, ...]] = [
+            (name, "x".join(map(str, entry.input_shape)), entry.num_classes) for name, entry in ZOO.items()
+        ]
+        document = {
+            "networks": [{"name": n, "input_shape": e.input_shape, "classes": e.num_classes} for n, e in ZOO.items()]
+        }
+        return Report(document, [Table(("network", "picture", "classes"), rows)])
+    model = build(args.name, args.seed, args.classes, "pretrained" if args.pretrained else None)
+    path = args.output or Path(f"{args.name}.onnx")
+    content = model.SerializeToString()
+    path.write_bytes(content)
+    return Report(
+        {"path": str(path), "network": args.name, "size_bytes": len(content)}, [f"{path}: {size(len(content))}"]
+    )

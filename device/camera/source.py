@@ -1,0 +1,125 @@
+"""What every source of pictures offers: an iterator of frames, and honest counts of what was lost on the way.
+
+    with open_source("flight.mp4") as source:
+        for frame in source:
+            frame.picture   # (H, W, 3) uint8, blue green red: OpenCV's order
+        source.counts       # delivered, dropped, unreadable
+
+A source that cannot be opened, or that never gives a picture, raises SourceError. A frame that cannot be read in the
+middle is counted and passed over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alula.runtime.errors import require
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture and when it was taken.
+
+    picture  : (H, W, 3) uint8, blue green red
+    index    : number of the frame in its source, from 0; frames that were lost have numbers too
+    time_s   : position in the recording, or seconds since a camera was opened
+    taken_s  : `time.monotonic()` when the picture reached this process
+    """
+
+    picture: Picture
+    index: int
+    time_s: float
+    taken_s: float
+
+    def age_s(self, now_s: float | None = None) -> float:
+        """Seconds since the picture was taken."""
+        return (time.monotonic() if now_s is None else now_s) - self.taken_s
+
+
+@dataclass
+class Counts:
+    """What became of the frames so far: delivered + dropped + unreadable is what the source produced."""
+
+    delivered: int = 0
+    dropped: int = 0
+    unreadable: int = 0
+    oldest_s: float = 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """For a log or a report; `oldest_s` is the greatest age at which a frame was handed over."""
+        return dict(vars(self))
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """A video file, a folder or a camera. `live` is true where waiting costs frames."""
+
+    name: str
+    live: bool
+    fps: float
+    counts: Counts
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    def __enter__(self) -> FrameSource: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __len__(self) -> int:
+        """Frames that the source says it holds; 0 where nobody knows."""
+        ...
+
+    def close(self) -> None:
+        """Give the device or the file back; more than once is fine."""
+        ...
+
+
+class SourceBase:
+    """The context manager and the counts, common to the sources of this package."""
+
+    def __init__(self, name: str, live: bool) -> None:
+        self.name = name
+        self.live = live
+        self.fps = 0.0
+        self.counts = Counts()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _deliver(self, picture: Picture, index: int, time_s: float, taken_s: float) -> Frame:
+        frame = Frame(picture, index, time_s, taken_s)
+        self.counts.delivered += 1
+        self.counts.oldest_s = max(self.counts.oldest_s, frame.age_s())
+        return frame
+
+
+def opencv(purpose: str) -> ModuleType:
+    """OpenCV, or an error that names the extra."""
+    return require("cv2", "vision", purpose)
+
+
+def is_picture(picture: object) -> bool:
+    """True for (H, W, 3) uint8 with something in it."""
+    return (
+        isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+        and picture.size > 0
+    )

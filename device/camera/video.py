@@ -1,0 +1,69 @@
+"""Frames from a video file, in order, none skipped: the file waits for us."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from alula.device.camera.source import Frame, SourceBase, is_picture, opencv
+from alula.runtime.errors import SourceError
+
+# A decoder that fails this often in a row has come to the end of what it can read.
+FAILURES_IN_A_ROW = 30
+
+
+class VideoFile(SourceBase):
+    """A video file, read with OpenCV.
+
+    raise : SourceError if there is no such file, if it is no video, or if not one frame of it can be read
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(str(path), live=False)
+        cv2 = opencv("a video file")
+        if not Path(path).is_file():
+            raise SourceError(f"{path}: expected a video file, got no such file; check the path")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the decoder's chatter; what goes wrong we count
+        self._cv2 = cv2
+        self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(
+                f"{path}: expected a video, got {Path(path).stat().st_size} bytes that no decoder here reads; "
+                "is the file whole? MP4, AVI, MKV and WebM are read"
+            )
+        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if 0.0 < fps < 1000.0 else 25.0
+        self._claimed = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def __len__(self) -> int:
+        return self._claimed
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = failures = 0
+        time_s = -1.0
+        while failures < FAILURES_IN_A_ROW:
+            got, picture = self._capture.read()
+            if got and is_picture(picture):
+                index, failures = index + failures, 0
+                # The container's clock where it runs forward (a phone's frame rate is not constant), else the count.
+                stamped_s = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000.0
+                time_s = stamped_s if stamped_s > time_s else max(time_s, index / self.fps)
+                yield self._deliver(picture, index, time_s, time.monotonic())
+                index += 1
+            elif got or index + failures < self._claimed:
+                failures += 1
+            else:
+                break
+        if self.counts.delivered == 0:
+            raise SourceError(f"{self.name}: expected frames, got a video in which none can be read; is the file whole?")
+        # Broken packets that the decoder passed over, and the end of a recording that was cut short: the header
+        # promises frames that never came.
+        self.counts.unreadable = max(0, self._claimed - self.counts.delivered)
+
+    def close(self) -> None:
+        """Release the decoder."""
+        self._capture.release()

@@ -1,0 +1,119 @@
+"""Inputs to run a network on: shapes from the command line, seeded random values, or arrays from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alula.runtime.errors import DTypeError, ShapeError, SourceError, require
+from alula.runtime.graph import Array, TensorSpec
+
+Shapes = dict[str, tuple[int, ...]]
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def parse_shapes(texts: Sequence[str]) -> Shapes:
+    """Shapes by input name from `x=1,3,48,320`; without a name they are for the only input, under the key "".
+
+    raise : ShapeError on anything else
+    """
+    shapes: Shapes = {}
+    for text in texts:
+        name, _, numbers = text.rpartition("=")
+        try:
+            shape = tuple(int(n) for n in numbers.replace("x", ",").split(",") if n)
+        except ValueError:
+            shape = (-1,)
+        if min(shape, default=1) < 1:
+            raise ShapeError(f"--shape {text}: expected NAME=1,3,48,320, got {numbers!r}; give whole sizes from 1 on")
+        shapes[name] = shape
+    return shapes
+
+
+def resolve_shapes(specs: Mapping[str, TensorSpec], given: Shapes, where: str) -> Shapes:
+    """The shape of every input: as given, else its own with the first free dimension taken as 1 (the batch).
+
+    raise : ShapeError if a name is unknown, a fixed size differs, or another free dimension has no size
+    """
+    names = list(specs)
+    given = {name or names[0]: shape for name, shape in given.items()}
+    if unknown := sorted(set(given) - set(names)):
+        raise ShapeError(f"{where}: expected shapes for {', '.join(names)}, got one for {unknown[0]}; check --shape")
+    return {name: _resolve(spec, given.get(name), f"{where}: input {name}") for name, spec in specs.items()}
+
+
+def _resolve(spec: TensorSpec, given: tuple[int, ...] | None, where: str) -> tuple[int, ...]:
+    declared = ", ".join(map(str, spec.shape))
+    if given is not None:
+        fits = len(given) == len(spec.shape) and all(isinstance(d, str) or d == g for d, g in zip(spec.shape, given))
+        if not fits:
+            raise ShapeError(f"{where}: expected ({declared}), got {given}; give one that fits with --shape")
+        return given
+    shape = []
+    for axis, dim in enumerate(spec.shape):
+        if isinstance(dim, str) and axis:
+            raise ShapeError(
+                f"{where}: expected a size for {dim!r} of ({declared}), got none; give it with --shape NAME=1,3,48,320"
+            )
+        shape.append(1 if isinstance(dim, str) else dim)
+    return tuple(shape)
+
+
+def random_inputs(specs: Mapping[str, TensorSpec], shapes: Shapes, seed: int = 0) -> dict[str, Array]:
+    """Seeded values: standard normal for floats, 0 and 1 for integers (indices must stay in range)."""
+    rng = np.random.default_rng(seed)
+    values: dict[str, Array] = {}
+    for name, spec in specs.items():
+        dtype = np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            values[name] = rng.standard_normal(shapes[name]).astype(dtype)
+        else:
+            values[name] = rng.integers(0, 2, shapes[name]).astype(dtype)
+    return values
+
+
+def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | None = None) -> dict[str, Array]:
+    """Arrays from a .npy (the only input), a .npz (one array an input, by name), or a picture.
+
+    shapes : what a picture is resized to, (1, C, H, W); its values become -1..1, in the order B, G, R
+    raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
+    """
+    if path.suffix.lower() in PICTURES:
+        return {next(iter(specs)): _picture(path, resolve_shapes(specs, shapes or {}, str(path)))}
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
+    except (ValueError, EOFError) as error:
+        raise SourceError(
+            f"{path}: expected a .npy or .npz file of arrays, got {error}; save it with numpy.save"
+        ) from None
+    for name, spec in specs.items():
+        if name not in values:
+            raise ShapeError(
+                f"{path}: expected an array for input {name}, got {', '.join(values)}; name it so in the .npz"
+            )
+        if values[name].dtype != spec.dtype:
+            raise DTypeError(
+                f"{path}: expected {name} in {spec.dtype}, got {values[name].dtype}; convert it with astype"
+            )
+        _resolve(spec, values[name].shape, f"{path}: input {name}")
+    return {name: values[name] for name in specs}
+
+
+def _picture(path: Path, shapes: Shapes) -> Array:
+    shape = next(iter(shapes.values()))
+    if len(shapes) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
+        raise ShapeError(
+            f"{path}: expected a network with one input (1, 3, H, W) for a picture, got {shapes}; give a .npz"
+        )
+    cv2 = require("cv2", "vision", "reading a picture")
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    picture = (
+        cv2.imdecode(content, cv2.IMREAD_COLOR if shape[1] == 3 else cv2.IMREAD_GRAYSCALE) if content.size else None
+    )
+    if picture is None:
+        raise SourceError(f"{path}: expected a picture, got a file that cannot be decoded; is it damaged?")
+    resized = cv2.resize(picture, (shape[3], shape[2]), interpolation=cv2.INTER_AREA).reshape(shape[2], shape[3], -1)
+    return np.ascontiguousarray((resized.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None])

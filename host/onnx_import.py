@@ -1,0 +1,316 @@
+"""ONNX to our graph: any opset from 7 on, channels first to channels last, every check that a stranger's file needs.
+
+The stages, each in its file: bytes to arrays (onnx_read), old opsets to opset 21 (onnx_upgrade), NCHW to NHWC
+(onnx_layout), and here the walk over the nodes that joins them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alula.host.onnx_checks import check_signature, check_values, is_default, misfit, one_line, unchanged
+from alula.host.onnx_layout import Layout
+from alula.host.onnx_ranks import note_rank
+from alula.host.onnx_read import dense, dtype_name, load_model, to_array
+from alula.host.onnx_upgrade import NEWEST_OPSET, OLDEST_OPSET, REPLACED, Build, Step, upgrade
+from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
+from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
+from alula.runtime.ops import REGISTRY, find
+from alula.runtime.specialise import specialise, static_input_names
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an ONNX file holds: the network, and the text that was stored with it."""
+
+    graph: Graph
+    metadata: dict[str, str]
+
+
+def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") -> Imported:
+    """Read an ONNX model into a channels-last graph; its inputs and outputs stay in ONNX's order.
+
+    name  : of the graph; the model's own, or the file's, by default
+    raise : ImportFileError, GraphError, ShapeError or DTypeError, one line that names the node or tensor
+    """
+    model, folder, where = load_model(source)
+    try:
+        opset = _opset(model, where)
+        if not model.graph.node:
+            raise ImportFileError(f"{where}: expected a network, got a graph without nodes; export the model again")
+        model = _inline(model, where)
+        graph = _Walk(model, opset, folder, where).graph(name or model.graph.name or Path(where).stem)
+    except (ImportFileError, GraphError, ShapeError, DTypeError) as error:
+        # names come from the file: they must not break the line, or move a terminal's cursor
+        raise type(error)("".join(c if c.isprintable() else "?" for c in str(error))[:1000]) from None
+    return Imported(graph, {entry.key: entry.value for entry in model.metadata_props})
+
+
+def _opset(model: onnx.ModelProto, where: str) -> int:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    opset = int(versions.get("", versions.get("ai.onnx", 0)))
+    if 0 < opset < OLDEST_OPSET and all(unchanged(node, opset) for node in model.graph.node):
+        return OLDEST_OPSET
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise ImportFileError(
+            f"{where}: expected an opset from {OLDEST_OPSET} to {NEWEST_OPSET}, got {opset or 'none'}; export with opset 21"
+        )
+    return opset
+
+
+def _inline(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model with its own functions, and unknown ops that ONNX defines by known ones, written out."""
+    import onnx
+    import onnx.inliner
+
+    try:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        opset = _opset(model, where)
+        unknown = (
+            {n.op_type for n in model.graph.node if n.domain in ("", "ai.onnx")} - REGISTRY.all().keys() - REPLACED
+        )
+        expandable = sorted(op for op in unknown if _has_body(op, opset))
+        if expandable and hasattr(onnx.inliner, "inline_selected_functions"):
+            model = onnx.inliner.inline_selected_functions(
+                model, [("", op) for op in expandable], inline_schema_functions=True
+            )
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise GraphError(
+            f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model"
+        ) from None
+    return model
+
+
+def _has_body(op: str, opset: int) -> bool:
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op, opset)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+class _Walk:
+    """One import: reads constants, then takes the nodes in order."""
+
+    def __init__(self, model: onnx.ModelProto, opset: int, folder: Path | None, where: str) -> None:
+        self.model, self.opset, self.folder, self.where = model, opset, folder, where
+        self.onnx_graph = model.graph
+        self.constants = Arrays()
+        for tensor in self.onnx_graph.initializer:
+            self.constants[tensor.name] = to_array(tensor, folder, where)
+        for sparse in self.onnx_graph.sparse_initializer:
+            self.constants[sparse.values.name] = dense(sparse, folder, f"{where}: tensor {sparse.values.name!r}")
+        self.steps = [step for node in self.onnx_graph.node if (step := self._step(node)) is not None]
+        self.inputs = self._inputs()
+        taken = {name for step in self.steps for name in (*step.inputs, *step.outputs)}
+        taken |= self.constants.keys() | self.inputs.keys()
+        self.build = Build(self.constants, {}, {}, taken)
+
+    def _inputs(self) -> dict[str, TensorSpec]:
+        """The graph's inputs; dimensions that are not fixed get names."""
+        infos = [info for info in self.onnx_graph.input if info.name not in self.constants]
+        used = {dim.dim_param for info in infos for dim in info.type.tensor_type.shape.dim if dim.dim_param}
+        specs: dict[str, TensorSpec] = {}
+        for info in infos:
+            label = f"{self.where}: input {info.name!r}"
+            if not info.type.HasField("tensor_type"):
+                raise DTypeError(f"{label}: expected a tensor, got {info.type.WhichOneof('value')}; export without it")
+            if not info.type.tensor_type.HasField("shape"):
+                raise ShapeError(f"{label}: expected a number of dimensions, got none; set the input's shape at export")
+            dims: list[Dim] = []
+            for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+                if dim.HasField("dim_value") and dim.dim_value > 0:
+                    dims.append(int(dim.dim_value))
+                elif dim.dim_param and dim.dim_param not in ("?", "-1", "None"):
+                    dims.append(dim.dim_param)
+                else:
+                    dims.append(_unique("batch" if axis == 0 else f"dim_{axis}", used))
+            specs[info.name] = TensorSpec(tuple(dims), dtype_name(info.type.tensor_type.elem_type, label))
+        return specs
+
+    def _step(self, node: onnx.NodeProto) -> Step | None:
+        """A node as a step; None for a Constant, which becomes a constant."""
+        step = Step(node.op_type, list(node.input), list(node.output), {}, node.name)
+        where = f"{self.where}: {step.label}"
+        if node.domain not in ("", "ai.onnx"):
+            raise GraphError(f"{where}: expected an op of ONNX itself, got one of {node.domain!r}; export without it")
+        for attribute in node.attribute:
+            step.attrs[attribute.name] = self._attribute(attribute, where)
+        if node.op_type not in (*REPLACED, "Constant"):
+            find(node.op_type, where)
+        check_signature(node, self.opset, where)
+        if node.op_type == "Constant":
+            self.constants[node.output[0]] = _constant(step, where)
+            return None
+        while step.inputs and not step.inputs[-1]:
+            step.inputs.pop()
+        while len(step.outputs) > 1 and not step.outputs[-1]:
+            step.outputs.pop()
+        if not any(step.outputs):
+            raise GraphError(f"{where}: expected an output, got none; the file is damaged")
+        return step
+
+    def _attribute(self, attribute: onnx.AttributeProto, where: str) -> Any:
+        import onnx
+
+        kinds = onnx.AttributeProto
+        label = f"{where}: attribute {attribute.name}"
+        if attribute.type == kinds.TENSOR:
+            return to_array(attribute.t, self.folder, label)
+        if attribute.type == kinds.SPARSE_TENSOR:
+            return dense(attribute.sparse_tensor, self.folder, label)
+        if attribute.type in (kinds.GRAPH, kinds.GRAPHS):
+            raise GraphError(
+                f"{where}: expected a network without branches or loops, got a sub-graph; export without them"
+            )
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if attribute.type in (kinds.FLOATS, kinds.INTS, kinds.STRINGS):
+            return tuple(v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value)
+        if attribute.type not in (kinds.FLOAT, kinds.INT):
+            raise GraphError(f"{label}: expected a number, text, list or tensor, got another kind; export without it")
+        return value
+
+    def _shapes(self) -> None:
+        """Let ONNX infer shapes and dtypes; what it knows goes into `build`, what does not fit is an error."""
+        import onnx
+
+        bare = onnx.ModelProto()
+        bare.CopyFrom(self.model)
+        del bare.graph.value_info[:]  # notes of the exporter: they may be stale
+        for output in bare.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        try:
+            inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+            raise ShapeError(f"{self.where}: {misfit(error)}; check the model") from None
+        infos = (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)
+        for info in infos:
+            kind = info.type.tensor_type
+            if kind.HasField("shape"):
+                dims = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim)
+                self.build.shapes[info.name] = dims
+            try:
+                self.build.dtypes[info.name] = dtype_name(kind.elem_type, info.name)
+            except DTypeError:
+                pass  # said by the node that makes it, if that matters
+        for name, array in self.constants.items():
+            self.build.shapes[name], self.build.dtypes[name] = array.shape, array.dtype.name
+
+    def graph(self, name: str) -> Graph:
+        """The whole import."""
+        check_values(self.steps, self.constants, self.where)
+        order = _sorted(self.steps, {*self.constants, *self.inputs}, self.where)
+        self._shapes()
+        layout = Layout(self.build)
+        nodes: list[Node] = []
+        for step in order:
+            for modern in upgrade(step, self.opset, self.build):
+                note_rank(modern, self.build)
+                nodes += [_node(final, self.opset, self.where) for final in layout.wrap(modern)]
+        outputs = tuple(info.name for info in self.onnx_graph.output)
+        if not outputs:
+            raise ImportFileError(f"{self.where}: expected outputs, got none; export the model again")
+        read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
+        kept = Arrays({key: array for key, array in self.constants.items() if key in read})
+        graph = _plain_names(Graph(name, self.inputs, outputs, tuple(nodes), kept))
+        if all(spec.is_static for spec in graph.inputs.values()) and not static_input_names(graph):
+            self._check(graph)
+        return graph
+
+    def _check(self, graph: Graph) -> None:
+        """Let every op check the shapes of a graph without free dimensions, so that errors come at import."""
+        try:
+            specialise(graph, graph.inputs)
+        except (GraphError, ShapeError, DTypeError) as error:
+            raise type(error)(f"{self.where}: {error}") from None
+
+
+def _constant(step: Step, where: str) -> Array:
+    """The value of a Constant node, in any of its forms."""
+    forms = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
+    for name, value in step.attrs.items():
+        if name in ("value", "sparse_value"):
+            return np.asarray(value)
+        if name in forms:
+            return np.asarray(value, forms[name])
+    got = ", ".join(step.attrs) or "no value"
+    raise DTypeError(f"{where}: expected numbers, got {got}; export without text constants")
+
+
+def _unique(hint: str, used: set[str]) -> str:
+    name, count = hint, 1
+    while name in used:
+        count += 1
+        name = f"{hint}_{count}"
+    used.add(name)
+    return name
+
+
+def _sorted(steps: list[Step], defined: Iterable[str], where: str) -> list[Step]:
+    """The steps in an order in which they can run; the file's own order where that is one.
+
+    raise : GraphError on a cycle or a tensor that nothing makes
+    """
+    made, waiting, order = set(defined), list(steps), []
+    while waiting:
+        later = []
+        for step in waiting:
+            if all(name in made for name in step.inputs if name):
+                order.append(step)
+                made.update(step.outputs)
+            else:
+                later.append(step)
+        if len(later) == len(waiting):
+            lost = next(name for name in later[0].inputs if name and name not in made)
+            raise GraphError(
+                f"{where}: {later[0].label}: expected its input {lost!r} to be made by another node, got no such tensor "
+                "or a cycle; the file is damaged"
+            )
+        waiting = later
+    return order
+
+
+def _node(step: Step, opset: int, where: str) -> Node:
+    """A step as a node: its attributes checked against the op's."""
+    label = f"{where}: {step.label}"
+    op = find(step.op, label)
+    known = {f.name for f in dataclasses.fields(op.attrs)}
+    values: dict[str, Any] = {}
+    for name, value in step.attrs.items():
+        if name in known:
+            values[name] = value
+        elif not is_default(step.op, name, value, opset):
+            raise GraphError(f"{label}: expected {name} at its default, got {value!r}; export the model without it")
+    return Node(step.op, tuple(step.inputs), tuple(step.outputs), op.make_attrs(values, label), step.name)
+
+
+def _plain_names(graph: Graph) -> Graph:
+    """Give a turned weight its old name back where the old order is no longer read."""
+    suffix = ".channels_last"
+    names = {
+        name: name.removesuffix(suffix)
+        for name in graph.constants
+        if name.endswith(suffix) and name.removesuffix(suffix) not in graph.constants
+    }
+    taken = {tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)} | set(graph.inputs)
+    names = {old: new for old, new in names.items() if new not in taken}
+    nodes = tuple(
+        dataclasses.replace(node, inputs=tuple(names.get(tensor, tensor) for tensor in node.inputs))
+        for node in graph.nodes
+    )
+    constants = Arrays({names.get(name, name): graph.constants[name] for name in graph.constants})
+    return dataclasses.replace(graph, nodes=nodes, constants=constants)

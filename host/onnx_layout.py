@@ -1,0 +1,77 @@
+"""Channels first to channels last: every spatial op is put between two Transposes, its weight is turned once.
+
+Most of the Transposes meet their inverse at the next op; a pass of the engine removes those pairs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alula.host.onnx_upgrade import Build, Step
+
+WEIGHTED = frozenset({"Conv", "ConvTranspose"})
+POOLS = frozenset({"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"})
+OTHERS = frozenset(
+    {"BatchNormalization", "InstanceNormalization", "GroupNormalization", "DepthToSpace", "SpaceToDepth"}
+)
+SPATIAL = WEIGHTED | POOLS | OTHERS
+
+
+def to_last(rank: int) -> tuple[int, ...]:
+    """The permutation (N, C, *spatial) -> (N, *spatial, C); also (C_OUT, C_IN, *kernel) -> (C_OUT, *kernel, C_IN)."""
+    return (0, *range(2, rank), 1)
+
+
+def to_first(rank: int) -> tuple[int, ...]:
+    """The permutation (N, *spatial, C) -> (N, C, *spatial)."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def _rank(step: Step, build: Build) -> int:
+    weight = step.input(1)
+    if step.op in WEIGHTED and weight in build.shapes:
+        return len(build.shapes[weight])
+    if "kernel_shape" in step.attrs:
+        return len(step.attrs["kernel_shape"]) + 2
+    return build.rank(step.inputs[0], step.label)
+
+
+class Layout:
+    """Wraps steps; a tensor that several steps want channels last is turned once."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.turned: dict[str, str] = {}  # tensor -> the same, channels last
+
+    def channels_last(self, name: str, rank: int, steps: list[Step]) -> str:
+        """The name of a tensor in channels-last order; appends a Transpose unless it is a constant or known."""
+        if name not in self.turned:
+            other = self.turned[name] = self.build.fresh(f"{name}.channels_last")
+            perm = to_last(rank)
+            if name in self.build.constants:
+                value = self.build.constants[name]
+                self.build.constants[other] = (
+                    np.ascontiguousarray(value.transpose(perm)) if value.ndim == rank else value
+                )
+            else:
+                steps.append(Step("Transpose", [name], [other], {"perm": perm}))
+        return self.turned[name]
+
+    def wrap(self, step: Step) -> list[Step]:
+        """The steps that compute an NCHW step with a channels-last op."""
+        if step.op not in SPATIAL:
+            return [step]
+        rank = _rank(step, self.build)
+        if rank < 3:
+            return [step]  # (N, C) has no spatial axes: channels are last already
+        steps: list[Step] = []
+        for index in range(2 if step.op in WEIGHTED else 1):
+            step.inputs[index] = self.channels_last(step.inputs[index], rank, steps)
+        after = []
+        # MaxPool's second output (where each maximum was) is laid out like the first; the norms' others are (C,)
+        for index in range(len(step.outputs) if step.op == "MaxPool" else 1):
+            first, last = step.outputs[index], self.build.fresh(f"{step.outputs[index]}.channels_last")
+            if first:
+                self.turned[first] = step.outputs[index] = last
+                after.append(Step("Transpose", [last], [first], {"perm": to_first(rank)}))
+        return [*steps, step, *after]

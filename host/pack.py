@@ -1,0 +1,200 @@
+"""Pack networks into one `.alula` file: optimise, choose each tensor's encoding, write.
+
+Batch normalisation is folded before anything is quantised, so the weights that are rounded are those that run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from alula.host.quantize import Codes, affine_int8, codebook
+from alula.runtime.artifact import write_artifact
+from alula.runtime.artifact.encodings import Encoded, encode_exact, encode_raw, smallest
+from alula.runtime.errors import ArtifactError
+from alula.runtime.graph import Array, Arrays, Graph, Node
+
+Bits = int | None
+Progress = Callable[[int, int, str], None]  # (done, all, tensor that comes now)
+
+MIN_QUANTISED = 256  # elements; below it, tables would weigh more than what they save
+MIN_ERROR_GAIN = 2.0  # a codebook gets a scale per channel if that divides its error power by this
+
+# Inputs that hold weights, and the axis of their output channels (-1: the last)
+WEIGHT_INPUTS: Mapping[tuple[str, int], int] = {
+    ("Conv", 1): 0, ("ConvTranspose", 1): -1, ("Gemm", 1): 1, ("MatMul", 0): 0, ("MatMul", 1): -1, ("Gather", 0): 0,
+    ("LSTM", 1): 1, ("LSTM", 2): 1, ("GRU", 1): 1, ("GRU", 2): 1,
+}  # fmt: skip
+
+
+class Imported(Protocol):
+    """Whatever carries a graph, as an import's result does."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """What became of one tensor. `error_ratio` is the root mean square of the change over that of the weights."""
+
+    graph: str
+    name: str
+    shape: tuple[int, ...]
+    encoding: str
+    bits_per_weight: float
+    raw_bytes: int
+    stored_bytes: int
+    error_ratio: float
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What was packed.
+
+    raw_bytes : of all constants after optimisation, uncompressed
+    """
+
+    path: str
+    size_bytes: int
+    raw_bytes: int
+    tensors: tuple[PackedTensor, ...]
+
+
+def pack(
+    graphs: Mapping[str, Imported | Graph],
+    path: str | os.PathLike[str],
+    bits: Bits | Mapping[str, Bits] = None,
+    metadata: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    entropy: bool = True,
+) -> PackReport:
+    """Optimise graphs and write them to one file, each tensor in its smallest encoding.
+
+    bits    : of a weight's code, 1 to 8 (8: affine int8 or a codebook, the smaller); 16 is float16; None keeps every
+              bit. One for all, or by graph. Biases, scales and small tensors are always exact
+    entropy : Huffman coding where it helps
+    raise   : ArtifactError for weights that are NaN, bits that are none of these, or content that the format has no room for
+    """
+    from alula.runtime.passes import optimise
+
+    ready = {name: _trim(replace(optimise(_graph(value)), name=name)) for name, value in graphs.items()}
+    total = sum(len(graph.constants) for graph in ready.values())
+    rows: list[PackedTensor] = []
+    encoded: dict[str, dict[str, Encoded]] = {}
+    for name, graph in ready.items():
+        graph_bits = bits.get(name) if isinstance(bits, Mapping) else bits
+        if graph_bits not in (None, *range(1, 9), 16):
+            raise ArtifactError(f"graph {name}: expected 1 to 8 or 16 bits, got {graph_bits}; leave bits out to keep weights exact")
+        axes = weight_axes(graph)
+        encoded[name] = {}
+        for constant in sorted(graph.constants):
+            if progress:
+                progress(len(rows), total, f"{name}/{constant}")
+            array = graph.constants[constant]
+            _check_finite(array, constant in axes, f"graph {name}: tensor {constant}")
+            axis = axes.get(constant)
+            tensor, error = _encode(array, graph_bits if axis is not None else None, axis or 0, entropy)
+            encoded[name][constant] = tensor
+            rows.append(
+                PackedTensor(
+                    name, constant, tensor.spec.dims, f"{tensor.encoding}{f' {tensor.bits} bits' * bool(tensor.bits)}, {tensor.coding}",
+                    tensor.bits_per_weight, tensor.spec.nbytes, len(tensor.payload), error,
+                )
+            )  # fmt: skip
+    if progress:
+        progress(total, total, "writing")
+    artifact = write_artifact(path, ready, metadata, encoded)
+    return PackReport(os.fspath(path), artifact.size, sum(row.raw_bytes for row in rows), tuple(rows))
+
+
+def weight_axes(graph: Graph) -> dict[str, int]:
+    """The constants that may be quantised, with the axis of their output channels."""
+    axes: dict[str, set[int]] = {}
+    for node in graph.nodes:
+        for name, axis in _weights_read(node):
+            if name in graph.constants:
+                axes.setdefault(name, set()).add(axis)
+    for name in graph.outputs:
+        axes.pop(name, None)
+    result = {}
+    for name, found in axes.items():
+        spec = graph.constants.spec(name)
+        ndim = len(spec.shape)
+        is_matrix = sum(dim > 1 for dim in spec.dims) >= 2
+        if spec.dtype == "float32" and spec.size >= MIN_QUANTISED and is_matrix and -2 not in found:
+            result[name] = min(axis % ndim for axis in found)
+    return result
+
+
+def _weights_read(node: Node) -> Iterator[tuple[str, int]]:
+    """The tensors that a node reads with their channel axis, -2 if it reads them as something else than weights."""
+    for number, name in enumerate(node.inputs):
+        axis = WEIGHT_INPUTS.get((node.op, number), -2)
+        if node.op == "Gemm" and number == 1 and node.attrs.transB:
+            axis = 0
+        yield name, axis
+    for fused in node.fused:
+        for name in fused.inputs:
+            yield name, -2
+
+
+def _encode(array: Array, bits: Bits, axis: int, entropy: bool) -> tuple[Encoded, float]:
+    """The smallest encoding that is allowed, and the relative error it brings."""
+    exact = encode_exact(array, entropy)
+    if bits is None:
+        return exact, 0.0
+    if bits == 16:
+        half = encode_raw(array, entropy, half=True)
+        with np.errstate(over="ignore"):
+            rounded = array.astype(np.float16)
+        if len(half.payload) >= len(exact.payload) or not np.isfinite(rounded).all():
+            return exact, 0.0
+        return half, _error_ratio(array, rounded.astype(np.float32))
+    candidates = [_codebook(array, bits, axis)]
+    if bits == 8:
+        candidates.append(affine_int8(array, axis))
+    ways = [(codes.encoded(entropy), codes) for codes in candidates]
+    best = smallest([exact, *(tensor for tensor, _ in ways)])
+    return best, next((_error_ratio(array, codes.weights()) for tensor, codes in ways if tensor is best), 0.0)
+
+
+def _codebook(array: Array, bits: int, axis: int) -> Codes:
+    """A codebook for the layer; with a scale per channel where channels differ so much that it pays."""
+    plain, scaled = codebook(array, bits), codebook(array, bits, axis)
+    rest = tuple(i for i in range(array.ndim) if i != axis)
+    energy = np.maximum(np.square(array, dtype=np.float64).sum(axis=rest), np.finfo(np.float32).tiny)
+
+    def error(codes: Codes) -> float:
+        """Error power over signal power, averaged over channels: each channel counts, however weak."""
+        return float((np.square(array - codes.weights(), dtype=np.float64).sum(axis=rest) / energy).mean())
+
+    return scaled if MIN_ERROR_GAIN * error(scaled) < error(plain) else plain
+
+
+def _error_ratio(array: Array, changed: Array) -> float:
+    power = float(np.square(array, dtype=np.float64).mean())
+    return float(np.sqrt(np.square(array - changed, dtype=np.float64).mean() / power)) if power else 0.0
+
+
+def _check_finite(array: Array, is_weight: bool, where: str) -> None:
+    """Refuse NaN anywhere, and infinities in weights."""
+    if array.dtype.kind != "f":
+        return
+    bad = int(np.isnan(array).sum()) if not is_weight else int((~np.isfinite(array)).sum())
+    if bad:
+        raise ArtifactError(f"{where}: expected finite weights, got {bad} that are NaN or infinite; train or export the model again")
+
+
+def _graph(value: Imported | Graph) -> Graph:
+    return value if isinstance(value, Graph) else value.graph
+
+
+def _trim(graph: Graph) -> Graph:
+    """The graph without constants that nothing reads."""
+    read = {name for node in graph.nodes for name in node.reads} | set(graph.outputs)
+    return replace(graph, constants=Arrays({name: graph.constants[name] for name in graph.constants if name in read}))

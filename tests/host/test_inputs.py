@@ -1,0 +1,88 @@
+"""Inputs: shapes as text, random values, arrays and pictures from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from alula.host.inputs import load_inputs, parse_shapes, random_inputs, resolve_shapes
+from alula.runtime.errors import DTypeError, ShapeError, SourceError
+from alula.runtime.graph import TensorSpec
+
+PICTURE = {"x": TensorSpec(("batch", 3, "height", "width"))}
+
+
+def test_shapes_are_read_with_and_without_a_name() -> None:
+    assert parse_shapes(["x=1,3,48,320", "4x8"]) == {"x": (1, 3, 48, 320), "": (4, 8)}
+
+
+@pytest.mark.parametrize("text", ["x=", "x=1,,a", "x=1,-3", "x=0", "1.5,2"])
+def test_what_is_no_shape_is_refused(text: str) -> None:
+    if text == "x=":
+        assert parse_shapes([text]) == {"x": ()}
+    else:
+        with pytest.raises(ShapeError, match="--shape"):
+            parse_shapes([text])
+
+
+def test_a_free_batch_is_one_and_another_free_dimension_must_be_given() -> None:
+    assert resolve_shapes({"x": TensorSpec(("n", 4))}, {}, "net") == {"x": (1, 4)}
+    assert resolve_shapes(PICTURE, {"": (2, 3, 8, 8)}, "net") == {"x": (2, 3, 8, 8)}
+    with pytest.raises(ShapeError, match="height"):
+        resolve_shapes(PICTURE, {}, "net")
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 3, 8), ()])
+def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match="fits"):
+        resolve_shapes(PICTURE, {"x": shape}, "net")
+
+
+def test_random_values_depend_on_the_seed_alone() -> None:
+    specs = {"x": TensorSpec((2, 3)), "i": TensorSpec((4,), "int64"), "b": TensorSpec((4,), "bool")}
+    shapes = resolve_shapes(specs, {}, "net")
+    first, again, other = (random_inputs(specs, shapes, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) and first[name].dtype == specs[name].dtype for name in specs)
+    assert not np.array_equal(first["x"], other["x"])
+    assert set(first["i"].tolist()) <= {0, 1}
+
+
+def test_arrays_come_from_npy_and_npz(tmp_path: Path) -> None:
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x, more=x)
+    for name in ("x.npy", "x.npz"):
+        loaded = load_inputs(tmp_path / name, PICTURE)
+        assert list(loaded) == ["x"] and np.array_equal(loaded["x"], x)
+
+
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "y.npz", y=np.zeros((1, 3, 4, 4), np.float32))
+    np.save(tmp_path / "double.npy", np.zeros((1, 3, 4, 4)))
+    np.save(tmp_path / "grey.npy", np.zeros((1, 1, 4, 4), np.float32))
+    np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
+    for name, error in (
+        ("y.npz", ShapeError),
+        ("double.npy", DTypeError),
+        ("grey.npy", ShapeError),
+        ("object.npy", SourceError),
+    ):
+        with pytest.raises(error, match=name):
+            load_inputs(tmp_path / name, PICTURE)
+
+
+def test_a_picture_is_resized_and_scaled(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
+    x = load_inputs(tmp_path / "p.png", PICTURE, {"x": (1, 3, 4, 6)})["x"]
+    assert x.shape == (1, 3, 4, 6) and x.dtype == np.float32
+    assert x[0, 0].max() == -1 and x[0, 1].min() == 1
+
+
+def test_a_damaged_picture_is_refused(tmp_path: Path) -> None:
+    for name, content in (("empty.png", b""), ("text.jpg", b"no picture")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SourceError, match=name):
+            load_inputs(tmp_path / name, PICTURE, {"x": (1, 3, 4, 6)})

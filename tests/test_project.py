@@ -1,0 +1,184 @@
+"""The rules that hold the project together: who may import whom, how long a file may be, what documents may promise."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alula.cli import COMMANDS, Parser
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("alula", "runtime", "device", "host", "tests", "demo", "deploy")
+SOURCES = sorted(
+    path
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob("*.py")
+    if not any((ROOT / Path(*path.relative_to(ROOT).parts[:n])).is_symlink() for n in range(1, 4))
+)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+COMPILER_ONLY = {"numba", "llvmlite"}
+# What each folder may import when its modules are imported; anything else is fetched inside a function.
+ALLOWED = {"runtime": {"numpy"}, "device": {"numpy", "psutil"}, "alula": set()}
+# Whom no module of a folder may import, anywhere in it.
+FORBIDDEN = {
+    "runtime": ("alula.host", "alula.device", "alula.commands", "alula.cli"),
+    "device": ("alula.host",),
+    "host": ("alula.device",),
+    "runtime/kernels": ("alula.runtime.ops", "alula.runtime.compiler"),
+}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path, *, at_module_level: bool) -> set[str]:
+    """Dotted names of what a file imports; those under `if TYPE_CHECKING` are not imported at all."""
+    found: set[str] = set()
+
+    def walk(nodes: list[ast.stmt]) -> None:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                found.update({node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)})
+            elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "COMPILING"):
+                walk(node.orelse)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and at_module_level:
+                continue
+            else:
+                for field in ("body", "orelse", "finalbody", "handlers"):
+                    walk(getattr(node, field, []))
+
+    walk(ast.parse(path.read_text(encoding="utf-8")).body)
+    return found
+
+
+def test_no_source_file_is_longer_than_500_lines() -> None:
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: n for name, n in lengths.items() if n > 500} == {}
+
+
+def test_every_source_file_says_what_it_is_for() -> None:
+    silent = [
+        name_of(p)
+        for p in SOURCES
+        if p.stat().st_size and not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_nobody_imports_against_the_arrows(folder: str) -> None:
+    broken = [
+        f"{name_of(path)} imports {module}"
+        for path in SOURCES
+        if name_of(path).startswith(f"{folder}/")
+        for module in imports(path, at_module_level=False)
+        if any(module == other or module.startswith(f"{other}.") for other in FORBIDDEN[folder])
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_importing_a_module_needs_only_the_base_dependencies(folder: str) -> None:
+    broken = []
+    for path in SOURCES:
+        name = name_of(path)
+        if not name.startswith(f"{folder}/"):
+            continue
+        allowed = ALLOWED[folder] | {"alula"} | sys.stdlib_module_names
+        if name in ("runtime/compiler/pipeline.py", "runtime/kernels/simd.py", "runtime/kernels/memory.py"):
+            allowed |= COMPILER_ONLY
+        tops = {module.partition(".")[0] for module in imports(path, at_module_level=True)}
+        broken += [f"{name} imports {top}" for top in sorted(tops - allowed - {""})]
+    assert broken == []
+
+
+def test_the_three_folders_are_imported_under_one_name_only() -> None:
+    broken = [f"{name_of(path)} imports {m}" for path in SOURCES for m in imports(path, at_module_level=False)
+              if m.partition(".")[0] in ("runtime", "device", "host")]  # fmt: skip
+    assert broken == []
+    for folder in ("runtime", "device", "host"):
+        assert (ROOT / "alula" / folder).is_symlink()
+        result = subprocess.run(
+            [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert f"expected the import name alula.{folder}" in result.stderr
+
+
+def test_importing_alula_imports_nothing_else() -> None:
+    code = "import sys, alula; print({m.partition('.')[0] for m in sys.modules} & {'numpy', 'psutil', 'numba', 'onnx', 'rich'})"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )
+
+
+def test_using_the_engine_imports_neither_compiler_nor_onnx() -> None:
+    code = "import sys, alula; alula.load; print({'numba', 'llvmlite', 'onnx', 'onnxruntime', 'cv2', 'rich'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )
+
+
+def test_an_unknown_name_of_alula_is_refused_with_the_known_ones() -> None:
+    alula = importlib.import_module("alula")
+    with pytest.raises(AttributeError, match="load_all"):
+        alula.laod  # noqa: B018
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_in_a_document_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_command_in_a_document_exists_with_its_options(document: Path) -> None:
+    wrong = []
+    for command, rest in re.findall(
+        r"(?:^|`|&& )alula ([a-z]\w*)([^`#\n]*)", document.read_text(encoding="utf-8"), re.M
+    ):
+        if command not in COMMANDS:
+            wrong.append(command)
+            continue
+        parser = Parser()
+        importlib.import_module(f"alula.commands.{command}").add_arguments(parser)
+        known = {option for action in parser._actions for option in action.option_strings} | {"--json"}
+        wrong += [f"{command} {option}" for option in re.findall(r"--[a-z-]+", rest) if option not in known]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_target_and_benchmark_in_a_document_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"(?:^|`)make (\w+)", text, re.M)) <= targets
+    modules = set(re.findall(r"python -m (tests[\w.]+)", text))
+    assert [m for m in sorted(modules) if not (ROOT / f"{m.replace('.', '/')}.py").exists()] == []
+
+
+def test_every_path_in_the_architecture_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8") + (ROOT / "CONTRIBUTING.md").read_text(
+        encoding="utf-8"
+    )
+    paths = re.findall(r"`((?:runtime|device|host|tests|docs|demo|alula)/[\w./]*)`", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_makefile_runs_every_benchmark() -> None:
+    line = re.search(r"^BENCHES := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert line
+    scripts = {
+        path.stem for path in (ROOT / "tests/bench").glob("*.py") if "def main(" in path.read_text(encoding="utf-8")
+    }
+    assert set(line.group(1).split()) == scripts
