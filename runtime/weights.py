@@ -12,13 +12,28 @@ ALIGNMENT = 64
 TAIL = 64  # kernels may read one vector past the end of an array
 
 
-def aligned(array: Array) -> Array:
-    """A contiguous copy that begins on a cache line, with readable memory behind it."""
-    raw = np.empty(array.nbytes + ALIGNMENT + TAIL, np.uint8)
+def aligned_empty(size: int, dtype: str = "float32") -> Array:
+    """A flat array that begins on a cache line, with readable memory behind it."""
+    nbytes = size * np.dtype(dtype).itemsize
+    raw = np.empty(nbytes + ALIGNMENT + TAIL, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
-    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    return raw[start : start + nbytes].view(dtype)
+
+
+def aligned(array: Array) -> Array:
+    """The array in C order, beginning on a cache line; itself if `aligned_empty` made it."""
+    if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0 and _has_tail(array):
+        return array
+    copy = aligned_empty(array.size, array.dtype.name).reshape(array.shape)
     copy[...] = array
     return copy
+
+
+def _has_tail(array: Array) -> bool:
+    owner = array.base
+    if not isinstance(owner, np.ndarray) or owner.dtype != np.uint8 or owner.base is not None or not owner.flags.writeable:
+        return False
+    return bool(array.ctypes.data + array.nbytes + TAIL <= owner.ctypes.data + owner.nbytes)
 
 
 class WeightStore:

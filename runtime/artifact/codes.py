@@ -55,17 +55,17 @@ def decode_huffman(data: memoryview, count: int, bits: int, where: str) -> tuple
     from alula.runtime.compiler import library
 
     stream = huffman.Stream(data, count, bits, where)
-    padded = np.zeros(stream.size + KERNEL_SLACK, np.uint8)
+    padded = np.empty(stream.size + KERNEL_SLACK, np.uint8)
     padded[: stream.size] = np.frombuffer(stream.data, np.uint8)
+    padded[stream.size :] = 0
     symbols = np.empty(count, np.uint8)
-    table = huffman.pair_table(stream.lengths)
-    state = np.zeros((LANES, 4), np.int64)  # bit position, end of the bits, next symbol, end of the symbols
-    state[:, 0] = 8 * np.array(stream.starts)
-    state[:, 1] = state[:, 0] + 8 * np.array(stream.sizes)
-    state[:, 3] = np.cumsum(stream.counts)
-    state[1:, 2] = state[:-1, 3]
-    symbol_ends = state[:, 3].copy()
-    library().call("huffman_decode", padded, table, symbols, state)
-    if (state[:, 2] != symbol_ends).any() or not stream.is_used_up(state[:, 0]):
+    words, first = [], 0  # of each lane: bit position, end of its bits, next symbol, end of its symbols
+    for start, size, n in zip(stream.starts, stream.sizes, stream.counts):
+        words += [8 * start, 8 * (start + size), first, first + n]
+        first += n
+    state = np.array(words, np.int64)
+    table = np.empty(huffman.TABLE_SIZE, np.int32)
+    library().call("huffman_decode", padded, stream.lengths, len(stream.lengths), table, symbols, state)
+    if state[2::4].tolist() != words[3::4] or not stream.is_used_up(state[::4]):
         raise ArtifactError(f"{where}: expected lanes that end with their last symbol, got others; {DAMAGED}")
     return symbols, stream.size

@@ -78,22 +78,6 @@ def symbol_table(lengths: U8) -> tuple[U8, U8]:
     return symbols, lengths[symbols]
 
 
-def pair_table(lengths: U8) -> U32:
-    """What the next 12 bits decode to: one symbol, or two where both codes fit.
-
-    Byte 0: bits used; byte 1: symbols, 1 or 2 (low half), bits of the first one (high half); bytes 2 and 3: the symbols.
-    """
-    symbols, widths = symbol_table(lengths)
-    index = np.arange(TABLE_SIZE)
-    rest = index >> widths
-    both = widths + widths[rest]
-    two = both <= MAX_CODE_LENGTH
-    table = np.where(two, both, widths).astype(np.uint32)
-    table |= np.where(two, 2, 1).astype(np.uint32) << 8 | widths.astype(np.uint32) << 12
-    table |= symbols.astype(np.uint32) << 16 | symbols[rest].astype(np.uint32) << 24
-    return table
-
-
 def encode(symbols: U8, bits: int) -> bytes:
     """Code symbols below 2**bits."""
     lengths = code_lengths(np.bincount(symbols, minlength=1 << bits))
@@ -136,7 +120,7 @@ class Stream:
         if len(data) < start:
             raise ArtifactError(f"{where}: expected a Huffman stream of {start} bytes or more, got {len(data)}; the file is damaged")
         packed = np.frombuffer(data[:table_size], np.uint8)
-        self.lengths: U8 = np.stack([packed & 15, packed >> 4], axis=1).reshape(-1)
+        self.lengths: U8 = np.stack([packed & 15, packed >> 4], axis=1).reshape(-1)  # contiguous: the kernel reads it
         if not is_complete(self.lengths):
             raise ArtifactError(f"{where}: expected a complete code of at most 12 bits, got another; the file is damaged")
         sizes = [int(size) for size in np.frombuffer(data[table_size:start], "<u4")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import platform
+import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,7 @@ ARM_PARTS = {"0xd03": "cortex-a53", "0xd08": "cortex-a72", "0xd0b": "cortex-a76"
 @cache
 def host_cpu() -> str:
     """The LLVM name of this machine's CPU, as far as kernels care: `x86-64-v4`, `cortex-a72`..."""
-    machine = platform.machine().lower()
+    machine = os.uname().machine.lower()
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -26,7 +27,7 @@ def host_cpu() -> str:
         flags = set(_field(info, "flags").split())
         return next((name for name, needs in X86_LEVELS if needs <= flags), "x86-64")
     if machine in ("arm64", "aarch64"):
-        return ARM_PARTS.get(_field(info, "CPU part"), "apple-m1" if platform.system() == "Darwin" else "generic")
+        return ARM_PARTS.get(_field(info, "CPU part"), "apple-m1" if sys.platform == "darwin" else "generic")
     return "generic"
 
 

@@ -5,8 +5,9 @@ import numpy as np
 from alula.runtime.kernels.lang import device, f32p, i32p, i64, i64p, kernel, u8p
 from alula.runtime.kernels.memory import address_of, load_u64_unaligned
 
-# Words of a lane's state, 4 lanes one after the other: bit position, end of the lane's bits, next symbol, end of its symbols
-LANE_WORDS = 4
+# An entry of the table says what the next 12 bits decode to: one symbol, or two where both codes fit. Byte 0: bits used;
+# byte 1: symbols, 1 or 2 (low half), bits of the first one (high half); bytes 2 and 3: the symbols.
+TABLE_BITS, TABLE_SIZE = 12, 4096
 STEP_BITS, STEP_SYMBOLS = 48, 8  # four look-ups use at most 48 of the 57 bits that one load brings
 
 
@@ -18,7 +19,7 @@ def load_bits(address, position):
 
 @device
 def look_up(table, bits):
-    """The entry for the next 12 bits: `pair_table` in artifact/huffman.py has its fields."""
+    """The entry for the next 12 bits."""
     return np.int64(table[np.int64(bits & np.uint64(4095))])
 
 
@@ -43,14 +44,45 @@ def finish_lane(base, table, out, state, at):
     state[at], state[at + 2] = position, symbol
 
 
+@device
+def make_table(lengths, n_symbols, table):
+    """The table of a complete canonical code."""
+    code = 0
+    for width in range(1, TABLE_BITS + 1):
+        for symbol in range(n_symbols):
+            if np.int64(lengths[symbol]) == width:
+                at = 0  # the code with its first bit lowest
+                for bit in range(width):
+                    at |= ((code >> bit) & 1) << (width - 1 - bit)
+                entry = symbol << 16 | width << 12 | 1 << 8 | width
+                for _ in range(1 << (TABLE_BITS - width)):
+                    table[at] = np.int32(entry)
+                    at += 1 << width
+                code += 1
+        code <<= 1
+    for down in range(TABLE_SIZE):  # downwards: what follows a code is a smaller index, where there is one symbol yet
+        at = TABLE_SIZE - 1 - down
+        first = np.int64(table[at])
+        second = np.int64(table[at >> (first & 63)])
+        both = (first & 63) + (second & 63)
+        if both <= TABLE_BITS:
+            table[at] = np.int32((second >> 16 & 255) << 24 | (first & 0x00FFF000) | 2 << 8 | both)
+
+
 @kernel
-def huffman_decode(data: u8p, table: i32p, out: u8p, state: i64p, tid: i64, n_threads: i64):
+def huffman_decode(
+    data: u8p, lengths: u8p, n_symbols: i64, table: i32p, out: u8p, state: i64p, tid: i64, n_threads: i64
+):
     """Decode four lanes side by side, on one core. `data` must be readable for 8 bytes after the last lane.
 
-    A lane that needs more bits than it has is left off where they end; its state says so.
+    lengths : of the code of each symbol; Kraft's sum is 1
+    table   : scratch, 4096 entries
+    state   : 4 words a lane: bit position, end of its bits, next symbol, end of its symbols. A lane that needs more bits
+              than it has is left off where they end, and its state says so
     """
     if tid != 0:
         return
+    make_table(lengths, n_symbols, table)
     base = address_of(data)
     p0, p1, p2, p3 = state[0], state[4], state[8], state[12]
     o0, o1, o2, o3 = state[2], state[6], state[10], state[14]

@@ -10,24 +10,33 @@ from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import conv as kernels
 from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.lower import depthwise, winograd
-from alula.runtime.lower.movement import dense_strides, emit_copy
+from alula.runtime.lower.movement import copy_view, dense_strides, emit_copy
 from alula.runtime.lower.steps import Epilogue, epilogue
 from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
+from alula.runtime.weights import aligned_empty
 
 WORD = 8
 
 
-def pack_panels(matrix: Array, tiles: Tiles) -> Array:
-    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is only as many half vectors wide as needed."""
+def pack_panels(matrix: Array, tiles: Tiles, target: Array | None = None) -> Array:
+    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is only as many half vectors wide as needed.
+
+    matrix : float32 with any strides; it is read once, by a kernel
+    target : where to put them; a new aligned array if None
+    """
     k, c_out = matrix.shape
-    panels = []
-    for column in range(0, c_out, tiles.columns):
-        part = matrix[:, column : column + tiles.columns]
-        panel = np.zeros((k, tiles.panel_width(part.shape[1])), np.float32)
-        panel[:, : part.shape[1]] = part
-        panels.append(panel.reshape(-1))
-    return np.concatenate(panels) if panels else np.zeros(0, np.float32)
+    whole, rest = divmod(c_out, tiles.columns)
+    last = tiles.panel_width(rest) if rest else 0
+    packed = aligned_empty(k * (whole * tiles.columns + last)) if target is None else target
+    size = k * whole * tiles.columns
+    if whole:
+        column, row = matrix.strides[1] // 4, matrix.strides[0] // 4
+        copy_view(matrix, packed, (whole, k, tiles.columns), (tiles.columns * column, row, column))
+    if rest:
+        packed[size:].reshape(k, last)[:, :rest] = matrix[:, c_out - rest :]
+        packed[size:].reshape(k, last)[:, rest:] = 0
+    return packed
 
 
 def pack_bias(bias: Array, tiles: Tiles) -> Array:
@@ -67,8 +76,8 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     c_in, filters = spec.dims[-1] // group, c_out // group
     for g in range(group):
         rows = slice(g * filters, (g + 1) * filters)
-        packed = lowering.packed(weight, f"panels{g}", lambda w, rows=rows: pack_panels(w[rows].reshape(-1, k).T, lowering.tiles))
-        biases = lowering.packed(bias, f"bias{g}", lambda b, rows=rows: pack_bias(b.reshape(-1)[rows], lowering.tiles)) if bias else None
+        packed = lowering.packed(weight, f"panels{g}/{group}", lambda w, rows=rows: pack_panels(w[rows].reshape(-1, k).T, lowering.tiles))
+        biases = lowering.packed(bias, f"bias{g}/{group}", lambda b, rows=rows: pack_bias(b.reshape(-1)[rows], lowering.tiles)) if bias else None
         emit_conv(
             lowering, lowering.ref(x) + 4 * g * c_in, packed, biases or bias_ref(lowering, "", filters),
             lowering.ref(node.outputs[0]) + 4 * g * filters, window, picture, c_in, filters,
@@ -145,6 +154,7 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     if window.kernel == window.strides and not any(window.pads_begin + window.pads_end) and c_out < lowering.tiles.width:
         _emit_blocks(lowering, node, window, picture, tail)
         return True
+    k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
     for phase_y in range(min(s_h, window.out[0])):
         for phase_x in range(min(s_w, window.out[1])):
             # out[o] sums weight[k] * x[(o + pad - k) / s] over the taps k that divide: k = first + s * j, x = base - j
@@ -154,7 +164,8 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
             size = (-(-(window.out[0] - phase_y) // s_h), -(-(window.out[1] - phase_x) // s_w))
 
             def phase(w: Array, fy: int = first_y, fx: int = first_x, n: tuple[int, int] = (taps_y, taps_x)) -> Array:
-                full = w.reshape(c_in, k_h, k_w, c_out)
+                grown = (k_h - window.kernel[0], k_w - window.kernel[1])
+                full = np.pad(w.reshape(c_in, *window.kernel, c_out), ((0, 0), (0, grown[0]), (0, grown[1]), (0, 0)))
                 taps = full[:, fy::s_h, fx::s_w][:, ::-1, ::-1].transpose(1, 2, 0, 3)  # (T_Y, T_X, C_IN, C_OUT)
                 return pack_panels(taps.reshape(n[0] * n[1] * c_in, c_out), lowering.tiles)
 
@@ -162,7 +173,7 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
                 (taps_y, taps_x), (1, 1), (1, 1), (taps_y - 1 - base_y, taps_x - 1 - base_x), (0, 0), size
             )  # fmt: skip
             emit_conv(
-                lowering, lowering.ref(x), lowering.packed(weight, f"phase{phase_y},{phase_x}", phase),
+                lowering, lowering.ref(x), lowering.packed(weight, f"phase{first_y}/{s_h},{first_x}/{s_w}", phase),
                 bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
                 part, picture, c_in, c_out,
                 (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from alula.runtime.graph import Node, TensorSpec
+from alula.runtime.compiler.loader import library
+from alula.runtime.graph import Array, Node, TensorSpec
 from alula.runtime.kernels import movement as kernels
 from alula.runtime.lowering import Lowering, Ref
 
@@ -20,6 +21,11 @@ def dense_strides(shape: Sequence[int]) -> list[int]:
     for i in range(len(shape) - 2, -1, -1):
         strides[i] = strides[i + 1] * shape[i + 1]
     return strides
+
+
+def copy_view(source: Array, target: Array, shape: Sequence[int], strides: Sequence[int]) -> None:
+    """Copy a view of float32 to the start of a dense array, now, on this thread: (A, B, C) with strides in elements."""
+    library().call("copy_4", source, target, len(shape), *shape, *strides, *dense_strides(shape))
 
 
 def emit_copy(

@@ -12,6 +12,7 @@ from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.lower.steps import Epilogue
 from alula.runtime.lowering import Lowering
 from alula.runtime.ops.window import Window
+from alula.runtime.weights import aligned_empty
 
 # G of F(2, 3) and of F(4, 3): what filters are multiplied with
 FILTER_TRANSFORM = {
@@ -76,4 +77,8 @@ def pack_filters(filters: Array, m: int, tiles: Tiles) -> Array:
     rows = np.tensordot(g, filters.astype(np.float64), (1, 1))  # (A, C_OUT, 3, C_IN)
     full = np.tensordot(g, rows, (1, 2)).transpose(1, 0, 3, 2)  # (A, B, C_IN, C_OUT)
     matrices = full.reshape(len(g) ** 2, c_in, c_out).astype(np.float32)
-    return np.concatenate([pack_panels(matrix, tiles) for matrix in matrices])
+    size = c_in * -(-c_out // tiles.half) * tiles.half
+    packed = aligned_empty(len(matrices) * size)
+    for i, matrix in enumerate(matrices):
+        pack_panels(matrix, tiles, packed[i * size : (i + 1) * size])
+    return packed

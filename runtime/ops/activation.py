@@ -57,7 +57,7 @@ def unary(
     function: Callable[[Any, Array], Any],
     dtypes: tuple[str, ...] = FLOATS,
     attrs: type = NoAttrs,
-    lower: Lower = lower_elementwise,
+    lower: Lower | None = lower_elementwise,
 ) -> Op:
     """An element-wise op of one input, whose output has the input's shape and dtype."""
 

@@ -8,7 +8,6 @@ dtype, say): then the program runs the reference between two stretches of kernel
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,6 +135,8 @@ def find(name: str, where: str) -> Op:
     try:
         return REGISTRY[name]
     except KeyError:
+        import difflib  # only a mistake needs it
+
         near = difflib.get_close_matches(name, FAMILY_OF, n=3, cutoff=0.4)
         hint = f"the nearest are {', '.join(near)}" if near else "docs/ops.md lists them"
         raise GraphError(f"{where}: expected a known op, got {name!r}; {hint}") from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.normalization import lower_batch_norm, lower_lp_norm, lower_picture_norm, lower_rms_norm
 from alula.runtime.lower.reduce import lower_layer_norm
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
@@ -226,25 +227,10 @@ def _macs(attrs: object, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
 
 
 register(
-    Op("BatchNormalization", _infer_batch, batch_normalization, BatchNormalizationAttrs, n_inputs=(5, 5), macs=_macs),
-    Op(
-        "LayerNormalization",
-        _infer_layer,
-        layer_normalization,
-        LayerNormalizationAttrs,
-        n_inputs=(2, 3),
-        macs=_macs,
-        lower=lower_layer_norm,
-    ),
-    Op("RMSNormalization", _infer_rms, rms_normalization, LayerNormalizationAttrs, n_inputs=(2, 2), macs=_macs),
-    Op(
-        "InstanceNormalization",
-        _infer_picture,
-        instance_normalization,
-        InstanceNormalizationAttrs,
-        n_inputs=(3, 3),
-        macs=_macs,
-    ),
-    Op("GroupNormalization", _infer_picture, group_normalization, GroupNormalizationAttrs, n_inputs=(3, 3), macs=_macs),
-    Op("LpNormalization", _infer_lp, lp_normalization, LpNormalizationAttrs, macs=_macs),
+    Op("BatchNormalization", _infer_batch, batch_normalization, BatchNormalizationAttrs, (5, 5), lower_batch_norm, _macs),
+    Op("LayerNormalization", _infer_layer, layer_normalization, LayerNormalizationAttrs, (2, 3), lower_layer_norm, _macs),
+    Op("RMSNormalization", _infer_rms, rms_normalization, LayerNormalizationAttrs, (2, 2), lower_rms_norm, _macs),
+    Op("InstanceNormalization", _infer_picture, instance_normalization, InstanceNormalizationAttrs, (3, 3), lower_picture_norm, _macs),
+    Op("GroupNormalization", _infer_picture, group_normalization, GroupNormalizationAttrs, (3, 3), lower_picture_norm, _macs),
+    Op("LpNormalization", _infer_lp, lp_normalization, LpNormalizationAttrs, (1, 1), lower_lp_norm, _macs),
 )

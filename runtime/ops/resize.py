@@ -14,6 +14,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.resize import lower_resize
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.operands import tensor
@@ -254,4 +255,6 @@ def _macs(attrs: ResizeAttrs, specs: Specs, outputs: Sequence[TensorSpec]) -> in
     return outputs[0].size * taps**changed if changed else 0
 
 
-register(Op("Resize", _infer, resize, ResizeAttrs, n_inputs=(1, 4), macs=_macs, static_inputs=(1, 2, 3)))
+register(
+    Op("Resize", _infer, resize, ResizeAttrs, n_inputs=(1, 4), lower=lower_resize, macs=_macs, static_inputs=(1, 2, 3)),
+)
