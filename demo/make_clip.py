@@ -37,8 +37,12 @@ Norwich CROMER Thetford IPSWICH Bedford OXFORD Banbury READING Newbury ANDOVER S
 WARNINGS = "DANGER STOP CAUTION RUNWAY CLOSED EXIT NORTH WATER FUEL HELIPAD LANDING SHELTER RESCUE BASE DEPOT".split()
 # Paper, ink: blue green red. White, yellow, blue, green, red, black panels.
 COLOURS = [
-    ((245, 245, 245), (25, 25, 25)), ((245, 245, 245), (150, 40, 20)), ((60, 205, 245), (15, 15, 15)),
-    ((120, 60, 15), (245, 245, 245)), ((70, 105, 20), (245, 245, 245)), ((35, 35, 175), (245, 245, 245)),
+    ((245, 245, 245), (25, 25, 25)),
+    ((245, 245, 245), (150, 40, 20)),
+    ((60, 205, 245), (15, 15, 15)),
+    ((120, 60, 15), (245, 245, 245)),
+    ((70, 105, 20), (245, 245, 245)),
+    ((35, 35, 175), (245, 245, 245)),
     ((40, 40, 40), (235, 235, 235)),
 ]
 FACES = ["DejaVuSans-Bold.ttf", "DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono-Bold.ttf"]
@@ -69,9 +73,9 @@ class Pose:
     def homography(self) -> Points:
         """(3, 3), from ground to picture."""
         cos, sin = self.scale * np.cos(self.heading), self.scale * np.sin(self.heading)
-        turn = np.array([
-            [cos, -sin, -cos * self.x + sin * self.y], [sin, cos, -sin * self.x - cos * self.y], [0.0, 0.0, 1.0]
-        ])
+        turn = np.array(
+            [[cos, -sin, -cos * self.x + sin * self.y], [sin, cos, -sin * self.x - cos * self.y], [0.0, 0.0, 1.0]]
+        )
         tilt = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [self.tilt_x, self.tilt_y, 1.0]])
         centre = np.array([[1.0, 0.0, WIDTH / 2], [0.0, 1.0, HEIGHT / 2], [0.0, 0.0, 1.0]])
         return centre @ tilt @ turn
@@ -79,7 +83,10 @@ class Pose:
 
 def words(rng: np.random.Generator, count: int) -> list[str]:
     """Different words: place names, warnings, and numbers with letters before them. No word reads upside down."""
-    chosen = [*rng.choice(PLACES, size=count // 2, replace=False), *rng.choice(WARNINGS, size=count // 4, replace=False)]
+    chosen = [
+        *rng.choice(PLACES, size=count // 2, replace=False),
+        *rng.choice(WARNINGS, size=count // 4, replace=False),
+    ]
     while len(chosen) < count:
         letters = "".join(rng.choice(list("ABCDEFGHJKLMNPRTUVWY"), size=rng.integers(1, 3)))
         number = f"{letters}{rng.integers(20, 1000)}"
@@ -178,7 +185,13 @@ def between(a: Pose, b: Pose, part: float) -> Pose:
 
 
 def shoot(
-    rng: np.random.Generator, ground: NDArray[np.uint8], pose: Pose, after: Pose, shutter: float, light: float, noise: float
+    rng: np.random.Generator,
+    ground: NDArray[np.uint8],
+    pose: Pose,
+    after: Pose,
+    shutter: float,
+    light: float,
+    noise: float,
 ) -> NDArray[np.uint8]:
     """One frame: the exposure is the mean of what the moving camera sees while the shutter is open."""
     steps = 9
@@ -206,7 +219,9 @@ def encode(frames: list[NDArray[np.uint8]], path: Path, largest_bytes: int) -> N
         print(f"crf {crf}: {path.stat().st_size} bytes")
         if path.stat().st_size <= largest_bytes:
             return
-    raise SystemExit(f"{path}: expected at most {largest_bytes} bytes, got more at the lowest quality; fly fewer frames")
+    raise SystemExit(
+        f"{path}: expected at most {largest_bytes} bytes, got more at the lowest quality; fly fewer frames"
+    )
 
 
 def visible(panel: Panel, pose: Pose) -> Points | None:
@@ -233,9 +248,16 @@ def film(seed: int, photograph: NDArray[np.uint8]) -> tuple[list[NDArray[np.uint
         seen.append({number: np.round(quad, 1).tolist() for number, quad in quads.items() if quad is not None})
     truth = {
         "seed": seed,
-        "width": WIDTH, "height": HEIGHT, "fps": FPS, "frames": FRAMES,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "fps": FPS,
+        "frames": FRAMES,
         "signs": [
-            {"text": panel.text, "letter_height_px": round(panel.letter_height, 1), "ground": np.round(panel.quad, 1).tolist()}
+            {
+                "text": panel.text,
+                "letter_height_px": round(panel.letter_height, 1),
+                "ground": np.round(panel.quad, 1).tolist(),
+            }
             for panel in panels
         ],
         "visible": seen,

@@ -7,6 +7,7 @@ ONNX's order and its result stays so through element-wise ops; a Transpose is wr
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 OPSET = 21
 Perm = tuple[int, ...]  # () is our own order
+CHANNELS_LAST = re.compile(r"\.channels_last(\.\d+)?$")  # how import and layout name a tensor that they turned
 ALONG_AXIS = frozenset({"Concat", "Softmax", "LogSoftmax", "Split"})
 
 
@@ -64,7 +66,8 @@ class _Writer:
         self.graph = graph
         self.shapes = Shapes(graph)
         self.forms: dict[str, dict[Perm, str]] = {name: {(): name} for name in graph.inputs}
-        self.taken = {*graph.inputs, *graph.constants, *(name for node in graph.nodes for name in node.outputs)}
+        made = (name for node in graph.nodes if node.op != "Transpose" for name in node.outputs)
+        self.taken = {*graph.inputs, *graph.constants, *graph.outputs, *made}
         self.initializers: dict[str, Array] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.node_names: set[str] = set()
@@ -159,11 +162,18 @@ class _Writer:
         attrs = self._attributes(node)
         turned = self._turned(node, attrs) if node.op not in SPATIAL else self._spatial(node)
         perm, inputs = turned or ((), [self.want(name) if name else "" for name in node.inputs])
+        outputs = list(node.outputs)
         for index, name in enumerate(node.outputs):
             if name:
-                moves = index == 0 or node.op in ("MaxPool", "Split")
-                self.forms[name] = {perm if moves else (): name}
-        self._add(node.op, inputs, list(node.outputs), node.name, **attrs)
+                moved = perm if index == 0 or node.op in ("MaxPool", "Split") else ()
+                outputs[index] = self._onnx_name(name) if moved else name
+                self.forms[name] = {moved: outputs[index]}
+        self._add(node.op, inputs, outputs, node.name, **attrs)
+
+    def _onnx_name(self, name: str) -> str:
+        """The name that a tensor had before it was turned channels last, if that is free."""
+        plain = CHANNELS_LAST.sub("", name)
+        return name if plain in self.taken else self.fresh(plain)
 
     def _spatial(self, node: Node) -> tuple[Perm, list[str]]:
         """A spatial op's inputs in ONNX's order; biases and statistics are vectors."""

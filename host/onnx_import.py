@@ -7,21 +7,21 @@ The stages, each in its file: bytes to arrays (onnx_read), old opsets to opset 2
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx_checks import check_signature, check_values, is_default, misfit, one_line, unchanged
+from alula.host.onnx_checks import check_signature, check_values, is_default
 from alula.host.onnx_layout import Layout
+from alula.host.onnx_prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx_ranks import note_rank
 from alula.host.onnx_read import dense, dtype_name, load_model, to_array
-from alula.host.onnx_upgrade import NEWEST_OPSET, OLDEST_OPSET, REPLACED, Build, Step, upgrade
+from alula.host.onnx_upgrade import REPLACED, Build, Step, upgrade
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
-from alula.runtime.ops import REGISTRY, find
+from alula.runtime.ops import find
 from alula.runtime.specialise import specialise, static_input_names
 
 if TYPE_CHECKING:
@@ -44,61 +44,15 @@ def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") ->
     """
     model, folder, where = load_model(source)
     try:
-        opset = _opset(model, where)
+        opset = opset_of(model, where)
         if not model.graph.node:
             raise ImportFileError(f"{where}: expected a network, got a graph without nodes; export the model again")
-        model = _inline(model, where)
+        model = write_out(model, where)
         graph = _Walk(model, opset, folder, where).graph(name or model.graph.name or Path(where).stem)
     except (ImportFileError, GraphError, ShapeError, DTypeError) as error:
         # names come from the file: they must not break the line, or move a terminal's cursor
         raise type(error)("".join(c if c.isprintable() else "?" for c in str(error))[:1000]) from None
     return Imported(graph, {entry.key: entry.value for entry in model.metadata_props})
-
-
-def _opset(model: onnx.ModelProto, where: str) -> int:
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    opset = int(versions.get("", versions.get("ai.onnx", 0)))
-    if 0 < opset < OLDEST_OPSET and all(unchanged(node, opset) for node in model.graph.node):
-        return OLDEST_OPSET
-    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
-        raise ImportFileError(
-            f"{where}: expected an opset from {OLDEST_OPSET} to {NEWEST_OPSET}, got {opset or 'none'}; export with opset 21"
-        )
-    return opset
-
-
-def _inline(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """The model with its own functions, and unknown ops that ONNX defines by known ones, written out."""
-    import onnx
-    import onnx.inliner
-
-    try:
-        if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
-        opset = _opset(model, where)
-        unknown = (
-            {n.op_type for n in model.graph.node if n.domain in ("", "ai.onnx")} - REGISTRY.all().keys() - REPLACED
-        )
-        expandable = sorted(op for op in unknown if _has_body(op, opset))
-        if expandable and hasattr(onnx.inliner, "inline_selected_functions"):
-            model = onnx.inliner.inline_selected_functions(
-                model, [("", op) for op in expandable], inline_schema_functions=True
-            )
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise GraphError(
-            f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model"
-        ) from None
-    return model
-
-
-def _has_body(op: str, opset: int) -> bool:
-    import onnx
-
-    try:
-        schema = onnx.defs.get_schema(op, opset)
-    except onnx.defs.SchemaError:
-        return False
-    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 class _Walk:
@@ -185,20 +139,8 @@ class _Walk:
         return value
 
     def _shapes(self) -> None:
-        """Let ONNX infer shapes and dtypes; what it knows goes into `build`, what does not fit is an error."""
-        import onnx
-
-        bare = onnx.ModelProto()
-        bare.CopyFrom(self.model)
-        del bare.graph.value_info[:]  # notes of the exporter: they may be stale
-        for output in bare.graph.output:
-            output.type.tensor_type.ClearField("shape")
-        try:
-            inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
-        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
-            raise ShapeError(f"{self.where}: {misfit(error)}; check the model") from None
-        infos = (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)
-        for info in infos:
+        """Put into `build` what can be known of shapes and dtypes."""
+        for info in infer_shapes(self.model, self.inputs, self.where):
             kind = info.type.tensor_type
             if kind.HasField("shape"):
                 dims = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim)
@@ -213,11 +155,10 @@ class _Walk:
     def graph(self, name: str) -> Graph:
         """The whole import."""
         check_values(self.steps, self.constants, self.where)
-        order = _sorted(self.steps, {*self.constants, *self.inputs}, self.where)
         self._shapes()
         layout = Layout(self.build)
         nodes: list[Node] = []
-        for step in order:
+        for step in self.steps:
             for modern in upgrade(step, self.opset, self.build):
                 note_rank(modern, self.build)
                 nodes += [_node(final, self.opset, self.where) for final in layout.wrap(modern)]
@@ -227,14 +168,20 @@ class _Walk:
         read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
         kept = Arrays({key: array for key, array in self.constants.items() if key in read})
         graph = _plain_names(Graph(name, self.inputs, outputs, tuple(nodes), kept))
-        if all(spec.is_static for spec in graph.inputs.values()) and not static_input_names(graph):
-            self._check(graph)
+        self._check(graph)
         return graph
 
     def _check(self, graph: Graph) -> None:
-        """Let every op check the shapes of a graph without free dimensions, so that errors come at import."""
+        """Let every op check its shapes now, if nothing but the batch is free."""
+        shapes = {
+            name: (*(1 if isinstance(d, str) else d for d in s.shape[:1]), *s.shape[1:])
+            for name, s in graph.inputs.items()
+        }
+        specs = {name: TensorSpec(shape, graph.inputs[name].dtype) for name, shape in shapes.items()}
+        if static_input_names(graph) or not all(spec.is_static for spec in specs.values()):
+            return
         try:
-            specialise(graph, graph.inputs)
+            specialise(graph, specs)
         except (GraphError, ShapeError, DTypeError) as error:
             raise type(error)(f"{self.where}: {error}") from None
 
@@ -258,30 +205,6 @@ def _unique(hint: str, used: set[str]) -> str:
         name = f"{hint}_{count}"
     used.add(name)
     return name
-
-
-def _sorted(steps: list[Step], defined: Iterable[str], where: str) -> list[Step]:
-    """The steps in an order in which they can run; the file's own order where that is one.
-
-    raise : GraphError on a cycle or a tensor that nothing makes
-    """
-    made, waiting, order = set(defined), list(steps), []
-    while waiting:
-        later = []
-        for step in waiting:
-            if all(name in made for name in step.inputs if name):
-                order.append(step)
-                made.update(step.outputs)
-            else:
-                later.append(step)
-        if len(later) == len(waiting):
-            lost = next(name for name in later[0].inputs if name and name not in made)
-            raise GraphError(
-                f"{where}: {later[0].label}: expected its input {lost!r} to be made by another node, got no such tensor "
-                "or a cycle; the file is damaged"
-            )
-        waiting = later
-    return order
 
 
 def _node(step: Step, opset: int, where: str) -> Node:

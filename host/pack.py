@@ -155,7 +155,7 @@ def _encode(array: Array, bits: Bits, axis: int, entropy: bool) -> tuple[Encoded
         if len(half.payload) >= len(exact.payload) or not np.isfinite(rounded).all():
             return exact, 0.0
         return half, _error_ratio(array, rounded.astype(np.float32))
-    candidates = [_codebook(array, bits, axis)]
+    candidates = [layer_codebook(array, bits, axis)]
     if bits == 8:
         candidates.append(affine_int8(array, axis))
     ways = [(codes.encoded(entropy), codes) for codes in candidates]
@@ -163,7 +163,7 @@ def _encode(array: Array, bits: Bits, axis: int, entropy: bool) -> tuple[Encoded
     return best, next((_error_ratio(array, codes.weights()) for tensor, codes in ways if tensor is best), 0.0)
 
 
-def _codebook(array: Array, bits: int, axis: int) -> Codes:
+def layer_codebook(array: Array, bits: int, axis: int) -> Codes:
     """A codebook for the layer; with a scale per channel where channels differ so much that it pays."""
     plain, scaled = codebook(array, bits), codebook(array, bits, axis)
     rest = tuple(i for i in range(array.ndim) if i != axis)

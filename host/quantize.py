@@ -96,8 +96,8 @@ def kmeans(weights: Array, k: int) -> Array:
     """At most k centroids of the weights, rising, float32. The same weights always give the same centroids.
 
     Lloyd's rounds run on a fine histogram (each bin with its mean), as nearest centroids in one dimension are intervals:
-    a round is a binary search and differences of running sums. Of three starts the best end is taken: equal steps of
-    weight, equal steps of rank, and of density**(1/3), the best density for many centroids (Panter and Dite 1951).
+    a round is a binary search and differences of running sums. Starts from equal steps of density**(1/3), the best
+    density of many centroids (Panter and Dite 1951); then one centroid at a time moves to where it is missed more.
     """
     flat = weights.reshape(-1).astype(np.float64)
     zeros = int((flat == 0).sum())
@@ -134,17 +134,24 @@ def _histogram(flat: Array) -> tuple[Array, Array]:
 
 
 def _lloyd(points: Array, counts: Array, k: int) -> Array:
-    """Centroids of weighted points that rise, of the best of three starts."""
+    """Centroids of weighted points that rise."""
     running = np.stack([np.cumsum(counts), np.cumsum(points * counts), np.cumsum(points**2 * counts)])
     running = np.pad(running, ((0, 0), (1, 0)))
-    coarse, edges = np.histogram(points, bins=4 * k, weights=counts)
-    steps = (np.arange(k) + 0.5) / k
-    starts = [edges[0] + steps * (edges[-1] - edges[0])]
-    for power in (1, 1 / 3):
-        mass = np.concatenate([[0], np.cumsum((coarse + 1e-9 * counts.sum()) ** power)])
-        starts.append(np.interp(steps * mass[-1], mass, edges))
-    ends = [_settle(start, points, running) for start in starts]
-    return min(ends, key=lambda end: end[0])[1]
+    widths = np.gradient(points)
+    mass = np.cumsum(np.cbrt(counts / widths) * widths)
+    error, centroids = _settle(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, points), points, running)
+    for _ in range(4 * k):
+        lower, moved = _settle(_swap(centroids, points, running), points, running)
+        if not lower < error * (1 - 1e-4):
+            break
+        error, centroids = lower, moved
+    return centroids
+
+
+def _bounds(centroids: Array, points: Array) -> Array:
+    """Where the interval of each centroid begins, and where the last one ends."""
+    edges = np.searchsorted(points, (centroids[1:] + centroids[:-1]) / 2)
+    return np.concatenate([[0], edges, [len(points)]])
 
 
 def _settle(centroids: Array, points: Array, running: Array) -> tuple[float, Array]:
@@ -152,8 +159,7 @@ def _settle(centroids: Array, points: Array, running: Array) -> tuple[float, Arr
     tolerance = 1e-6 * (points[-1] - points[0])
     error = np.inf
     for _ in range(ROUNDS):
-        edges = np.searchsorted(points, (centroids[1:] + centroids[:-1]) / 2)
-        total, sums, squares = np.diff(running[:, np.concatenate([[0], edges, [len(points)]])])
+        total, sums, squares = np.diff(running[:, _bounds(centroids, points)])
         moved = np.where(total > 0, sums / np.maximum(total, 1), centroids)
         error = float((squares - moved**2 * total).sum())
         stays = np.abs(moved - centroids).max() <= tolerance
@@ -161,3 +167,23 @@ def _settle(centroids: Array, points: Array, running: Array) -> tuple[float, Arr
         if stays:
             break
     return error, centroids
+
+
+def _swap(centroids: Array, points: Array, running: Array) -> Array:
+    """Join the two neighbours whose join costs least, and split the interval whose split at its mean gains most."""
+    bounds = _bounds(centroids, points)
+    total = np.maximum(np.diff(running[0, bounds]), 1e-9)
+    middles = np.clip(np.searchsorted(points, centroids), bounds[:-1], bounds[1:])
+    low, low_sum = running[:2, middles] - running[:2, bounds[:-1]]
+    high, high_sum = running[:2, bounds[1:]] - running[:2, middles]
+    means = low_sum / np.maximum(low, 1), high_sum / np.maximum(high, 1)
+    split = int(np.argmax(low * high / total * (means[0] - means[1]) ** 2))
+    cost = total[1:] * total[:-1] / (total[1:] + total[:-1]) * np.diff(centroids) ** 2
+    cost[max(split - 1, 0) : split + 1] = np.inf  # not the interval that is split
+    join = int(np.argmin(cost))
+    changed = centroids.copy()
+    changed[join : join + 2] = (total[join : join + 2] * centroids[join : join + 2]).sum() / total[join : join + 2].sum()
+    changed[split] = means[0][split]
+    if np.isfinite(cost[join]):
+        changed[join + 1] = means[1][split]
+    return np.sort(changed)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from alula.cli import COMMANDS, Parser
+from alula.runtime.ops.contract import REGISTRY
+from alula.runtime.ops.families import FAMILIES
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("alula", "runtime", "device", "host", "tests", "demo", "deploy")
@@ -182,3 +184,12 @@ def test_the_makefile_runs_every_benchmark() -> None:
         path.stem for path in (ROOT / "tests/bench").glob("*.py") if "def main(" in path.read_text(encoding="utf-8")
     }
     assert set(line.group(1).split()) == scripts
+
+
+def test_the_list_of_ops_is_complete_and_says_which_have_a_kernel() -> None:
+    rows = re.findall(
+        r"^\| `runtime/ops/(\w+)\.py` \| (.*) \|$", (ROOT / "docs/ops.md").read_text(encoding="utf-8"), re.M
+    )
+    listed = {family: set(ops.split(", ")) for family, ops in rows}
+    registered = {family: {f"{op}*" if REGISTRY[op].lower else op for op in ops} for family, ops in FAMILIES.items()}
+    assert listed == registered

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 import alula
-from alula.report import Report
+from alula.report import Cell, Report, Table
 
 SCRIPT = Path(alula.__file__).parent.parent / "demo" / "run.py"
 
@@ -30,6 +31,12 @@ def run(args: argparse.Namespace) -> Report:
     spec = importlib.util.spec_from_file_location("alula_demo", SCRIPT)
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script  # dataclasses look their module up
     spec.loader.exec_module(script)
     document = script.main(args.out)
-    return Report(document)
+    rows: list[tuple[Cell, ...]] = [(name, _cell(value)) for name, value in document["summary"].items()]
+    return Report(document, [Table(("summary", "value"), rows)])
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -30,7 +30,9 @@ class PictureFolder(SourceBase):
         files = (path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
         self._paths = sorted(files, key=_natural)
         if not self._paths:
-            raise SourceError(f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}), got none; check the folder")
+            raise SourceError(
+                f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}), got none; check the folder"
+            )
 
     def __len__(self) -> int:
         return len(self._paths)

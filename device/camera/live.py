@@ -24,11 +24,11 @@ class LiveCamera(SourceBase):
     raise     : SourceError if it cannot be opened, or when it goes silent
     """
 
-    def __init__(self, device: int | str, timeout_s: float = 5.0, capture: Any | None = None) -> None:
+    def __init__(self, device: int | str, timeout_s: float = 5.0, capture: Any = None) -> None:
         super().__init__(f"camera {device}" if isinstance(device, int) else device, live=True)
         self._timeout_s = timeout_s
-        cv2 = opencv("a camera") if capture is None else None
-        self._capture = capture if cv2 is None else cv2.VideoCapture(device)
+        cv2: Any = opencv("a camera") if capture is None else None
+        self._capture: Any = capture if cv2 is None else cv2.VideoCapture(device)
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(

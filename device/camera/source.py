@@ -11,6 +11,7 @@ middle is counted and passed over.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from numpy.typing import NDArray
 from alula.runtime.errors import require
 
 Picture = NDArray[np.uint8]
+
+# OpenCV and its decoders talk on stderr about every broken packet. What goes wrong we count and say, in one line.
+# They look at the environment once, when they are loaded.
+QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT", "OPENCV_VIDEOIO_LOG_LEVEL": "SILENT"}
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,17 @@ class SourceBase:
 
 def opencv(purpose: str) -> ModuleType:
     """OpenCV, or an error that names the extra."""
+    for name, level in QUIET.items():
+        os.environ.setdefault(name, level)
     return require("cv2", "vision", purpose)
 
 
 def is_picture(picture: object) -> bool:
     """True for (H, W, 3) uint8 with something in it."""
     return (
-        isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+        isinstance(picture, np.ndarray)
+        and picture.dtype == np.uint8
+        and picture.ndim == 3
+        and picture.shape[2] == 3
         and picture.size > 0
     )

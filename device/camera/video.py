@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,6 @@ class VideoFile(SourceBase):
         cv2 = opencv("a video file")
         if not Path(path).is_file():
             raise SourceError(f"{path}: expected a video file, got no such file; check the path")
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the decoder's chatter; what goes wrong we count
         self._cv2 = cv2
         self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
@@ -59,7 +57,9 @@ class VideoFile(SourceBase):
             else:
                 break
         if self.counts.delivered == 0:
-            raise SourceError(f"{self.name}: expected frames, got a video in which none can be read; is the file whole?")
+            raise SourceError(
+                f"{self.name}: expected frames, got a video in which none can be read; is the file whole?"
+            )
         # Broken packets that the decoder passed over, and the end of a recording that was cut short: the header
         # promises frames that never came.
         self.counts.unreadable = max(0, self._claimed - self.counts.delivered)

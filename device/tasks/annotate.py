@@ -27,7 +27,9 @@ class AnnotatedVideo:
         self._fps = fps if fps > 0 else 10.0
         self._writer: Any = None
         if self._path.suffix.lower() not in CODECS:
-            raise SourceError(f"{path}: expected a name that ends in {' or '.join(CODECS)}, got {self._path.suffix or 'none'}")
+            raise SourceError(
+                f"{path}: expected a name that ends in {' or '.join(CODECS)}, got {self._path.suffix or 'none'}"
+            )
         if not self._path.absolute().parent.is_dir():
             raise SourceError(f"{path}: expected a folder to write to, got no such folder; make it first")
 
@@ -53,7 +55,9 @@ class AnnotatedVideo:
         fourcc = cv2.VideoWriter_fourcc(*CODECS[self._path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, (width, height))
         if not self._writer.isOpened():
-            raise SourceError(f"{self._path}: expected a file that can be written, got a refusal; check space and rights")
+            raise SourceError(
+                f"{self._path}: expected a file that can be written, got a refusal; check space and rights"
+            )
 
     def close(self) -> None:
         """Finish the file."""

@@ -173,9 +173,7 @@ class Spotter:
             raise SourceError(f"{source.name}: expected frames, got none; is the source empty?")
         self._tracker.finish()
         duration_s = time.perf_counter() - began_s
-        return Flight(
-            self.signs(), self._sightings, len(self._times), duration_s, self._times, source.counts.as_dict()
-        )
+        return Flight(self.signs(), self._sightings, len(self._times), duration_s, self._times, source.counts.as_dict())
 
     def look(self, frame: Frame, capture_ms: float = 0.0) -> list[tuple[Track, Sighting]]:
         """Look at one frame: its boxes, each with its track."""
@@ -209,7 +207,9 @@ class Spotter:
         batch, scale = detector_input(picture, size)
         probability = np.asarray(self._detect(batch))
         if probability.shape != (1, 1, *size):
-            raise ShapeError(f"detector: expected (1, 1, {size[0]}, {size[1]}), got {probability.shape}; is it a text detector?")
+            raise ShapeError(
+                f"detector: expected (1, 1, {size[0]}, {size[1]}), got {probability.shape}; is it a text detector?"
+            )
         boxes = find_boxes(probability[0, 0], self.config.boxes)
         return [Box((box.quad / np.float32(scale)).astype(np.float32), box.score) for box in boxes]
 
@@ -218,7 +218,9 @@ class Spotter:
             return []
         crops = [crop_quad(picture, box.quad, self.config.widths[-1]) for box in boxes]
         turned = upside_down(self._classify, crops, self.config.turned, self.config.batches)
-        crops = [np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop for crop, turn in zip(crops, turned, strict=True)]
+        crops = [
+            np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop for crop, turn in zip(crops, turned, strict=True)
+        ]
         return read(self._recognise, crops, self._charset, self.config.widths, self.config.batches)
 
 

@@ -189,7 +189,9 @@ class Tracker:
     def _worth_reporting(self, track: Track) -> bool:
         best = track.best()
         return (
-            best is not None and best.reading is not None and best.whole
+            best is not None
+            and best.reading is not None
+            and best.whole
             and len(track.sightings) >= self.config.least_sightings
             and best.reading.confidence >= self.config.least_confidence
             and any(character.isalnum() for character in best.reading.text)

@@ -210,21 +210,34 @@ def _decode_elements(encoded: Encoded, data: memoryview, where: str) -> Array:
     if encoded.coding == "plain":
         elements = np.frombuffer(data, stored)
     else:
-        planes = np.empty((count, itemsize), np.uint8)
+        planes: list[U8] = []
         at = 0
-        for plane in range(itemsize):
-            if plane in encoded.planes:
-                planes[:, plane], used = code_stream.decode_huffman(data[at:], count, 8, where)
+        for number in range(itemsize):
+            if number in encoded.planes:
+                plane, used = code_stream.decode_huffman(data[at:], count, 8, where)
             else:
                 if len(data) - at < count:
-                    raise ArtifactError(f"{where}: expected {count} bytes of plane {plane}, got {len(data) - at}; {DAMAGED}")
-                planes[:, plane], used = np.frombuffer(data[at : at + count], np.uint8), count
+                    raise ArtifactError(f"{where}: expected {count} bytes of plane {number}, got {len(data) - at}; {DAMAGED}")
+                plane, used = np.frombuffer(data[at : at + count], np.uint8), count
+            planes.append(plane)
             at += used
         if at != len(data):
             raise ArtifactError(f"{where}: expected {at} bytes of planes, got {len(data)}; {DAMAGED}")
-        elements = planes.reshape(-1).view(stored)
+        elements = _merge(planes).view(stored)
     array = elements.reshape(encoded.spec.dims)
     return _checked_bool(array.astype(encoded.spec.dtype) if encoded.encoding == "f16" else array, where)
+
+
+def _merge(planes: list[U8]) -> Array:
+    """The bytes of elements, from their planes."""
+    count = len(planes[0])
+    if len(planes) != 4:
+        return np.stack(planes, axis=1).reshape(-1)
+    from alula.runtime.compiler import library
+
+    merged = np.empty(count, np.int32)
+    library().call("merge_planes", *planes, merged, count)
+    return merged
 
 
 def _checked_bool(array: Array, where: str) -> Array:

@@ -121,6 +121,7 @@ def _serve(cpu: str, todo: queue.SimpleQueue[tuple[Kernel, Path]], answers: queu
             answers.put(answer.rstrip("\n"))
     finally:
         worker.stdin.close()
+        worker.stdout.close()
         worker.wait()
         answers.put(None)
 

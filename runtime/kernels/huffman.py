@@ -121,3 +121,12 @@ def codebook_lookup(
         zero, scale = zeros[row % channels], scales[row % channels]
         for at in range(row * inner, row * inner + inner):
             out[at] = (values[np.int64(codes[at])] - zero) * scale
+
+
+@kernel
+def merge_planes(plane0: u8p, plane1: u8p, plane2: u8p, plane3: u8p, out: i32p, n: i64, tid: i64, n_threads: i64):
+    """Elements of 4 bytes from their byte planes, the lowest first."""
+    for i in range(n * tid // n_threads, n * (tid + 1) // n_threads):
+        low = np.int32(plane0[i]) | np.int32(plane1[i]) << np.int32(8)
+        high = np.int32(plane2[i]) | np.int32(plane3[i]) << np.int32(8)
+        out[i] = np.int32(low | high << np.int32(16))

@@ -23,10 +23,10 @@ def row_chooser():
     """A device function that runs the tile of as many rows as asked, 1 to RR."""
     if not COMPILING:
         return None
-    lines, scope = ["def choose(rows, table, weights, length, out, stride):"], {}
+    lines, scope = ["def choose(rows, table, weights, length, out, stride):"], {"F": F}
     for rows in range(RR, 0, -1):
-        scope[f"tile{rows}"] = matmul_tile(rows, RV, W, False)
-        lines.append(f"    if rows == {rows}: tile{rows}(table, weights, 1, length, out, stride, out, 0.0, 0.0)")
+        scope[f"tile{rows}"] = matmul_tile(rows, (W,) * RV, False)
+        lines.append(f"    if rows == {rows}: tile{rows}(table, weights, 1, length, out, stride, out, F(0.0), F(0.0))")
     exec("\n".join(lines), scope)  # a chain of comparisons over the rows of this CPU's block
     return device(scope["choose"])
 

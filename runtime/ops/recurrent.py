@@ -14,6 +14,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.recurrent import lower_gru, lower_lstm
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.operands import tensor
@@ -288,6 +289,6 @@ def _macs(attrs: LSTMAttrs | GRUAttrs, specs: Specs, outputs: Sequence[TensorSpe
 
 
 register(
-    Op("LSTM", _infer, lstm, LSTMAttrs, n_inputs=(3, 8), macs=_macs, static_inputs=(4,)),
-    Op("GRU", _infer, gru, GRUAttrs, n_inputs=(3, 6), macs=_macs, static_inputs=(4,)),
+    Op("LSTM", _infer, lstm, LSTMAttrs, n_inputs=(3, 8), lower=lower_lstm, macs=_macs, static_inputs=(4,)),
+    Op("GRU", _infer, gru, GRUAttrs, n_inputs=(3, 6), lower=lower_gru, macs=_macs, static_inputs=(4,)),
 )

@@ -235,10 +235,10 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "unknown op": (_broken(node=node("Convv", "x w")), GraphError, r"the_convv \(Convv\): .*'Convv'; the nearest are Conv"),
     "another domain": (_broken(node=helper.make_node("FusedConv", ["x", "w"], ["y"], domain="com.microsoft")), GraphError, "com.microsoft"),
     "channels": (_broken(w=f32(4, 5, 3, 3)), ShapeError, r"the_conv \(Conv\): expected .*got"),
-    "channels with a free batch": (_broken(w=f32(4, 5, 3, 3), shapes={"x": ["n", 3, 8, 8]}), ShapeError, r"the_conv \(Conv\)|Conv"),
+    "channels with a free batch": (_broken(w=f32(4, 5, 3, 3), shapes={"x": ["n", 3, 8, 8]}), ShapeError, r"the_conv \(Conv\): expected"),
     "nan": (_broken(w=NAN), ImportFileError, "tensor 'w': expected finite values, got 9 NaN and 1 infinite of 108"),
     "opset too new": (_broken(opset=99), ImportFileError, "opset from 7 to 28, got 99"),
-    "opset too old": (_broken(opset=6, node=node("Clip", "x", max=1.0)), ImportFileError, "opset from 7 to 28, got 6"),
+    "opset too old": (_broken(opset=6, node=node("Add", "x x")), ImportFileError, "opset from 7 to 28, got 6"),
     "a branch": (
         _broken(node=BRANCH),
         GraphError, "sub-graph",

@@ -42,7 +42,7 @@ def test_kmeans_is_near_the_best_centroids(k: int) -> None:
     array = weights(k, (300,))
     values = kmeans(array, k)
     assert len(values) == k
-    assert error_power(array, values[nearest(array, values)]) <= 1.15 * best_error(array, k)
+    assert error_power(array, values[nearest(array, values)]) <= 1.1 * best_error(array, k)
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -51,7 +51,7 @@ def test_each_bit_more_lowers_the_error(bits: int) -> None:
     codes = codebook(array, bits)
     assert codes.codes.max() < 1 << bits
     if bits > 1:
-        assert error_power(array, codes.weights()) < 0.45 * error_power(array, codebook(array, bits - 1).weights())
+        assert error_power(array, codes.weights()) < 0.5 * error_power(array, codebook(array, bits - 1).weights())
 
 
 def test_centroids_are_the_means_of_their_weights() -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alula.runtime.artifact.encodings import Encoded, decode, encode_affine, encode_codebook, encode_exact, encode_raw, smallest
+from alula.runtime.artifact.encodings import (
+    Encoded,
+    decode,
+    encode_affine,
+    encode_codebook,
+    encode_exact,
+    encode_raw,
+    smallest,
+)
 from alula.runtime.errors import ArtifactError
 from alula.runtime.graph import DTYPES, TensorSpec
 

@@ -14,8 +14,11 @@ from alula.runtime.errors import ArtifactError
 
 from .samples import parts, sections, signed, write_sample
 
-FLIPPED, CUT, CRAFTED = 2500, 1000, 1500
+FLIPPED, CUT, CRAFTED = 2500, 1000, 1000
 MAX_MEMORY = 32 << 20  # bytes
+ODD: list[Any] = [
+    None, True, -1, 0, 3, 256, 2**31, 2**60, 2**70, 0.5, "", "x", "y", "\x00\n", "Relu", "float16", [], [1, 2], {}, "\U0001f600" * 2000
+]  # fmt: skip
 
 
 def contents(path: Path) -> dict[str, bytes] | None:
@@ -88,13 +91,12 @@ def mutate(value: Any, generator: np.random.Generator) -> None:
         if isinstance(inner, dict | list) and inner and generator.random() < 0.8:
             value = inner
             continue
-        odd = [None, True, -1, 0, 3, 256, 2**31, 2**60, 2**70, 0.5, "", "x", "y", "\x00\n", "Relu", "float16", [], [1, 2], {}, "\U0001f600" * 2000]
-        choice = generator.integers(len(odd) + 3)
-        if choice < len(odd):
-            value[key] = odd[choice]
-        elif choice == len(odd):
+        choice = generator.integers(len(ODD) + 3)
+        if choice < len(ODD):
+            value[key] = ODD[choice]
+        elif choice == len(ODD):
             del value[key]
-        elif choice == len(odd) + 1 and isinstance(value, list):
+        elif choice == len(ODD) + 1 and isinstance(value, list):
             value.append(json.loads(json.dumps(inner)))
         elif isinstance(value, dict):
             value["extra"] = inner

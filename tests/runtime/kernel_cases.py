@@ -1,0 +1,449 @@
+"""The case table: every op that has a kernel, with attributes, shapes and dtypes that straddle the kernels' tiles."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from alula.runtime.compiler.cpu import host_cpu
+from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
+from alula.runtime.kernels.tiles import for_cpu
+from alula.runtime.ops.contract import find
+
+TILES = for_cpu(host_cpu())
+V, NR, MR = TILES.width, TILES.columns, TILES.rows  # lanes of a vector; channels and pixels of a tile
+SPECIAL = (np.nan, np.inf, -np.inf, -0.0)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input: its shape, or its value; `known` makes it a constant of the graph."""
+
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    value: tuple[Any, ...] | int | float | None = None
+    known: bool = False
+    low: float = -4.0  # range of the values, if uniform
+    high: float = 4.0
+    special: bool = False  # with infinities, NaN and a negative zero
+
+    def array(self, rng: np.random.Generator) -> Array:
+        """Its value; floats are rounded to eighths now and then, so that ties and halves occur."""
+        if self.value is not None:
+            return np.array(self.value, self.dtype)
+        if self.dtype == "bool":
+            return np.asarray(rng.random(self.shape) < 0.5)
+        if self.dtype.startswith(("int", "uint")):
+            info = np.iinfo(self.dtype)
+            return rng.integers(max(self.low, info.min), self.high, self.shape).astype(self.dtype)
+        x = rng.uniform(self.low, self.high, self.shape)
+        x = np.where(rng.random(self.shape) < 0.25, np.round(x * 8) / 8, x).astype(self.dtype)
+        if self.special:
+            x.reshape(-1)[: len(SPECIAL)] = SPECIAL[: x.size]
+        return x
+
+
+@dataclass(frozen=True)
+class Step:
+    """An element-wise node fused behind another: its op, and the operands beside the running value."""
+
+    op: str
+    operands: tuple[Input, ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+    right: bool = False  # the running value is the second input
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node.
+
+    terms    : length of the longest sum; the tolerance grows with its root
+    slack    : further factor of the tolerance
+    exact    : the result must be equal bit for bit (NaN apart)
+    kernel   : whether there is a kernel for it
+    """
+
+    op: str
+    inputs: tuple[Input | None, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    fused: tuple[Step, ...] = ()
+    n_outputs: int = 1
+    terms: int = 1
+    slack: float = 1.0
+    exact: bool = False
+    kernel: bool = True
+
+    @property
+    def label(self) -> str:
+        """What pytest calls it."""
+        shapes = [("none" if i is None else ("k" if i.known else "") + _label(i)) for i in self.inputs]
+        attrs = [f"{k}={str(v).replace(' ', '')}" for k, v in self.attrs.items()]
+        return "-".join([self.op, *shapes, *attrs, *("+" + s.op + "".join(map(_label, s.operands)) for s in self.fused)])
+
+    def build(self) -> tuple[Graph, dict[str, Array]]:
+        """The graph of this one node, and values for its inputs."""
+        rng = np.random.default_rng(zlib.crc32(self.label.encode()))
+        inputs: dict[str, TensorSpec] = {}
+        feeds: dict[str, Array] = {}
+        constants = Arrays()
+
+        def add(given: Input | None, name: str) -> str:
+            if given is None:
+                return ""
+            array = given.array(rng)
+            if given.known:
+                constants[name] = array
+            else:
+                inputs[name], feeds[name] = TensorSpec.of(array), array
+            return name
+
+        names = tuple(add(given, f"x{i}") for i, given in enumerate(self.inputs))
+        outputs = tuple(f"y{i}" for i in range(self.n_outputs))
+        steps: list[Node] = []
+        running = "y0|body"
+        for s, step in enumerate(self.fused):
+            operands = tuple(add(given, f"x{s}_{i}") for i, given in enumerate(step.operands))
+            output = "y0" if s == len(self.fused) - 1 else f"s{s}"
+            reads = (*operands, running) if step.right else (running, *operands)
+            steps.append(Node(step.op, reads, (output,), find(step.op, "case").make_attrs(step.attrs, "case")))
+            running = output
+        attrs = find(self.op, "case").make_attrs(self.attrs, "case")
+        return Graph("case", inputs, outputs, (Node(self.op, names, outputs, attrs, "node", tuple(steps)),), constants), feeds
+
+
+def _label(given: Input) -> str:
+    if given.value is not None:
+        return given.dtype.replace("float32", "").replace("int64", "") + str(given.value).replace(" ", "")
+    kind = {"float32": "", "bool": "b"}.get(given.dtype, given.dtype)
+    extras = ("special",) if given.special else ()
+    if (given.low, given.high) != (-4.0, 4.0):
+        extras = (*extras, f"{given.low:g}..{given.high:g}")
+    return "|".join([kind + ("x".join(map(str, given.shape)) if given.shape else "scalar"), *extras])
+
+
+def f(*shape: int, **more: Any) -> Input:
+    """A computed float32 tensor."""
+    return Input(shape, **more)
+
+
+def w(*shape: int, **more: Any) -> Input:
+    """A constant float32 tensor."""
+    return Input(shape, known=True, **more)
+
+
+def i(*values: int) -> Input:
+    """A constant list of integers."""
+    return Input((len(values),), "int64", values, known=True)
+
+
+def scalar(value: float, dtype: str = "float32") -> Input:
+    """A constant scalar."""
+    return Input((), dtype, value, known=True)
+
+
+BROADCASTS = [
+    ((3, 5), (3, 5)), ((2, 3, 4, 5), (5,)), ((2, 3, 4, 5), (2, 1, 1, 5)), ((2, 3, 4, 5), (2, 1, 4, 1)),
+    ((2, 3, 4, 5), (2, 3, 4, 1)), ((3, 1), (1, 4)), ((4,), (3, 1)), ((), (3,)), ((), ()), ((2, 1, 4, 1), (1, 3, 1, 5)),
+    ((2, 3, 4, 5), (3, 4, 5)), ((2, 3, 4, 5), (3, 1, 5)), ((1, 700, 3), (3,)), ((2, 4097), (4097,)), ((0, 3), (3,)),
+    ((2, 6, 7, 7), (2, 1, 7, 7)), ((2, 3, 1, 5), (2, 3, 4, 5)), ((1, 1), (2, 2)),
+]  # fmt: skip
+
+
+def activations() -> Iterator[Case]:
+    """Functions of one tensor."""
+    ops = (
+        "Relu", "HardSwish", "Sigmoid", "Tanh", "Softplus", "Erf", "Mish", "Sqrt", "Exp", "Log", "Reciprocal", "Floor", "Ceil",
+        "Round", "Abs", "Neg", "Sign", "LeakyRelu", "HardSigmoid", "Elu", "Swish", "Gelu",
+    )  # fmt: skip
+    for op in ops:
+        exact = op in ("Relu", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Abs", "Neg", "Sign")
+        for shape in ((), (1,), (V - 1,), (V + 1,), (2, 3, 5, 7), (3, 4097), (0, 3)):
+            yield Case(op, (f(*shape, special=shape == (2, 3, 5, 7)),), exact=exact, slack=2)
+    yield Case("LeakyRelu", (f(3, 5),), {"alpha": 0.3})
+    yield Case("HardSigmoid", (f(3, 5),), {"alpha": 0.3, "beta": 0.4})
+    yield Case("Elu", (f(3, 5),), {"alpha": 1.7})
+    yield Case("Swish", (f(3, 5),), {"alpha": 1.7})
+    yield Case("Gelu", (f(3, 5),), {"approximate": "tanh"})
+    yield Case("Relu", (Input((3, 5), "int32"),), exact=True, kernel=False)
+    for bounds in ((scalar(-1), scalar(2)), (None, scalar(2)), (scalar(0),), (f(), f()), (None, f()), (scalar(-1), f())):
+        yield Case("Clip", (f(3, 5, special=True), *bounds), exact=True)
+    for slope in (w(7), f(7), w(), w(1, 1, 7), f(5, 1), w(3, 5, 7)):
+        yield Case("PRelu", (f(3, 5, 7, special=True), slope), exact=True)
+
+
+def arithmetic() -> Iterator[Case]:
+    """Functions of two tensors that broadcast, of computed and known ones."""
+    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max"):
+        for a, b in BROADCASTS:
+            yield Case(op, (f(*a), f(*b)), exact=True)
+            yield Case(op, (f(*b, special=True), w(*a, special=True)), exact=True)
+    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max"):
+        yield Case(op, (f(2, 3), scalar(0.3)), exact=True)
+        yield Case(op, (scalar(0.3), f(2, 3)), exact=True)
+    yield Case("Add", (Input((3, 5), "int64"), Input((5,), "int64")), exact=True, kernel=False)
+    for op in ("Min", "Max"):
+        yield Case(op, (f(3, 5),), exact=True)
+        yield Case(op, (f(3, 5, special=True), f(5), f(3, 1, special=True)), exact=True)
+    for a, b in BROADCASTS:
+        yield Case("Pow", (f(*a, low=0), f(*b)))
+        yield Case("Pow", (f(*a), Input(b, "float32", known=True, low=-3, high=3)))
+    for exponent in (0.0, 0.5, 1.0, 2.0, 3.0, -1.0, -2.0, 2.5, np.nan):
+        yield Case("Pow", (f(4, 5, low=0), scalar(exponent)))
+    yield Case("Pow", (f(4, 5), Input((5,), "int64", (0, 1, 2, -3, 5), known=True)))
+    yield Case("Pow", (scalar(2.0), f(4, 5, special=True)))
+
+
+def tests() -> Iterator[Case]:
+    """Comparisons, logic, choice, casts."""
+    for op, (a, b) in itertools.product(("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"), BROADCASTS):
+        yield Case(op, (f(*a, special=True), f(*b, special=True, low=-1, high=1)), exact=True)
+        for dtype in ("int32", "int64"):
+            yield Case(op, (Input(b, dtype), Input(a, dtype, known=True)), exact=True)
+    for op, (a, b) in itertools.product(("And", "Or", "Xor", "Equal"), BROADCASTS):
+        yield Case(op, (Input(a, "bool"), Input(b, "bool")), exact=True)
+    yield Case("Equal", (Input((3, 5), "uint8"), Input((5,), "uint8")), exact=True, kernel=False)
+    for shape in ((), (V + 1,), (3, 4097), (0,)):
+        yield Case("Not", (Input(shape, "bool"),), exact=True)
+    shapes = [((3, 5), (3, 5), (3, 5)), ((3, 1), (5,), ()), ((), (3, 5), (5,)), ((5,), (3, 1), (3, 5)), ((2, 1, 4, 1), (1, 3, 1, 5), (5,)),
+              ((1, 4097), (2, 4097), ()), ((2, 1, 5, 5), (2, 3, 5, 5), ()), ((5,), (), ()), ((), (), ()), ((0, 3), (3,), ())]  # fmt: skip
+    for (c, a, b), dtype in itertools.product(shapes, ("float32", "int64", "int32", "uint8", "bool", "float16")):
+        yield Case("Where", (Input(c, "bool"), Input(a, dtype), Input(b, dtype, known=True)), exact=True)
+    dtypes = ("float32", "int32", "int64", "uint8", "int8", "bool")
+    for source, to in (*itertools.product(dtypes, dtypes), ("float32", "float16"), ("float16", "float32"), ("float16", "float16")):
+        for shape in ((), (V + 1,), (3, 4097), (0, 2)):
+            low = 0 if to == "uint8" and source.startswith("float") else -120  # a negative float as uint8 is undefined in C
+            yield Case("Cast", (Input(shape, source, low=low, high=120),), {"to": to}, exact=True)
+    yield Case("Cast", (Input((4, 5), "int64", low=-(2**40), high=2**40),), {"to": "int32"}, exact=True)
+    yield Case("Cast", (f(4, 5, special=True, low=-1e-3, high=1e-3),), {"to": "float16"}, exact=True)
+    yield Case("Cast", (f(4, 5, low=-7e4, high=7e4),), {"to": "float16"}, exact=True)
+    yield Case("Cast", (Input((4, 5), "float16", special=True, low=-1e-4, high=1e-4),), {"to": "float32"}, exact=True)
+    yield Case("Cast", (f(4, 5),), {"to": "float64"}, exact=True, kernel=False)
+
+
+def movement() -> Iterator[Case]:
+    """Ops that move elements."""
+
+    def case(op: str, *inputs: Input | None, n: int = 1, kernel: bool = True, **attrs: Any) -> Case:
+        return Case(op, inputs, attrs, n_outputs=n, exact=True, kernel=kernel)
+
+    for dtype in ("float32", "uint8", "float16", "int64", "bool"):
+        x = Input((2, 3, 17, 5), dtype)
+        yield case("Transpose", x)
+        yield case("Transpose", x, perm=(0, 3, 1, 2))
+        yield case("Transpose", x, perm=(0, 2, 1, 3))
+        yield case("Slice", x, i(0, 1), i(9, -1), i(1, 2))
+        yield case("Concat", x, Input((2, 3, 4, 5), dtype), axis=2)
+        yield case("Split", x, i(4, 13), n=2, axis=2)
+        yield case("Expand", Input((3, 1, 5), dtype), i(2, 3, 4, 1))
+        yield case("Tile", x, i(1, 2, 1, 3))
+        yield case("Pad", x, i(0, 1, -2, 0, 0, 2, 3, 1))
+        yield case("Reshape", x, i(6, -1))
+        for mode in ("reflect", "edge", "wrap"):
+            yield case("Pad", x, i(0, 1, -2, 0, 0, 2, 3, 1), mode=mode)
+        for axis, kind in itertools.product((0, 1, 3, -2), ("int32", "int64")):
+            yield case("Gather", x, Input((2, 3), kind, low=-2, high=2), axis=axis)
+    for perm in itertools.permutations(range(3)):
+        yield case("Transpose", f(15, 16, 17), perm=perm)
+    yield case("Transpose", f(2, 1, 7), perm=(1, 0, 2))
+    yield case("Transpose", f(0, 3), perm=(1, 0))
+    yield case("Slice", f(9, 8), i(-1, 7), i(-100, 0), i(0, 1), i(-2, -3))
+    yield case("Slice", f(9, 8), i(3), i(3))
+    yield case("Concat", f(3, 2), f(3, 0), f(3, 1), axis=-1)
+    yield case("Concat", f(3), axis=0)
+    yield case("Split", f(7, 3), n=3, num_outputs=3)
+    yield case("Expand", f(3, 1), i(1))
+    yield case("Expand", f(), i(2, 3))
+    yield case("Pad", f(3, 4), i(1, 2), scalar(7.5), i(-1))
+    yield case("Pad", f(3, 4), i(0, 0, 0, 0), mode="reflect")
+    yield case("Pad", f(1, 30, 40, 3), i(3, 2, 1, 4), None, i(1, 2), mode="reflect")
+    for op, mode in itertools.product(("DepthToSpace", "SpaceToDepth"), ("DCR", "CRD")):
+        yield case(op, f(2, 4, 6, 12), blocksize=2, mode=mode)
+    yield case("Gather", f(5, 3), Input((), "int64", -2, known=True))
+    yield case("Gather", f(5, 3), Input((2,), "int32", (4, -5), known=True))
+    yield case("Gather", f(5, 3), Input((4,), "int64", (99, -99, 1, -1)))  # out of range: clamped
+    yield case("Gather", f(300, 64), Input((3, 50), "int64", low=0, high=300))
+    yield case("Gather", f(5, 3), Input((0,), "int64"))
+    yield case("Reshape", f(2, 3), i(0, 0, 1))
+    yield case("Flatten", f(2, 3, 4), axis=2)
+    yield case("Squeeze", f(2, 1, 3), i(1))
+    yield case("Unsqueeze", f(2, 3), i(0, -1))
+    yield case("Identity", f(2, 3))
+    yield case("Dropout", f(2, 3))
+
+
+def reductions() -> Iterator[Case]:
+    """Folds, softmax, normalisations, the index of an extreme."""
+    folds = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd")
+    shapes = [((3, 5), (1,)), ((3, 5), (0,)), ((2, 3, 4, 5), (1, 2)), ((2, 3, 4, 5), (-1,)), ((2, 7, 257), (1,)), ((4, 33), (0, 1)), ((5,), (0,))]
+    for op, (shape, axes) in itertools.product(folds, shapes):
+        x = f(*shape, low=0.5, high=1.5) if op == "ReduceProd" else f(*shape)
+        yield Case(op, (x, i(*axes)), terms=int(np.prod(shape)), slack=8)
+        yield Case(op, (x, i(*axes)), {"keepdims": 0}, terms=int(np.prod(shape)), slack=8)
+    for op in folds:
+        yield Case(op, (f(2, 3, 4),), terms=24)
+        yield Case(op, (f(2, 3, 4), i(0, 2)), terms=8, slack=4, kernel=False)
+    for op in ("ReduceMax", "ReduceMin"):
+        for axis in (0, 1):
+            yield Case(op, (f(6, V + 1, special=True), i(axis)), exact=True)
+    for op in ("GlobalAveragePool", "GlobalMaxPool"):
+        for shape in ((2, 3, 5, 7), (1, 1, 1, 3), (2, 9, 33), (1, 7, 7, 1)):
+            yield Case(op, (f(*shape),), terms=49)
+    for op, select in itertools.product(("ArgMax", "ArgMin"), (0, 1)):
+        for shape, axis in (((3, 5), 1), ((3, 5), 0), ((2, 9, 257), 1), ((2, 3, 4), -1), ((2, 1, 4), 1), ((70,), 0), ((4, 0, 3), 0)):
+            x = f(*shape, low=-0.5, high=0.5)
+            yield Case(op, (x,), {"axis": axis, "select_last_index": select}, exact=True)
+            yield Case(op, (replace(x, special=True),), {"axis": axis, "select_last_index": select, "keepdims": 0}, exact=True)
+        yield Case(op, (Input((3, 40), "float32", low=0, high=0.3),), {"axis": 1, "select_last_index": select}, exact=True)
+    for op, shape in itertools.product(("Softmax", "LogSoftmax"), ((3, 5), (2, 3, V + 1), (1, 1), (7,), (5, 4097))):
+        yield Case(op, (f(*shape),), slack=4)
+    yield Case("Softmax", (f(2, 5, 1, 1),), {"axis": 1})
+    for shape, axis in (((3, 5), -1), ((2, 3, V + 1), -1), ((2, 3, 4), 1), ((1, 700), -1)):
+        size = shape[axis:] if axis != 1 else shape[1:]
+        for bias in ((w(*size),), (f(*size),), ()):
+            yield Case("LayerNormalization", (f(*shape), w(*size), *bias), {"axis": axis}, terms=700, slack=4)
+    yield Case("LayerNormalization", (f(4, 9), w(9), w(9)), n_outputs=3, terms=9, slack=4)
+    for op, more in (("InstanceNormalization", {}), ("GroupNormalization", {"num_groups": 2})):
+        yield Case(op, (f(2, 5, 7, 6), w(6), w(6)), more, terms=35, slack=8)
+    yield Case("RMSNormalization", (f(3, 9), w(9)), terms=9, slack=8)
+    yield Case("LpNormalization", (f(3, 9),), terms=9, slack=8)
+    positive = [w(6, low=0.1, high=1) for _ in range(4)]
+    yield Case("BatchNormalization", (f(2, 5, 7, 6), *positive), slack=8)
+
+
+def quantisation() -> Iterator[Case]:
+    """Codes of 8 bits."""
+    for dtype, shape in itertools.product(("uint8", "int8"), ((3, 5), (2, 3, 4097), (1, V - 1), (0, 4), ())):
+        x, codes = f(*shape, special=bool(shape)), Input(shape, dtype, low=-200, high=256 if dtype == "uint8" else 128)
+        for known in (True, False):
+            scale, zero = Input((), "float32", 0.0625, known), Input((), dtype, 3, known)
+            yield Case("QuantizeLinear", (x, scale, zero), exact=True)
+            yield Case("DequantizeLinear", (codes, scale, zero), exact=True)
+    for dtype, axis in itertools.product(("uint8", "int8"), (0, 1, -1)):
+        n = (3, 4, 5)[axis]
+        scale, zero = w(n, low=0.01, high=0.1), Input((n,), dtype, low=0, high=9, known=True)
+        yield Case("QuantizeLinear", (f(3, 4, 5), scale, zero), {"axis": axis}, exact=True)
+        yield Case("QuantizeLinear", (f(3, 4, 5), f(n, low=0.01, high=0.1)), {"axis": axis, "output_dtype": dtype}, exact=True)
+        yield Case("DequantizeLinear", (Input((3, 4, 5), dtype, low=-128, high=127), scale, zero), {"axis": axis}, exact=True)
+        yield Case("DequantizeLinear", (Input((3, 4, 5), dtype, low=-128, high=127), scale), {"axis": axis}, exact=True)
+    yield Case("QuantizeLinear", (f(3, 5), w(3, 1)), {"axis": 1, "block_size": 5}, exact=True, kernel=False)
+
+
+def convolutions() -> Iterator[Case]:
+    """Conv and ConvTranspose: direct, Winograd, depthwise, grouped, 1-D, transposed."""
+
+    def conv(x: tuple[int, ...], weight: tuple[int, ...], bias: bool = True, slack: float = 1.0, fused: tuple[Step, ...] = (), **attrs: Any) -> Case:
+        inputs = (f(*x), w(*weight), *([w(weight[0])] if bias else []))
+        return Case("Conv", inputs, attrs, fused, terms=int(np.prod(weight[1:])), slack=slack)
+
+    for c_out in sorted({1, V - 1, V, V + 1, NR - 1, NR, NR + 1, 2 * NR + 3}):
+        yield conv((1, 3, 5, 7), (c_out, 1, 1, 7))
+        yield conv((2, 5, 4, 3), (c_out, 3, 3, 3), pads=(1, 1, 1, 1))
+    for pixels in sorted({1, MR - 1, MR, MR + 1, 2 * MR + 1}):
+        yield conv((1, 1, pixels, 6), (9, 1, 1, 6), bias=False)
+        yield conv((1, pixels, 1, 6), (NR + 1, 3, 1, 6), pads=(1, 0, 1, 0))
+    for c_in in (1, 2, V, V + 3, 70):
+        yield conv((1, 6, 9, c_in), (5, 3, 2, c_in), strides=(2, 1), pads=(1, 0, 2, 1))
+    yield conv((2, 9, 7, 4), (6, 3, 3, 4), dilations=(2, 3), pads=(2, 3, 2, 3))
+    yield conv((1, 12, 11, 8), (10, 5, 3, 8), auto_pad="SAME_UPPER", strides=(2, 2))
+    yield conv((1, 12, 11, 8), (10, 2, 2, 8), auto_pad="SAME_LOWER")
+    yield conv((2, 7, 5, 8), (12, 3, 3, 2), group=4, pads=(1, 1, 1, 1))
+    yield conv((1, 7, 5, 2 * V), (4 * V, 1, 1, V), group=2)
+    yield conv((2, 17, 6), (9, 3, 6), pads=(1, 1), strides=(2,))
+    yield conv((1, 40, 5), (7, 4, 5), dilations=(3,))
+    yield conv((1, 4, 4, 300), (33, 1, 1, 300))
+    yield conv((1, 2, 2, 3), (4, 3, 3, 3), pads=(4, 4, 4, 4))  # windows that lie in the padding altogether
+    for c in sorted({V // 2, V - 1, V, V + 1, 2 * V, 3 * V + 5}):  # depthwise
+        yield conv((1, 6, 7, c), (c, 3, 3, 1), group=c, pads=(1, 1, 1, 1))
+        yield conv((2, 9, 8, c), (c, 5, 5, 1), group=c, pads=(2, 2, 2, 2), strides=(2, 2))
+    yield conv((1, 9, 11, V), (V, 3, 3, 1), group=V, dilations=(2, 2))
+    yield conv((1, 9, 11, 3), (3, 3, 3, 1), group=3)
+    yield conv((1, 1, 33, V), (V, 1, 7, 1), group=V, pads=(0, 3, 0, 3), strides=(1, 2))
+    yield conv((1, 30, V), (V, 3, 1), group=V)
+    yield conv((1, 5, 5, 4), (8, 3, 3, 1), group=4)  # more filters than channels
+    for h, width, c_in, c_out in ((1, 1, V, V), (2, 3, V, V), (4, 4, V, 2 * V), (5, 7, V + 1, V + 3), (13, 9, 2 * V, NR + 1), (31, 30, V, V), (8, 8, 64, 64)):
+        yield conv((2, h, width, c_in), (c_out, 3, 3, c_in), slack=20, pads=(1, 1, 1, 1))  # Winograd, F(2,3) or F(4,3)
+    yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20)
+    yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20, pads=(0, 1, 2, 1))
+    residual, chain = f(2, 8, 8, V + 1), (Step("Relu"), Step("Mul", (w(V + 1),)), Step("Add", (f(2, 1, 1, V + 1),)))
+    tails = [(Step("Relu"),), (Step("Clip", (scalar(0), scalar(6))),), (Step("Sigmoid"), Step("Mul", (scalar(3),))), (Step("Add", (residual,)), Step("Relu")),
+             (Step("HardSwish"),), chain, (Step("PRelu", (w(V + 1),)),), (Step("Sub", (residual,), right=True), Step("Exp")),
+             (Step("Relu"), Step("Relu")), (Step("Div", (f(),)), Step("Max", (residual,)))]  # fmt: skip
+    for tail in tails:
+        yield conv((2, 8, 8, 3), (V + 1, 1, 1, 3), fused=tail, slack=20)
+        yield conv((2, 8, 8, V), (V + 1, 3, 3, V), fused=tail, slack=100, pads=(1, 1, 1, 1))
+        yield conv((2, 8, 8, V + 1), (V + 1, 3, 3, 1), fused=tail, slack=20, group=V + 1, pads=(1, 1, 1, 1))
+        yield conv((2, 8, 8, 2 * (V + 1)), (V + 1, 1, 1, 2), fused=tail, slack=20, group=V + 1)
+
+    def transpose(x: tuple[int, ...], weight: tuple[int, ...], kernel: bool = True, fused: tuple[Step, ...] = (), **attrs: Any) -> Case:
+        inputs = (f(*x), w(*weight), w(weight[-1] * attrs.get("group", 1)))
+        return Case("ConvTranspose", inputs, attrs, fused, terms=int(np.prod(weight[:-1])), kernel=kernel, slack=2)
+
+    for c_out in (1, V, NR + 1):
+        yield transpose((2, 5, 4, 6), (6, 2, 2, c_out), strides=(2, 2))
+        yield transpose((1, 5, 4, 6), (6, 3, 3, c_out), strides=(2, 2), pads=(1, 1, 1, 1), output_padding=(1, 1))
+    yield transpose((1, 5, 4, 6), (6, 3, 4, 7), pads=(1, 0, 0, 2))
+    yield transpose((1, 5, 4, 6), (6, 2, 3, 7), strides=(3, 1))
+    yield transpose((1, 9, 6), (6, 4, 5), strides=(2,), pads=(1, 1))
+    yield transpose((1, 5, 4, 6), (6, 2, 2, 5), strides=(2, 2), fused=(Step("Relu"), Step("Mul", (w(5),))))
+
+
+def products() -> Iterator[Case]:
+    """MatMul and Gemm."""
+    for m, k, n in ((1, 1, 1), (MR - 1, 7, NR - 1), (MR, 8, NR), (MR + 1, 9, NR + 1), (1, 300, 10), (33, 5, 2 * NR + 1)):
+        yield Case("MatMul", (f(m, k), w(k, n)), terms=k)
+        yield Case("MatMul", (f(m, k), f(k, n)), terms=k)
+        yield Case("MatMul", (w(m, k), f(k, n)), terms=k)
+        yield Case("Gemm", (f(m, k), w(k, n), w(n)), terms=k, slack=2)
+        yield Case("Gemm", (f(m, k), w(n, k), w(n)), {"transB": 1, "alpha": 0.5, "beta": 2.0}, terms=k, slack=2)
+        yield Case("Gemm", (f(m, k), f(n, k)), {"transB": 1}, terms=k)
+    for a, b in (((2, 3, 5, 7), (2, 3, 7, 4)), ((2, 3, 5, 7), (7, 4)), ((3, 5, 7), (2, 1, 7, 4)), ((7,), (7, 4)), ((5, 7), (7,)), ((7,), (7,)), ((2, 5, 7), (7,))):
+        yield Case("MatMul", (f(*a), f(*b)), terms=7)
+        yield Case("MatMul", (f(*a), w(*b)), terms=7)
+    for tail in ((Step("Relu"),), (Step("Add", (w(V + 1),)), Step("Gelu")), (Step("Add", (f(6, V + 1),)), Step("Clip", (scalar(-1), scalar(1))))):
+        yield Case("Gemm", (f(6, 9), w(9, V + 1), w(V + 1)), fused=tail, terms=9, slack=4)
+        yield Case("MatMul", (f(6, 9), f(9, V + 1)), fused=tail, terms=9, slack=4)
+    yield Case("Gemm", (f(3, 4), w(4, 5), w()), terms=4)
+    yield Case("Gemm", (f(3, 4), w(4, 5), w(1)), terms=4)
+
+
+def windows() -> Iterator[Case]:
+    """Pools, resizing, recurrence."""
+    for op, c in itertools.product(("MaxPool", "AveragePool"), (1, V - 1, V + 1, 2 * V)):
+        yield Case(op, (f(2, 7, 9, c),), {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}, terms=9)
+        yield Case(op, (f(1, 6, 5, c),), {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1}, terms=9)
+        yield Case(op, (f(1, 6, 11, c),), {"kernel_shape": (2, 3), "dilations": (1, 2), "auto_pad": "SAME_UPPER"}, terms=9)
+        yield Case(op, (f(1, 11, c),), {"kernel_shape": (4,), "strides": (3,), "pads": (1, 2)}, terms=9)
+    yield Case("AveragePool", (f(1, 7, 9, 5),), {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1), "count_include_pad": 1}, terms=9)
+    yield Case("MaxPool", (f(2, 5, 9, 5, special=True),), {"kernel_shape": (3, 3)}, exact=True)
+    for mode in ("nearest", "linear", "cubic"):
+        for size in ((2, 10, 14, 5), (2, 3, 4, 5), (2, 7, 11, 5)):
+            for how in ("half_pixel", "asymmetric", "align_corners"):
+                yield Case("Resize", (f(2, 5, 7, 5), None, None, i(*size)), {"mode": mode, "coordinate_transformation_mode": how}, terms=16, slack=8)
+    for op, gates in (("LSTM", 4), ("GRU", 3)):
+        for direction, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+            inputs = (f(5, 2, 3), w(d, gates * 4, 3, low=-1, high=1), w(d, gates * 4, 4, low=-1, high=1), w(d, 8 * gates))
+            yield Case(op, inputs, {"hidden_size": 4, "direction": direction}, n_outputs=2, terms=35, slack=16)
+
+
+def chains() -> Iterator[Case]:
+    """Element-wise nodes fused to one another."""
+    x = (2, 3, 5, 7)
+    yield Case("Relu", (f(*x),), fused=(Step("Add", (f(*x),)), Step("Mul", (f(7),)), Step("Tanh")), slack=2)
+    yield Case("Add", (f(*x), f(7)), fused=(Step("Sigmoid"), Step("Mul", (f(2, 1, 1, 7),)), Step("Sub", (scalar(1),), right=True)), slack=2)
+    yield Case("Mul", (f(*x), scalar(0.5)), fused=(Step("Add", (scalar(3),)), Step("Mul", (scalar(2),)), Step("Sqrt")), slack=4)
+    yield Case("Sub", (f(2, 1, 5, 1), f(1, 3, 1, 7)), fused=(Step("Abs"), Step("Add", (scalar(1),)), Step("Log")), slack=4)
+    yield Case("Exp", (f(3, 4097),), fused=(Step("Add", (f(3, 4097),)), Step("Div", (w(4097, low=1),))), slack=4)
+    yield Case("Clip", (f(*x), f(), f()), fused=(Step("Neg"), Step("PRelu", (w(7),))))
+    yield Case("Pow", (f(*x, low=0.1), f(7)), fused=(Step("Add", (f(*x),)),), slack=4)
+
+
+CASES = [
+    case
+    for family in (activations, arithmetic, tests, movement, reductions, quantisation, convolutions, products, windows, chains)
+    for case in family()
+]
