@@ -15,7 +15,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import matplotlib
 import numpy as np
@@ -114,6 +113,23 @@ def panel_picture(rng: np.random.Generator, text: str, letter_height: float) -> 
     return painted + dirt[:, :, None] * np.float32(rng.uniform(20.0, 70.0))
 
 
+def paint_board(ground: NDArray[np.uint8], board: NDArray[np.float32], to_ground: Points) -> None:
+    """Lay a board on the ground, in place, with its shadow. to_ground: (2, 3), from board to ground"""
+    h, w = board.shape[:2]
+    reach = int(np.hypot(w, h) / 2) + 16
+    x, y = (to_ground @ (w / 2, h / 2, 1.0)).astype(int)
+    left, top = max(0, x - reach), max(0, y - reach)
+    patch = ground[top : y + reach, left : x + reach]
+    area = (patch.shape[1], patch.shape[0])
+    here = to_ground - np.array([[0.0, 0.0, left], [0.0, 0.0, top]])
+    whole = np.ones((h, w), np.float32)
+    shadow = here + np.array([[0.0, 0.0, 5.0], [0.0, 0.0, 6.0]])
+    shade = cv2.GaussianBlur(cv2.warpAffine(whole, shadow, area), (0, 0), 2.0)[:, :, None]
+    cover = cv2.warpAffine(whole, here, area, flags=cv2.INTER_LINEAR)[:, :, None]
+    paint = cv2.warpAffine(board, here, area, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    patch[:] = np.clip(patch * (1.0 - 0.5 * shade) * (1.0 - cover) + paint * cover, 0, 255).astype(np.uint8)
+
+
 def lay_signs(rng: np.random.Generator, ground: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[Panel]]:
     """The ground with a sign somewhere in each cell of a grid."""
     columns, lanes = GRID
@@ -130,12 +146,7 @@ def lay_signs(rng: np.random.Generator, ground: NDArray[np.uint8]) -> tuple[NDAr
         angle = np.deg2rad(rng.uniform(-15.0, 15.0))
         cos, sin = np.cos(angle), np.sin(angle)
         to_ground = np.array([[cos, -sin, x - cos * w / 2 + sin * h / 2], [sin, cos, y - sin * w / 2 - cos * h / 2]])
-        area = (width, height)
-        shadow = to_ground + np.array([[0.0, 0.0, 5.0], [0.0, 0.0, 6.0]])
-        shade = cv2.GaussianBlur(cv2.warpAffine(np.ones((h, w), np.float32), shadow, area), (0, 0), 2.0)[:, :, None]
-        cover = cv2.warpAffine(np.ones((h, w), np.float32), to_ground, area, flags=cv2.INTER_LINEAR)[:, :, None]
-        paint = cv2.warpAffine(board, to_ground, area, flags=cv2.INTER_CUBIC)
-        ground = np.clip((ground * (1.0 - 0.5 * shade)) * (1.0 - cover) + paint * cover, 0, 255).astype(np.uint8)
+        paint_board(ground, board, to_ground)
         corners = np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float64)
         panels.append(Panel(text, corners @ to_ground[:, :2].T + to_ground[:, 2], letter_height))
     return ground, panels
@@ -207,6 +218,8 @@ def shoot(
 
 def encode(frames: list[NDArray[np.uint8]], path: Path, largest_bytes: int) -> None:
     """H.264 at the best quality that keeps the file small enough."""
+    import av  # OpenCV's wheels read H.264 and do not write it
+
     for crf in range(26, 45):
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=FPS)

@@ -30,7 +30,7 @@ Picture = NDArray[np.uint8]
 QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT", "OPENCV_VIDEOIO_LOG_LEVEL": "SILENT"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One picture and when it was taken.
 

@@ -31,7 +31,7 @@ class BoxConfig:
     dilate: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """One text region.
 

@@ -39,7 +39,7 @@ class TrackConfig:
     least_confidence: float = 0.75
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sighting:
     """One box in one frame. `reading` is None where the track was settled; `whole` is false at the picture's edge."""
 
@@ -51,7 +51,7 @@ class Sighting:
     reading: Reading | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """The sightings of one sign, oldest first.
 

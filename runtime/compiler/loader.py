@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import cache as memoise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def library() -> KernelLibrary:
         return KernelLibrary(build(progress=_tell()))
 
 
-def _tell() -> object:
+def _tell() -> Callable[[int, int, str], None]:
     """A progress line on stderr, rewritten in place on a terminal."""
     start = time.monotonic()
 
@@ -99,7 +100,7 @@ def _tell() -> object:
     return tell
 
 
-def _load_objects(pack: Path) -> object:
+def _load_objects(pack: Path) -> Any:
     """Load objects with llvmlite, where there was no linker to make a shared object of them."""
     llvm = require("llvmlite.binding", "compiler", "loading kernels without a linker")
     llvm.initialize_native_target()

@@ -39,8 +39,10 @@ def pool_pixel(vectors, width, largest):
                     at = builder.gep(line, [builder.mul(tap_x.index, tap_stride)])
                     for v, place in enumerate(places):
                         value, before = emit.load(at, v * width), builder.load(place)
-                        after = builder.call(maximum, [before, value], fastmath=("nsz",)) if largest else emit.add(before, value)
-                        builder.store(after, place)
+                        if largest:
+                            builder.store(builder.call(maximum, [before, value], fastmath=("nsz",)), place)
+                        else:
+                            builder.store(emit.add(before, value), place)
             factor = emit.splat(scale)
             for v, place in enumerate(places):
                 value = builder.load(place)

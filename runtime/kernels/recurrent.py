@@ -100,8 +100,9 @@ def f32_lstm(
             for r in range(rows):
                 x = offset(gates, time * gates_t + (first + r) * gates_n + 4 * d * h)
                 s = offset(sums, r * stride)
-                vec_lstm(x, offset(x, h), offset(x, 2 * h), offset(x, 3 * h), s, offset(s, h), offset(s, 2 * h), offset(s, 3 * h),
-                         peep, offset(peep, h), offset(peep, 2 * h), offset(cell, r * h), offset(hidden, r * h), h, input_forget)  # fmt: skip
+                vec_lstm(x, offset(x, h), offset(x, 2 * h), offset(x, 3 * h),
+                         s, offset(s, h), offset(s, 2 * h), offset(s, 3 * h), peep, offset(peep, h), offset(peep, 2 * h),
+                         offset(cell, r * h), offset(hidden, r * h), h, input_forget)  # fmt: skip
                 if keep_y != 0:
                     vec_copy(offset(hidden, r * h), offset(y, time * y_t + (first + r) * y_n + d * y_d), h)
         for r in range(rows):
@@ -169,7 +170,9 @@ def f32_gru(
             if linear_before_reset == 0:
                 for r in range(rows):
                     x = offset(gates, time * gates_t + (first + r) * gates_n + 3 * d * h)
-                    vec_reset(offset(x, h), offset(sums, r * stride + h), offset(hidden, r * h), offset(reset, r * h), h)
+                    vec_reset(
+                        offset(x, h), offset(sums, r * stride + h), offset(hidden, r * h), offset(reset, r * h), h
+                    )
                 product(table, reset, weight_h, sums_h, stride_h, rows, h, panels_h)
             else:
                 product(table, hidden, weight_h, sums_h, stride_h, rows, h, panels_h)

@@ -73,7 +73,15 @@ def f32_resample(
             o, j = row // out, row % out
             source = offset(x, o * n * inner + column)
             target = offset(y, row * inner + column)
-            blend(source, inner, taps, offset(indices, j * taps), offset(weights, j * taps), target, min(BLOCK, inner - column))
+            blend(
+                source,
+                inner,
+                taps,
+                offset(indices, j * taps),
+                offset(weights, j * taps),
+                target,
+                min(BLOCK, inner - column),
+            )
 
 
 @device

@@ -76,8 +76,16 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     c_in, filters = spec.dims[-1] // group, c_out // group
     for g in range(group):
         rows = slice(g * filters, (g + 1) * filters)
-        packed = lowering.packed(weight, f"panels{g}/{group}", lambda w, rows=rows: pack_panels(w[rows].reshape(-1, k).T, lowering.tiles))
-        biases = lowering.packed(bias, f"bias{g}/{group}", lambda b, rows=rows: pack_bias(b.reshape(-1)[rows], lowering.tiles)) if bias else None
+        part = f"{g}/{group}"
+
+        def panels(filters: Array, rows: slice = rows) -> Array:
+            return pack_panels(filters[rows].reshape(-1, k).T, lowering.tiles)
+
+        def biased(values: Array, rows: slice = rows) -> Array:
+            return pack_bias(values.reshape(-1)[rows], lowering.tiles)
+
+        packed = lowering.packed(weight, f"panels{part}", panels)
+        biases = lowering.packed(bias, f"bias{part}", biased) if bias else None
         emit_conv(
             lowering, lowering.ref(x) + 4 * g * c_in, packed, biases or bias_ref(lowering, "", filters),
             lowering.ref(node.outputs[0]) + 4 * g * filters, window, picture, c_in, filters,

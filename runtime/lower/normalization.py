@@ -17,7 +17,13 @@ MAX_STRIPS = 256
 def lower_batch_norm(lowering: Lowering, node: Node) -> bool:
     """BatchNormalization with known statistics: (x - mean) * gain + bias."""
     spec, names = lowering.spec(node.inputs[0]), node.inputs[1:]
-    if node.fused or spec.dtype != "float32" or spec.size == 0 or node.attrs.training_mode or not all(map(lowering.known, names)):
+    if (
+        node.fused
+        or spec.dtype != "float32"
+        or spec.size == 0
+        or node.attrs.training_mode
+        or not all(map(lowering.known, names))
+    ):
         return False
     scale, bias, mean, var = (lowering.values[name].astype(np.float32) for name in names)
     rows, c = spec.size // spec.dims[-1], spec.dims[-1]
@@ -37,7 +43,11 @@ def lower_picture_norm(lowering: Lowering, node: Node) -> bool:
     n, c, pixels = spec.dims[0], spec.dims[-1], math.prod(spec.dims[1:-1])
     strips = max(1, min(pixels, MAX_STRIPS, math.ceil(4 * pixels * c / STRIP_BYTES)))
     x, scale, bias = (lowering.ref(name) for name in node.inputs)
-    moments, means, gains = lowering.scratch(8 * n * strips * c), lowering.scratch(4 * n * c), lowering.scratch(4 * n * c)
+    moments, means, gains = (
+        lowering.scratch(8 * n * strips * c),
+        lowering.scratch(4 * n * c),
+        lowering.scratch(4 * n * c),
+    )
     lowering.emit(kernels.f32_moments, x=x, moments=moments, n=n, pixels=pixels, c=c, strips=strips)
     lowering.emit(
         kernels.f32_join_moments, moments=moments, scale=scale, means=means, gains=gains, n=n, pixels=pixels, c=c, strips=strips,

@@ -25,7 +25,7 @@ def lower_quantize(lowering: Lowering, node: Node) -> bool:
         return False
     low, high = LIMITS[out.dtype]
     if out.size:
-        lowering.emit(kernels.f32_quantize, low=low, high=high, **arguments)
+        lowering.emit(kernels.f32_quantize, inplace=None, low=low, high=high, **arguments)
     return True
 
 
@@ -36,7 +36,7 @@ def lower_dequantize(lowering: Lowering, node: Node) -> bool:
     if arguments is None:
         return False
     if spec.size:
-        lowering.emit(DEQUANTIZE[spec.dtype], **arguments)
+        lowering.emit(DEQUANTIZE[spec.dtype], inplace=None, **arguments)
     return True
 
 

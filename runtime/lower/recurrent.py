@@ -24,11 +24,13 @@ def lower_lstm(lowering: Lowering, node: Node) -> bool:
     directions, _, h = lowering.spec(r).dims
     bias: Ref | None = None
     if b:
-        bias = lowering.packed(b, "lstm", lambda v: pack_bias(v.reshape(directions, 2, 4 * h).sum(axis=1).reshape(-1), lowering.tiles))
+        bias = lowering.packed(
+            b, "lstm", lambda v: pack_bias((v[:, : 4 * h] + v[:, 4 * h :]).reshape(-1), lowering.tiles)
+        )
     panel = kernels.RV * lowering.tiles.width
     shared = _run_words(lowering, node, 4, bias, lambda block: 2 * block * h + block * -(-4 * h // panel) * panel)
     lowering.emit(
-        kernels.f32_lstm, **shared,
+        kernels.f32_lstm, inplace=None, **shared,
         weight=lowering.packed(r, "lstm", lambda v: np.concatenate([pack_recurrent(part, lowering.tiles) for part in v])),
         peepholes=lowering.ref(p) if p else lowering.zeros(12 * directions * h),
         first_c=_first(lowering, node, first_c), last_c=_last(lowering, node, 2), input_forget=int(bool(node.attrs.input_forget)),
@@ -55,7 +57,7 @@ def lower_gru(lowering: Lowering, node: Node) -> bool:
         return np.concatenate(parts)
 
     lowering.emit(
-        kernels.f32_gru, **_run_words(lowering, node, 3, bias, lambda block: 2 * block * h + block * columns),
+        kernels.f32_gru, inplace=None, **_run_words(lowering, node, 3, bias, lambda block: 2 * block * h + block * columns),
         weight=lowering.packed(r, "gru", pack), bias=inside, linear_before_reset=int(bool(node.attrs.linear_before_reset)),
     )  # fmt: skip
     return True

@@ -26,7 +26,7 @@ def lower_reduce(lowering: Lowering, node: Node) -> bool:
     spec = lowering.spec(node.inputs[0])
     axes_name = node.inputs[1] if len(node.inputs) > 1 else ""
     axes = tuple(int(v) for v in lowering.values[axes_name].reshape(-1)) if axes_name else ()
-    if not axes and getattr(node.attrs, "noop_with_empty_axes", 0):
+    if not axes and getattr(node.attrs, "noop_with_empty_axes", False):
         return False
     rank = len(spec.dims)
     return _emit_fold(lowering, node, sorted({a % rank for a in axes} if axes else set(range(rank))))

@@ -227,10 +227,42 @@ def _macs(attrs: object, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
 
 
 register(
-    Op("BatchNormalization", _infer_batch, batch_normalization, BatchNormalizationAttrs, (5, 5), lower_batch_norm, _macs),
-    Op("LayerNormalization", _infer_layer, layer_normalization, LayerNormalizationAttrs, (2, 3), lower_layer_norm, _macs),
+    Op(
+        "BatchNormalization",
+        _infer_batch,
+        batch_normalization,
+        BatchNormalizationAttrs,
+        (5, 5),
+        lower_batch_norm,
+        _macs,
+    ),
+    Op(
+        "LayerNormalization",
+        _infer_layer,
+        layer_normalization,
+        LayerNormalizationAttrs,
+        (2, 3),
+        lower_layer_norm,
+        _macs,
+    ),
     Op("RMSNormalization", _infer_rms, rms_normalization, LayerNormalizationAttrs, (2, 2), lower_rms_norm, _macs),
-    Op("InstanceNormalization", _infer_picture, instance_normalization, InstanceNormalizationAttrs, (3, 3), lower_picture_norm, _macs),
-    Op("GroupNormalization", _infer_picture, group_normalization, GroupNormalizationAttrs, (3, 3), lower_picture_norm, _macs),
+    Op(
+        "InstanceNormalization",
+        _infer_picture,
+        instance_normalization,
+        InstanceNormalizationAttrs,
+        (3, 3),
+        lower_picture_norm,
+        _macs,
+    ),
+    Op(
+        "GroupNormalization",
+        _infer_picture,
+        group_normalization,
+        GroupNormalizationAttrs,
+        (3, 3),
+        lower_picture_norm,
+        _macs,
+    ),
     Op("LpNormalization", _infer_lp, lp_normalization, LpNormalizationAttrs, (1, 1), lower_lp_norm, _macs),
 )

@@ -69,7 +69,6 @@ def test_the_truth_lies_where_the_boards_are() -> None:
 
 
 def test_the_generator_draws_the_truth_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("av")
     from demo import make_clip
 
     monkeypatch.setattr(make_clip, "shoot", lambda *_: np.zeros((480, 640, 3), np.uint8))  # the dear part
@@ -81,11 +80,10 @@ def test_the_generator_draws_the_truth_of_its_seed(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_pose_looks_at_its_centre_and_turns_with_its_heading() -> None:
-    pytest.importorskip("av")
     from demo.make_clip import Pose
 
     def at(pose: Pose, x: float, y: float) -> list[float]:
-        return cv2.perspectiveTransform(np.array([[[x, y]]]), pose.homography())[0, 0].tolist()
+        return cv2.perspectiveTransform(np.array([[[x, y]]], np.float64), pose.homography())[0, 0].tolist()
 
     assert at(Pose(500, 400, 0.9, 0.3, 1e-4, 2e-4), 500, 400) == pytest.approx([320, 240])
     assert at(Pose(500, 400, 1.0, 0.0, 0, 0), 510, 400) == pytest.approx([330, 240])

@@ -279,7 +279,8 @@ def movement() -> Iterator[Case]:
 def reductions() -> Iterator[Case]:
     """Folds, softmax, normalisations, the index of an extreme."""
     folds = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd")
-    shapes = [((3, 5), (1,)), ((3, 5), (0,)), ((2, 3, 4, 5), (1, 2)), ((2, 3, 4, 5), (-1,)), ((2, 7, 257), (1,)), ((4, 33), (0, 1)), ((5,), (0,))]
+    shapes = [((3, 5), (1,)), ((3, 5), (0,)), ((2, 3, 4, 5), (1, 2)), ((2, 3, 4, 5), (-1,)), ((2, 7, 257), (1,)),
+              ((4, 33), (0, 1)), ((5,), (0,))]  # fmt: skip
     for op, (shape, axes) in itertools.product(folds, shapes):
         x = f(*shape, low=0.5, high=1.5) if op == "ReduceProd" else f(*shape)
         yield Case(op, (x, i(*axes)), terms=int(np.prod(shape)), slack=8)
@@ -336,7 +337,9 @@ def quantisation() -> Iterator[Case]:
 def convolutions() -> Iterator[Case]:
     """Conv and ConvTranspose: direct, Winograd, depthwise, grouped, 1-D, transposed."""
 
-    def conv(x: tuple[int, ...], weight: tuple[int, ...], bias: bool = True, slack: float = 1.0, fused: tuple[Step, ...] = (), **attrs: Any) -> Case:
+    def conv(
+        x: tuple[int, ...], weight: tuple[int, ...], bias: bool = True, slack: float = 1.0, fused: tuple[Step, ...] = (), **attrs: Any
+    ) -> Case:
         inputs = (f(*x), w(*weight), *([w(weight[0])] if bias else []))
         return Case("Conv", inputs, attrs, fused, terms=int(np.prod(weight[1:])), slack=slack)
 
@@ -365,14 +368,18 @@ def convolutions() -> Iterator[Case]:
     yield conv((1, 1, 33, V), (V, 1, 7, 1), group=V, pads=(0, 3, 0, 3), strides=(1, 2))
     yield conv((1, 30, V), (V, 3, 1), group=V)
     yield conv((1, 5, 5, 4), (8, 3, 3, 1), group=4)  # more filters than channels
-    for h, width, c_in, c_out in ((1, 1, V, V), (2, 3, V, V), (4, 4, V, 2 * V), (5, 7, V + 1, V + 3), (13, 9, 2 * V, NR + 1), (31, 30, V, V), (8, 8, 64, 64)):
-        yield conv((2, h, width, c_in), (c_out, 3, 3, c_in), slack=20, pads=(1, 1, 1, 1))  # Winograd, F(2,3) or F(4,3)
+    winograd = [(1, 1, V, V), (2, 3, V, V), (4, 4, V, 2 * V), (5, 7, V + 1, V + 3), (13, 9, 2 * V, NR + 1), (31, 30, V, V), (8, 8, 64, 64)]
+    for h, width, c_in, c_out in winograd:  # F(2, 3) or F(4, 3)
+        yield conv((2, h, width, c_in), (c_out, 3, 3, c_in), slack=20, pads=(1, 1, 1, 1))
     yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20)
     yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20, pads=(0, 1, 2, 1))
     residual, chain = f(2, 8, 8, V + 1), (Step("Relu"), Step("Mul", (w(V + 1),)), Step("Add", (f(2, 1, 1, V + 1),)))
-    tails = [(Step("Relu"),), (Step("Clip", (scalar(0), scalar(6))),), (Step("Sigmoid"), Step("Mul", (scalar(3),))), (Step("Add", (residual,)), Step("Relu")),
-             (Step("HardSwish"),), chain, (Step("PRelu", (w(V + 1),)),), (Step("Sub", (residual,), right=True), Step("Exp")),
-             (Step("Relu"), Step("Relu")), (Step("Div", (f(),)), Step("Max", (residual,)))]  # fmt: skip
+    tails = [
+        (Step("Relu"),), (Step("Clip", (scalar(0), scalar(6))),), (Step("Sigmoid"), Step("Mul", (scalar(3),))),
+        (Step("Add", (residual,)), Step("Relu")), (Step("HardSwish"),), chain, (Step("PRelu", (w(V + 1),)),),
+        (Step("Sub", (residual,), right=True), Step("Exp")), (Step("Relu"), Step("Relu")),
+        (Step("Div", (f(),)), Step("Max", (residual,))),
+    ]  # fmt: skip
     for tail in tails:
         yield conv((2, 8, 8, 3), (V + 1, 1, 1, 3), fused=tail, slack=20)
         yield conv((2, 8, 8, V), (V + 1, 3, 3, V), fused=tail, slack=100, pads=(1, 1, 1, 1))
@@ -401,10 +408,13 @@ def products() -> Iterator[Case]:
         yield Case("Gemm", (f(m, k), w(k, n), w(n)), terms=k, slack=2)
         yield Case("Gemm", (f(m, k), w(n, k), w(n)), {"transB": 1, "alpha": 0.5, "beta": 2.0}, terms=k, slack=2)
         yield Case("Gemm", (f(m, k), f(n, k)), {"transB": 1}, terms=k)
-    for a, b in (((2, 3, 5, 7), (2, 3, 7, 4)), ((2, 3, 5, 7), (7, 4)), ((3, 5, 7), (2, 1, 7, 4)), ((7,), (7, 4)), ((5, 7), (7,)), ((7,), (7,)), ((2, 5, 7), (7,))):
+    stacks = [((2, 3, 5, 7), (2, 3, 7, 4)), ((2, 3, 5, 7), (7, 4)), ((3, 5, 7), (2, 1, 7, 4)), ((7,), (7, 4)), ((5, 7), (7,)),
+              ((7,), (7,)), ((2, 5, 7), (7,))]  # fmt: skip
+    for a, b in stacks:
         yield Case("MatMul", (f(*a), f(*b)), terms=7)
         yield Case("MatMul", (f(*a), w(*b)), terms=7)
-    for tail in ((Step("Relu"),), (Step("Add", (w(V + 1),)), Step("Gelu")), (Step("Add", (f(6, V + 1),)), Step("Clip", (scalar(-1), scalar(1))))):
+    clip = Step("Clip", (scalar(-1), scalar(1)))
+    for tail in ((Step("Relu"),), (Step("Add", (w(V + 1),)), Step("Gelu")), (Step("Add", (f(6, V + 1),)), clip)):
         yield Case("Gemm", (f(6, 9), w(9, V + 1), w(V + 1)), fused=tail, terms=9, slack=4)
         yield Case("MatMul", (f(6, 9), f(9, V + 1)), fused=tail, terms=9, slack=4)
     yield Case("Gemm", (f(3, 4), w(4, 5), w()), terms=4)
@@ -423,7 +433,8 @@ def windows() -> Iterator[Case]:
     for mode in ("nearest", "linear", "cubic"):
         for size in ((2, 10, 14, 5), (2, 3, 4, 5), (2, 7, 11, 5)):
             for how in ("half_pixel", "asymmetric", "align_corners"):
-                yield Case("Resize", (f(2, 5, 7, 5), None, None, i(*size)), {"mode": mode, "coordinate_transformation_mode": how}, terms=16, slack=8)
+                attrs = {"mode": mode, "coordinate_transformation_mode": how}
+                yield Case("Resize", (f(2, 5, 7, 5), None, None, i(*size)), attrs, terms=16, slack=8)
     for op, gates in (("LSTM", 4), ("GRU", 3)):
         for direction, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
             inputs = (f(5, 2, 3), w(d, gates * 4, 3, low=-1, high=1), w(d, gates * 4, 4, low=-1, high=1), w(d, 8 * gates))

@@ -53,7 +53,8 @@ POOLS: list[Case] = [
     ("AveragePool", {"kernel_shape": (2, 2), "strides": (2, 2)}, (1, 8, 6, 64)),
     ("AveragePool", {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1)}, (2, 5, 7, 15)),
     ("AveragePool", {"kernel_shape": (3, 3), "pads": (1, 0, 1, 2), "count_include_pad": 1, "strides": (2, 2)}, (1, 8, 7, 130)),
-    ("AveragePool", {"kernel_shape": (3, 2), "strides": (2, 2), "ceil_mode": 1, "count_include_pad": 1, "pads": (1, 0, 0, 1)}, (1, 6, 8, 2)),
+    ("AveragePool", {"kernel_shape": (3, 2), "strides": (2, 2), "ceil_mode": 1, "count_include_pad": 1, "pads": (1, 0, 0, 1)},
+     (1, 6, 8, 2)),
     ("AveragePool", {"kernel_shape": (2, 2), "dilations": (3, 2), "ceil_mode": 1, "strides": (2, 2)}, (2, 9, 6, 4)),
     ("AveragePool", {"kernel_shape": (4,), "auto_pad": "SAME_LOWER", "strides": (3,)}, (1, 17, 1)),
 ]  # fmt: skip
@@ -98,12 +99,27 @@ RESIZES: list[tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = [  # at
 
 @pytest.mark.parametrize(("attrs", "shape", "out"), RESIZES)
 def test_resizes_equal_their_reference(attrs: dict[str, Any], shape: tuple[int, ...], out: tuple[int, ...]) -> None:
-    compare("Resize", attrs, {"x": normal(4, *shape)}, {"sizes": np.array(out, np.int64)}, "x - - sizes", rtol=1e-4, atol=1e-5)
+    compare(
+        "Resize",
+        attrs,
+        {"x": normal(4, *shape)},
+        {"sizes": np.array(out, np.int64)},
+        "x - - sizes",
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_resizing_by_scales_along_some_axes_equals_the_reference() -> None:
     attrs = {"mode": "linear", "axes": (2, 1)}
-    compare("Resize", attrs, {"x": normal(5, 2, 5, 6, 10)}, {"scales": np.array([1.7, 0.6], np.float32)}, "x - scales", atol=1e-5)
+    compare(
+        "Resize",
+        attrs,
+        {"x": normal(5, 2, 5, 6, 10)},
+        {"scales": np.array([1.7, 0.6], np.float32)},
+        "x - scales",
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "int32", "int64"])
@@ -125,7 +141,14 @@ def test_a_crop_that_reaches_outside_runs_as_the_reference() -> None:
 def test_batch_normalization_equals_its_reference(shape: tuple[int, ...]) -> None:
     c = shape[-1]
     constants = {"scale": normal(11, c), "bias": normal(12, c), "mean": normal(13, c), "var": normal(14, c) ** 2 + 0.1}
-    compare("BatchNormalization", {"epsilon": 1e-3}, {"x": normal(10, *shape)}, constants, "x scale bias mean var", atol=1e-5)
+    compare(
+        "BatchNormalization",
+        {"epsilon": 1e-3},
+        {"x": normal(10, *shape)},
+        constants,
+        "x scale bias mean var",
+        atol=1e-5,
+    )
 
 
 def test_batch_normalization_by_computed_statistics_runs_as_its_reference() -> None:
@@ -140,6 +163,18 @@ def test_statistics_of_pictures_equal_the_reference(groups: int | None, shape: t
     inputs = {"x": x, "scale": normal(18, shape[-1]), "bias": normal(19, shape[-1])}
     op, attrs = ("GroupNormalization", {"num_groups": groups}) if groups else ("InstanceNormalization", {})
     compare(op, attrs, inputs, {}, "x scale bias", rtol=1e-3, atol=5e-4)
+
+
+def test_the_variance_of_a_picture_survives_a_large_mean() -> None:
+    x = normal(23, 1, 40, 50, 8) + np.float32(1000)
+    ones, zeros = np.ones(8, np.float32), np.zeros(8, np.float32)
+    attrs = find("InstanceNormalization", "one").make_attrs({}, "one")
+    node = Node("InstanceNormalization", ("x", "scale", "bias"), ("y",), attrs)
+    graph = Graph("one", {"x": TensorSpec.of(x)}, ("y",), (node,), Arrays({"scale": ones, "bias": zeros}))
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean((1, 2))) / np.sqrt(wide.var((1, 2)) + 1e-5)
+    # a sum of squares less the squared mean would be wrong by some per cent
+    np.testing.assert_allclose(Model(graph, threads=2).run({"x": x})["y"], expected, rtol=2e-4, atol=2e-4)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((2, 3, 65), -1), ((4, 3, 5), 1), ((2, 2048), -1)])
@@ -162,7 +197,9 @@ def test_lp_normalization_equals_its_reference(p: int, shape: tuple[int, ...], a
 SIZES = [(7, 1, 12, 16), (5, 3, 9, 33), (1, 2, 4, 1), (4, 17, 6, 40), (6, 2, 3, 7)]
 
 
-def recurrent_case(op: str, size: tuple[int, int, int, int], directions: int, layout: int) -> tuple[dict[str, Array], dict[str, Array]]:
+def recurrent_case(
+    op: str, size: tuple[int, int, int, int], directions: int, layout: int
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Inputs (x and initial states) and constants of a layer."""
     (t, n, c, h), gates = size, 4 if op == "LSTM" else 3
     state = (n, directions, h) if layout else (directions, n, h)
@@ -177,17 +214,29 @@ def recurrent_case(op: str, size: tuple[int, int, int, int], directions: int, la
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("direction", "layout"), [("forward", 0), ("reverse", 1), ("bidirectional", 0), ("bidirectional", 1)])
+@pytest.mark.parametrize(
+    ("direction", "layout"), [("forward", 0), ("reverse", 1), ("bidirectional", 0), ("bidirectional", 1)]
+)
 def test_lstm_equals_its_reference(size: tuple[int, int, int, int], direction: str, layout: int) -> None:
     inputs, constants = recurrent_case("LSTM", size, 2 if direction == "bidirectional" else 1, layout)
-    for order, outputs in (("x w r b full h c p", ("y", "y_h", "y_c")), ("x w r - - h c", ("", "y_h")), ("x w r b - h c", ("y", "", "y_c"))):
-        compare("LSTM", {"direction": direction, "layout": layout}, inputs, constants, order, outputs, rtol=1e-4, atol=1e-5)
+    for order, outputs in (
+        ("x w r b full h c p", ("y", "y_h", "y_c")),
+        ("x w r - - h c", ("", "y_h")),
+        ("x w r b - h c", ("y", "", "y_c")),
+    ):
+        compare(
+            "LSTM", {"direction": direction, "layout": layout}, inputs, constants, order, outputs, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("linear_before_reset", [0, 1])
-@pytest.mark.parametrize(("direction", "layout"), [("forward", 1), ("reverse", 0), ("bidirectional", 0), ("bidirectional", 1)])
-def test_gru_equals_its_reference(size: tuple[int, int, int, int], linear_before_reset: int, direction: str, layout: int) -> None:
+@pytest.mark.parametrize(
+    ("direction", "layout"), [("forward", 1), ("reverse", 0), ("bidirectional", 0), ("bidirectional", 1)]
+)
+def test_gru_equals_its_reference(
+    size: tuple[int, int, int, int], linear_before_reset: int, direction: str, layout: int
+) -> None:
     inputs, constants = recurrent_case("GRU", size, 2 if direction == "bidirectional" else 1, layout)
     attrs = {"direction": direction, "layout": layout, "linear_before_reset": linear_before_reset}
     for order, outputs in (("x w r b full h", ("y", "y_h")), ("x w r - - h", ("", "y_h")), ("x w r b - h", ("y",))):
