@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(BIN)/alula demo
 
 test: $(VENV)/.test kernels
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

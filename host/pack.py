@@ -22,7 +22,7 @@ Bits = int | None
 Progress = Callable[[int, int, str], None]  # (done, all, tensor that comes now)
 
 MIN_QUANTISED = 256  # elements; below it, tables would weigh more than what they save
-MIN_ERROR_GAIN = 2.0  # a codebook gets a scale per channel if that divides its error power by this
+MIN_ERROR_GAIN = 1.5  # a codebook gets a scale per channel if that divides its error power by this
 
 # Inputs that hold weights, and the axis of their output channels (-1: the last)
 WEIGHT_INPUTS: Mapping[tuple[str, int], int] = {

@@ -44,11 +44,11 @@ def run(args: argparse.Namespace) -> Report:
     document = {"path": str(args.file), "size_bytes": artifact.size, "digest": artifact.digest,
                 "metadata": artifact.metadata, "graphs": graphs, "tensors": tensors}  # fmt: skip
     parts: list[Table | str] = [_tensor_table(tensors, args.tensors), _graph_table(graphs)]
-    parts += [
-        f"{g['graph']}: memory and multiply-adds need sizes for its free dimensions; {g['unplanned']}"
-        for g in graphs
-        if g["unplanned"]
-    ]
+    if unplanned := [g["graph"] for g in graphs if g["unplanned"]]:
+        parts.append(
+            f"{', '.join(unplanned)}: memory and multiply-adds need sizes for free dimensions, "
+            f"as in --graph {unplanned[0]} --shape 1,3,48,320"
+        )
     parts += [
         f"{g['graph']}: without a kernel, run in NumPy: {', '.join(g['reference_nodes'])}"
         for g in graphs

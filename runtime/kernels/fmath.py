@@ -1,8 +1,9 @@
 """Elementary functions on float32, one value at a time, in a form that LLVM turns into vector code.
 
-No branches, no libm: range reduction and a polynomial. Errors are relative to the correctly rounded result and were
-measured over all magnitudes (tests/runtime/kernels/test_fmath.py): at most 2e-7 for exp, 3e-7 for log, 4e-7 for tanh,
-6e-7 for erf. NaN stays NaN, infinities go to their limits.
+No branches, no libm: range reduction and a polynomial. Relative errors over all magnitudes, as
+tests/runtime/kernels/test_fmath.py holds them to: at most 1e-7 for exp, 1e-7 for log, 1e-7 for pow, 2e-7 for expm1,
+2e-7 for sigmoid, 2e-7 for softplus, 3e-7 for tanh, 4e-7 for erf. Half a step of float32 is 6e-8. Subnormal results
+are off by one step at most, but for those of sigmoid, which may be 0. NaN stays NaN, infinities go to their limits.
 """
 
 import math
@@ -144,7 +145,7 @@ def tanh(x):
     result = p / q
     result = F(1.0) if x > F(8.5) else result
     result = F(-1.0) if x < F(-8.5) else result
-    return x if x != x else result
+    return result if absolute(x) > F(4e-4) else x  # below, p and q would underflow; NaN too
 
 
 @device
@@ -162,7 +163,7 @@ def erf(x):
     q = fma(z, q, F(-1.68282697438203e-03))
     q = fma(z, q, F(-7.37332916720468e-03))
     q = fma(z, q, F(-1.42647390514189e-02))
-    return x if x != x else p / q
+    return p / q if absolute(x) > F(3e-4) else x * F(1.1283791670955126)  # below, p and q would underflow; NaN too
 
 
 @device

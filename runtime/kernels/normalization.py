@@ -1,7 +1,8 @@
 """Normalisation of channels by statistics that are known, or those of each picture; of vectors by their size.
 
-The statistics of a picture are gathered in strips of pixels that fit the cache, each in two passes (the mean, then
-the squares about it), and joined by the rule of Chan, Golub and LeVeque, so nothing cancels where means are large.
+The statistics of a picture are gathered in strips of pixels that fit the cache, each in two passes (the mean, as a
+distance from the first pixel, then the squares about it), and joined by the rule of Chan, Golub and LeVeque: nothing
+cancels where means are large.
 """
 
 from alula.runtime.kernels.fmath import F, absolute, sqrt
@@ -13,17 +14,17 @@ BLOCK = 256  # channels whose norms stay in the first-level cache; a thread's sc
 
 
 @device
-def vec_add(x, y, n):
-    """y += x."""
+def vec_add_differences(x, start, y, n):
+    """y += x - start."""
     for i in range(n):
-        y[i] += x[i]
+        y[i] += x[i] - start[i]
 
 
 @device
-def vec_multiply(y, n, factor):
-    """y *= factor."""
+def vec_add_scaled(start, y, n, factor):
+    """y = y * factor + start."""
     for i in range(n):
-        y[i] *= factor
+        y[i] = y[i] * factor + start[i]
 
 
 @device
@@ -49,8 +50,8 @@ def f32_moments(x: f32p, moments: f32p, n: i64, pixels: i64, c: i64, strips: i64
         vec_fill(mean, c, F(0.0))
         vec_fill(squares, c, F(0.0))
         for p in range(last - first):
-            vec_add(offset(source, p * c), mean, c)
-        vec_multiply(mean, c, F(1.0) / F(last - first))
+            vec_add_differences(offset(source, p * c), source, mean, c)
+        vec_add_scaled(source, mean, c, F(1.0) / F(last - first))
         for p in range(last - first):
             vec_add_squares(offset(source, p * c), mean, squares, c)
 

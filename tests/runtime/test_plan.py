@@ -40,9 +40,10 @@ def programs(draw: st.DrawFn) -> Program:
     for _ in range(draw(st.integers(0, 12))):
         words, named = draw(chosen), draw(chosen)
         touched = sorted({*words, *named})
-        pair = None
+        pair: tuple[str, str] | None = None
         if len(touched) > 1 and draw(st.booleans()):
-            pair = tuple(draw(st.permutations(touched))[:2])
+            output, source, *_ = draw(st.permutations(touched))
+            pair = (output, source)
         rows.append((words, named, pair))
     sizes = {name: draw(st.sampled_from([1, 63, 64, 65, 128, 1000, 4096])) for name in names}
     return Program(tuple(rows), sizes)
@@ -53,29 +54,28 @@ def overlaps(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return a[0] < b[1] and b[0] < a[1]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, derandomize=True)
 @given(programs())
 def test_no_two_live_buffers_overlap_unless_one_takes_over_from_the_other(program: Program) -> None:
     instructions = program.instructions()
     spans = lifetimes(instructions)
     layout = lay_out(instructions, program.sizes)
-    asked = {pair for _, _, pair in program.rows if pair}
     placed = sorted(layout.offsets)
     for i, a in enumerate(placed):
         for b in placed[i + 1 :]:
             ranges = [(layout.offsets[n], layout.offsets[n] + program.sizes[n]) for n in (a, b)]
             if not overlaps(*ranges):
                 continue
-            (first_a, last_a), (first_b, last_b) = spans[a], spans[b]
-            if last_a < first_b or last_b < first_a:
+            first, last = max(spans[a][0], spans[b][0]), min(spans[a][1], spans[b][1])
+            if first > last:
                 continue
-            # both are named by one instruction alone: there one begins and the other ends, as that instruction allows
-            early, late = (a, b) if first_a < first_b else (b, a)
-            assert spans[early][1] == spans[late][0] and spans[late][0] > spans[early][0] or first_a == first_b
-            assert (late, early) in asked or (early, late) in asked
+            # both are alive at one instruction alone, which asked for it: there one begins and the other ends
+            pair = program.rows[first][2]
+            assert first == last and pair is not None and set(pair) == {a, b}
+            assert spans[pair[0]][0] == first == spans[pair[1]][1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(programs())
 def test_every_named_buffer_lies_aligned_inside_the_arena(program: Program) -> None:
     layout = lay_out(program.instructions(), program.sizes)
@@ -86,7 +86,7 @@ def test_every_named_buffer_lies_aligned_inside_the_arena(program: Program) -> N
         assert 0 <= offset and offset + program.sizes[name] <= layout.nbytes
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(programs())
 def test_the_arena_is_never_larger_than_all_buffers_side_by_side(program: Program) -> None:
     layout = lay_out(program.instructions(), program.sizes)
@@ -94,7 +94,7 @@ def test_the_arena_is_never_larger_than_all_buffers_side_by_side(program: Progra
     assert layout.nbytes <= whole
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(programs())
 def test_laying_out_the_same_program_twice_gives_the_same_layout(program: Program) -> None:
     assert lay_out(program.instructions(), program.sizes) == lay_out(program.instructions(), program.sizes)
