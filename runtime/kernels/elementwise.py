@@ -137,51 +137,45 @@ def run_steps(source, source_stride, target, target_stride, row, rows, column, c
         word = steps[STEP_WORDS * s + 2]
         p, q = f32_from_bits(steps[STEP_WORDS * s + 3]), f32_from_bits(steps[STEP_WORDS * s + 4])
         here, here_stride = (source, source_stride) if s == 0 else (target, target_stride)
-        flat = here_stride == columns and target_stride == columns
         same_everywhere = code < FIRST_BINARY or mode == CONSTANT or mode == SCALAR
+        passes, length = rows, columns
+        if here_stride == columns and target_stride == columns and (same_everywhere or (mode == FULL and columns == channels)):
+            passes, length = 1, rows * columns  # rows without gaps are one long one
         value = f32_from_bits(word) if mode == CONSTANT else F(0.0)
         operand = f32_at(word)
         if code >= FIRST_BINARY and mode == SCALAR:
             value = operand[0]
-        if flat and (same_everywhere or (mode == FULL and columns == channels)):
-            run_step(code, same_everywhere, here, offset(operand, row * channels) if not same_everywhere else operand,
-                     value, target, rows * columns, p, q)  # fmt: skip
-        else:
-            for r in range(rows):
-                by_value = same_everywhere
-                part = operand
-                if not same_everywhere:
-                    if mode == ROW:
-                        value = operand[row + r]
-                        by_value = True
-                    elif mode == FULL:
-                        part = offset(operand, (row + r) * channels + column)
-                    elif mode == CHANNEL:
-                        part = offset(operand, column)
-                    else:
-                        part = offset(operand, (row + r) // image_rows * channels + column)
-                run_step(code, by_value, offset(here, r * here_stride), part, value, offset(target, r * target_stride), columns, p, q)
+        for r in range(passes):
+            by_value = same_everywhere
+            part = operand
+            if not same_everywhere:
+                if mode == ROW:
+                    value = operand[row + r]
+                    by_value = True
+                elif mode == FULL:
+                    part = offset(operand, (row + r) * channels + column)
+                elif mode == CHANNEL:
+                    part = offset(operand, column)
+                else:
+                    part = offset(operand, (row + r) // image_rows * channels + column)
+            run_step(code, by_value, offset(here, r * here_stride), part, value, offset(target, r * target_stride), length, p, q)
 
 
 @kernel
 def f32_chain(x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64):
     """y = chain(x) over a (rows, channels) matrix."""
-    if channels >= CHUNK:
-        chunks = (channels + CHUNK - 1) // CHUNK
-        units = rows * chunks
-        for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
-            row, column = unit // chunks, unit % chunks * CHUNK
-            columns = min(CHUNK, channels - column)
-            at, to = offset(x, row * channels + column), offset(y, row * channels + column)
-            run_steps(at, columns, to, columns, row, 1, column, columns, channels, image_rows, n_steps, steps)
-    else:
-        block = max(CHUNK // max(channels, 1), 1)
-        blocks = (rows + block - 1) // block
-        for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
-            row = b * block
-            count = min(block, rows - row)
-            at, to = offset(x, row * channels), offset(y, row * channels)
-            run_steps(at, channels, to, channels, row, count, 0, channels, channels, image_rows, n_steps, steps)
+    block = max(CHUNK // max(channels, 1), 1)  # rows of a unit; where a row is longer than a chunk, a unit is a part of it
+    blocks = (rows + block - 1) // block
+    chunks = (channels + CHUNK - 1) // CHUNK if block == 1 else 1
+    units = blocks * chunks
+    for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
+        row = unit // chunks * block
+        column = unit % chunks * CHUNK
+        count = min(block, rows - row)
+        columns = min(CHUNK, channels - column)
+        stride = channels if count > 1 else columns  # of a single row, the stride means nothing: it has no gaps
+        at, to = offset(x, row * channels + column), offset(y, row * channels + column)
+        run_steps(at, stride, to, stride, row, count, column, columns, channels, image_rows, n_steps, steps)
 
 
 @kernel

@@ -83,7 +83,7 @@ def test_every_named_buffer_lies_aligned_inside_the_arena(program: Program) -> N
     assert set(layout.offsets) == named & set(program.sizes)
     for name, offset in layout.offsets.items():
         assert offset % ALIGNMENT == 0
-        assert 0 <= offset and offset + program.sizes[name] <= layout.nbytes
+        assert offset >= 0 and offset + program.sizes[name] <= layout.nbytes
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
