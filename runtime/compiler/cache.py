@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from alula.runtime.compiler import cpu as cpus
-from alula.runtime.kernels.lang import KERNELS, Kernel
+from alula.runtime.kernels.lang import Kernel
 
 KERNEL_FOLDER = Path(__file__).parent.parent / "kernels"
 COMPILER_SOURCES = tuple(Path(__file__).parent / name for name in ("pipeline.py", "cpu.py"))
@@ -57,8 +57,8 @@ def object_path(kernel: Kernel, cpu: str) -> Path:
 
 
 def pack_path(cpu: str) -> Path:
-    """The pack of all kernels that are registered (without its ending)."""
+    """The pack of all kernels (without its ending). Every start looks for it, so no kernel is imported to name it."""
     digest = hashlib.blake2b(digest_size=12)
-    for family in sorted({kernel.family for kernel in KERNELS.values()}):
-        digest.update(f"{family} {_family_hash(family)}\n".encode())
+    for path in (*COMPILER_SOURCES, *sorted(KERNEL_FOLDER.glob("*.py"))):
+        digest.update(path.name.encode() + b"\0" + _source(path) + b"\0")
     return cache_path(cpu) / f"pack-{digest.hexdigest()}"

@@ -17,7 +17,6 @@ from alula.runtime.compiler import cache
 from alula.runtime.compiler import cpu as cpus
 from alula.runtime.errors import CompilerError, require
 from alula.runtime.graph import Array
-from alula.runtime.kernels import all_kernels
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 _lock = threading.Lock()
@@ -75,7 +74,6 @@ def library() -> KernelLibrary:
 
     raise : CompilerError if they can be neither found nor built
     """
-    all_kernels()
     stem = cache.pack_path(cpus.host_cpu())
     for ending in (".so", ".list"):
         if (pack := stem.with_suffix(ending)).exists():

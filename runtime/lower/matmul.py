@@ -37,13 +37,18 @@ def lower_gemm(lowering: Lowering, node: Node) -> bool:
     row_bias = not c or (lowering.known(c) and lowering.spec(c).size in (1, n) and lowering.spec(c).shape[-1:] in ((n,), (1,), ()))
     if lowering.known(node.inputs[1]) and row_bias:
         return _constant_product(
-            lowering, node, a.dims[0], node.inputs[1], c, lambda w: (w.T if attrs.transB else w) * np.float32(attrs.alpha),
+            lowering, node, a.dims[0], node.inputs[1], c, lambda w: _scaled(w.T if attrs.transB else w, attrs.alpha),
             lambda bias: np.broadcast_to(bias.reshape(-1) * np.float32(attrs.beta), (n,)),
         )  # fmt: skip
     if c or attrs.alpha != 1:
         return False
     strides = (1, b.dims[1]) if attrs.transB else (b.dims[1], 1)
     return _computed_product(lowering, node, a.dims, (a.dims[1], n), strides)
+
+
+def _scaled(matrix: Array, factor: float) -> Array:
+    """The matrix itself where the factor is 1."""
+    return matrix if factor == 1 else matrix * np.float32(factor)
 
 
 def _constant_product(lowering: Lowering, node: Node, m: int, weight: str, bias: str, matrix: object, row: object) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,9 @@ from tests.bench.networks import Network, prepare
 from tests.bench.output import finish
 
 NEVER_IMPORTED = ("numba", "llvmlite", "onnx", "onnxruntime", "rich", "cv2")
+
+# As after an installation, which compiles modules to bytecode: the first round may write what later ones read
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 SHARED = """
 import json, sys, time
@@ -65,6 +69,7 @@ def fresh(code: str, model: Path, shape: tuple[int, ...]) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
+        env=ENVIRONMENT,
     )
     if result.returncode:
         sys.exit(
