@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alula.runtime.errors import DTypeError, GraphError
+from alula.runtime.frozen import frozen
 
 Array = NDArray[Any]
 Dim = int | str  # a str names a free dimension: "batch", "width"; the same name is the same size
@@ -124,7 +125,7 @@ class Arrays(dict[str, Array]):
         return TensorSpec.of(self[name])
 
 
-@dataclass(frozen=True)
+@frozen
 class Graph:
     """A network: inputs, constants, nodes in an order in which they can run, outputs."""
 

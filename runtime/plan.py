@@ -7,14 +7,14 @@ lowest offset where nothing that is alive at the same time lies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from alula.runtime.frozen import frozen
 from alula.runtime.lowering import Instruction, Ref
 
 ALIGNMENT = 64
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """Where each buffer lies.
 

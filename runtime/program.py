@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.chain import unfuse
 from alula.runtime.compiler.loader import library, word_of
 from alula.runtime.errors import MemoryBudgetError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
 from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.lowering import FnRef, Instruction, Lowering, Ref
 from alula.runtime.ops.contract import find
-from alula.runtime.plan import ALIGNMENT, lay_out
+from alula.runtime.plan import lay_out
 from alula.runtime.reference import run_node
 from alula.runtime.specialise import Specialised
 from alula.runtime.threads import Team
@@ -28,7 +28,7 @@ from alula.runtime.weights import Arena, WeightStore, aligned
 TABLE_WORDS = 4  # per instruction; see kernels/vm.py
 
 
-@dataclass(frozen=True)
+@frozen
 class Stretch:
     """Instructions that run without Python in between, or (length 0) one reference node."""
 
@@ -50,6 +50,7 @@ class Program:
         lowering = Lowering(network.specs, network.values, network.constants, tiles, team.n_threads, store.hold)
         for node in network.nodes:
             _lower(lowering, node)
+        store.settle(team.n_threads)
         self.instructions: list[Instruction] = lowering.instructions
         self._root = lowering.root
         self._outputs = self._choose_outputs()

@@ -6,12 +6,12 @@ This runs on the device whenever an input of a new shape comes, so it is one pas
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime import chain
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find, infer
 from alula.runtime.reference import run_node
@@ -42,7 +42,7 @@ class Known(Mapping[str, Array]):
         return len(self.folded) + len(self.constants)
 
 
-@dataclass(frozen=True)
+@frozen
 class Specialised:
     """A graph for inputs of fixed shapes.
 

@@ -32,6 +32,7 @@ from alula.runtime.artifact.format import (
 )
 from alula.runtime.artifact.graph_json import constants_from_json, graph_from_json, spec_from_json
 from alula.runtime.errors import AlulaError, ArtifactError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
 
 
@@ -75,7 +76,7 @@ class PackedConstants:
         return self._tensors[name]
 
 
-@dataclass(frozen=True)
+@frozen
 class Artifact:
     """An open file: its graphs, whose constants are decoded on access, and its metadata."""
 

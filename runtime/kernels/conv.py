@@ -8,7 +8,7 @@ needed. A matrix product is a convolution of kernel 1 over M pixels.
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
-from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, i64_at, offset
+from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, offset
 from alula.runtime.kernels.simd import TILES, matmul_tile
 
 if COMPILING:

@@ -8,13 +8,14 @@ emits LLVM IR. Where nothing is being compiled the decorators only record names,
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from alula.runtime.frozen import frozen
 
 COMPILING = os.environ.get("ALULA_KERNEL_TARGET", "")  # the CPU's name, set by compiler/worker.py alone
 
 
-@dataclass(frozen=True)
+@frozen
 class Type:
     """Type of a kernel argument: an element type, by value or by address."""
 
@@ -28,7 +29,7 @@ u8p, i8p, u16p, u64p = Type("uint8", True), Type("int8", True), Type("uint16", T
 words = Type("tail", True)  # the argument words that follow the named ones, as int64
 
 
-@dataclass(frozen=True)
+@frozen
 class Kernel:
     """What is known of a kernel without compiling it.
 

@@ -6,10 +6,10 @@ vectors : vectors of output channels per tile; rows * vectors accumulators, plus
 l2_bytes: what a core may fill of its second-level cache
 """
 
-from dataclasses import dataclass
+from alula.runtime.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Tiles:
     """Tile sizes of one CPU."""
 

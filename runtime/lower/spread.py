@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from alula.runtime.frozen import frozen
 from alula.runtime.kernels.elementwise import CHANNEL, FULL, IMAGE, ROW, SCALAR
 
 ROW_COST = 32  # of one more row of the matrix, in elements: what it takes to choose the loop and start it
 KNOWN_COST = 1 / 16  # of an element that is written out when the program is planned: memory alone
 
 
-@dataclass(frozen=True)
+@frozen
 class Spread:
     """How one operand meets the matrix.
 
@@ -29,7 +29,7 @@ class Spread:
     image_rows: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Matrix:
     """A tensor as a matrix, and its operands."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.chain import operand_kind
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import elementwise as kernels
 from alula.runtime.kernels.elementwise import CHANNEL, CODES, CONSTANT, FULL, IMAGE, SCALAR
@@ -56,7 +56,7 @@ POWERS = {0.5: "sqrt", 1.0: "copy", 2.0: "square", 3.0: "cube", -1.0: "reciproca
 MODES = {"channel": CHANNEL, "element": FULL, "picture": IMAGE}
 
 
-@dataclass(frozen=True)
+@frozen
 class Epilogue:
     """What a kernel does to its result before it is stored: a clamp of its own, then a chain."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.steps import lower_elementwise
 from alula.runtime.ops.checks import FLOATS
@@ -16,21 +16,21 @@ from alula.runtime.ops.contract import Lower, NoAttrs, Op, Specs, Values, regist
 from alula.runtime.ops.operands import NUMBERS, at, broadcast, choice, need, need_same_dtype
 
 
-@dataclass(frozen=True)
+@frozen
 class LeakyReluAttrs:
     """alpha : slope below zero"""
 
     alpha: float = 0.01
 
 
-@dataclass(frozen=True)
+@frozen
 class EluAttrs:
     """alpha : minus the limit at minus infinity"""
 
     alpha: float = 1.0
 
 
-@dataclass(frozen=True)
+@frozen
 class HardSigmoidAttrs:
     """clip(alpha * x + beta, 0, 1)"""
 
@@ -38,14 +38,14 @@ class HardSigmoidAttrs:
     beta: float = 0.5
 
 
-@dataclass(frozen=True)
+@frozen
 class GeluAttrs:
     """approximate : "none" (by erf) or "tanh" """
 
     approximate: str = "none"
 
 
-@dataclass(frozen=True)
+@frozen
 class SwishAttrs:
     """x * sigmoid(alpha * x)"""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
 from alula.runtime.ops.families import FAMILIES, FAMILY_OF
 
@@ -25,12 +25,12 @@ Values = Sequence[Array | None]
 Lower = Callable[["Lowering", Node], bool]
 
 
-@dataclass(frozen=True)
+@frozen
 class NoAttrs:
     """The attributes of an op that has none."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Op:
     """One op.
 

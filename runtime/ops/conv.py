@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.conv import lower_conv, lower_conv_transpose
 from alula.runtime.ops import checks
@@ -21,7 +21,7 @@ from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.window import Window
 
 
-@dataclass(frozen=True)
+@frozen
 class ConvAttrs:
     """ONNX's attributes; an empty tuple means the default. `kernel_shape` only repeats the weight's."""
 
@@ -33,7 +33,7 @@ class ConvAttrs:
     strides: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class ConvTransposeAttrs(ConvAttrs):
     """ONNX's attributes. `output_shape`, if given, is spatial and overrides `pads`."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.errors import GraphError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.cast import lower_cast
 from alula.runtime.lower.movement import lower_alias
@@ -33,14 +33,14 @@ from alula.runtime.ops.operands import (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class ModAttrs:
     """fmod : 0 takes the divisor's sign, as Python does; 1 the dividend's, as C does"""
 
     fmod: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class CastAttrs:
     """to : name of a dtype. saturate : of ONNX's 8-bit floats, which we do not have; no effect"""
 
@@ -48,7 +48,7 @@ class CastAttrs:
     saturate: int = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class DropoutAttrs:
     """seed : of training only; no effect"""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.matmul import lower_gemm, lower_matmul
 from alula.runtime.ops import checks
@@ -17,7 +17,7 @@ from alula.runtime.ops.operands import tensor
 NUMBERS = (*checks.FLOATS, "int32", "uint32", "int64", "uint64")
 
 
-@dataclass(frozen=True)
+@frozen
 class GemmAttrs:
     """Y = alpha * A' B' + beta * C, where ' transposes if transA / transB is 1."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.gather import lower_gather, lower_pad
 from alula.runtime.lower.movement import (
@@ -38,21 +38,21 @@ from alula.runtime.ops.operands import (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class PadAttrs:
     """mode : constant, reflect, edge or wrap"""
 
     mode: str = "constant"
 
 
-@dataclass(frozen=True)
+@frozen
 class ConcatAttrs:
     """axis : where to join"""
 
     axis: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SplitAttrs:
     """num_outputs : equal parts, the last one smaller if need be; without the input `split` it must be given"""
 
@@ -60,21 +60,21 @@ class SplitAttrs:
     num_outputs: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class GatherAttrs:
     """axis : where to look up"""
 
     axis: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class TransposeAttrs:
     """perm : the input axis of each output axis; None reverses them"""
 
     perm: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class DepthToSpaceAttrs:
     """mode : channels are (row, column, depth) for DCR, (depth, row, column) for CRD"""
 
@@ -82,7 +82,7 @@ class DepthToSpaceAttrs:
     mode: str = "DCR"
 
 
-@dataclass(frozen=True)
+@frozen
 class SpaceToDepthAttrs:
     """blocksize : side of the square that becomes channels. mode : their order, as in DepthToSpace"""
 

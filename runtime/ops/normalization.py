@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.normalization import lower_batch_norm, lower_lp_norm, lower_picture_norm, lower_rms_norm
 from alula.runtime.lower.reduce import lower_layer_norm
@@ -16,7 +16,7 @@ from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 
 
-@dataclass(frozen=True)
+@frozen
 class BatchNormalizationAttrs:
     """ONNX's attributes; `momentum` matters in training mode alone."""
 
@@ -25,7 +25,7 @@ class BatchNormalizationAttrs:
     training_mode: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class LayerNormalizationAttrs:
     """Axes from `axis` to the last are normalised together; `stash_type` 1 computes in float32."""
 
@@ -34,14 +34,14 @@ class LayerNormalizationAttrs:
     stash_type: int = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class InstanceNormalizationAttrs:
     """ONNX's attributes."""
 
     epsilon: float = 1e-5
 
 
-@dataclass(frozen=True)
+@frozen
 class GroupNormalizationAttrs:
     """ONNX's attributes (opset 21: scale and bias per channel)."""
 
@@ -50,7 +50,7 @@ class GroupNormalizationAttrs:
     stash_type: int = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class LpNormalizationAttrs:
     """The norm's order `p`, 1 or 2."""
 

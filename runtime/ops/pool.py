@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.pool import lower_pool
 from alula.runtime.lower.reduce import lower_global_pool
@@ -18,7 +18,7 @@ from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.window import Window
 
 
-@dataclass(frozen=True)
+@frozen
 class MaxPoolAttrs:
     """ONNX's attributes. `storage_order` concerns Indices alone."""
 
@@ -31,7 +31,7 @@ class MaxPoolAttrs:
     strides: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class AveragePoolAttrs:
     """ONNX's attributes. `count_include_pad` divides by the window's size even where it covers padding."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from alula.runtime.errors import DTypeError, ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.quantize import lower_dequantize, lower_quantize
 from alula.runtime.ops.checks import FLOATS, axis_of
@@ -16,7 +15,7 @@ from alula.runtime.ops.operands import at, choice, need, tensor
 CODES = ("uint8", "int8", "uint16", "int16")
 
 
-@dataclass(frozen=True)
+@frozen
 class DequantizeAttrs:
     """axis : of a scale with more than one element. block_size : elements that share a scale, 0 for the whole axis"""
 
@@ -24,7 +23,7 @@ class DequantizeAttrs:
     block_size: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class QuantizeAttrs:
     """output_dtype : "" takes the zero point's, else uint8. saturate : of 8-bit floats only; no effect"""
 

@@ -8,11 +8,11 @@ i o f c, GRU z r h. Weights are (D, GATES * H, C) for the input and (D, GATES * 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.recurrent import lower_gru, lower_lstm
 from alula.runtime.ops import checks
@@ -44,7 +44,7 @@ ACTIVATIONS: dict[str, tuple[Activation, tuple[float, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class LSTMAttrs:
     """ONNX's attributes; `clip` 0 means none, `activations` empty means Sigmoid, Tanh, Tanh."""
 
@@ -58,7 +58,7 @@ class LSTMAttrs:
     layout: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class GRUAttrs:
     """ONNX's attributes; `clip` 0 means none, `activations` empty means Sigmoid, Tanh."""
 

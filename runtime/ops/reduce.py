@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.gather import lower_arg
 from alula.runtime.lower.reduce import FOLDS, lower_reduce
@@ -21,7 +21,7 @@ SUMMABLE = (*FLOATS, "int32", "int64", "uint32", "uint64")
 Function = Callable[[Array, tuple[int, ...], bool], Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class ReduceAttrs:
     """keepdims : 1 leaves reduced axes with size 1. noop_with_empty_axes : 1 reduces nothing where no axes are given"""
 
@@ -29,7 +29,7 @@ class ReduceAttrs:
     noop_with_empty_axes: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class ArgAttrs:
     """select_last_index : 1 takes the last of equal elements, 0 the first"""
 

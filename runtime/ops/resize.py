@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alula.runtime.errors import ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.resize import lower_resize
 from alula.runtime.ops import checks
@@ -33,7 +34,7 @@ NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
-@dataclass(frozen=True)
+@frozen
 class ResizeAttrs:
     """ONNX's attributes; `axes` empty means all of them."""
 

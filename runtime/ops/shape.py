@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from alula.runtime.errors import DTypeError, ShapeError
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.ops.checks import FLOATS
 from alula.runtime.lower.movement import lower_alias
+from alula.runtime.ops.checks import FLOATS
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import (
     INDICES,
@@ -25,21 +25,21 @@ from alula.runtime.ops.operands import (
 )
 
 
-@dataclass(frozen=True)
+@frozen
 class ReshapeAttrs:
     """allowzero : 1 takes a 0 in the shape as it is, 0 copies that dimension from the input"""
 
     allowzero: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class FlattenAttrs:
     """axis : the dimensions before it make the rows, those from it on the columns"""
 
     axis: int = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class ShapeAttrs:
     """The dimensions from `start` to before `end`; negative ones count from the end, and both are clamped."""
 
@@ -47,7 +47,7 @@ class ShapeAttrs:
     end: int | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class ConstantOfShapeAttrs:
     """One value everywhere, and the name of its dtype."""
 

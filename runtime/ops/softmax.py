@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lower.reduce import lower_softmax
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 
 
-@dataclass(frozen=True)
+@frozen
 class SoftmaxAttrs:
     """The axis that sums to one."""
 

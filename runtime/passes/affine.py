@@ -6,11 +6,12 @@ summand where no padding of zeros comes in between. Everything is computed in fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.operands import other_operand
@@ -20,7 +21,7 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
-@dataclass(frozen=True)
+@frozen
 class Affine:
     """y = x * factor + summand; scalars or (C,), float64."""
 
@@ -100,7 +101,7 @@ def _is_padded(conv: Node) -> bool:
     return any(conv.attrs.pads) if conv.attrs.auto_pad == "NOTSET" else conv.attrs.auto_pad != "VALID"
 
 
-@dataclass(frozen=True)
+@frozen
 class _Weights:
     """The constant weight and bias of a node, as float64."""
 
@@ -207,7 +208,7 @@ class _Weights:
         return _Folded(x, *rounded)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Folded:
     """What a node reads in future. It is put into the graph only when every reader can be changed."""
 

@@ -7,11 +7,12 @@ and attributes it needs to read x, and by which permutation each output must the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
 
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Dim, Node
 from alula.runtime.ops.contract import find
 from alula.runtime.passes.draft import Draft, make_node
@@ -20,7 +21,7 @@ from alula.runtime.passes.shapes import Shapes
 Perm = tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Turn:
     """What changes.
 
