@@ -89,7 +89,9 @@ def pack(
     for name, graph in ready.items():
         graph_bits = bits.get(name) if isinstance(bits, Mapping) else bits
         if graph_bits not in (None, *range(1, 9), 16):
-            raise ArtifactError(f"graph {name}: expected 1 to 8 or 16 bits, got {graph_bits}; leave bits out to keep weights exact")
+            raise ArtifactError(
+                f"graph {name}: expected 1 to 8 or 16 bits, got {graph_bits}; leave bits out to keep weights exact"
+            )
         axes = weight_axes(graph)
         encoded[name] = {}
         for constant in sorted(graph.constants):
@@ -187,7 +189,9 @@ def _check_finite(array: Array, is_weight: bool, where: str) -> None:
         return
     bad = int(np.isnan(array).sum()) if not is_weight else int((~np.isfinite(array)).sum())
     if bad:
-        raise ArtifactError(f"{where}: expected finite weights, got {bad} that are NaN or infinite; train or export the model again")
+        raise ArtifactError(
+            f"{where}: expected finite weights, got {bad} that are NaN or infinite; train or export the model again"
+        )
 
 
 def _graph(value: Imported | Graph) -> Graph:

@@ -182,7 +182,9 @@ def _swap(centroids: Array, points: Array, running: Array) -> Array:
     cost[max(split - 1, 0) : split + 1] = np.inf  # not the interval that is split
     join = int(np.argmin(cost))
     changed = centroids.copy()
-    changed[join : join + 2] = (total[join : join + 2] * centroids[join : join + 2]).sum() / total[join : join + 2].sum()
+    changed[join : join + 2] = (total[join : join + 2] * centroids[join : join + 2]).sum() / total[
+        join : join + 2
+    ].sum()
     changed[split] = means[0][split]
     if np.isfinite(cost[join]):
         changed[join + 1] = means[1][split]

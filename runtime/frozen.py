@@ -20,7 +20,9 @@ def _init(self: Any, *values: Any, **named: Any) -> None:
     given = dict(zip(fields, values, strict=False))
     for name, value in named.items():
         if name not in fields or name in given:
-            raise TypeError(f"{type(self).__name__} got {'two values for' if name in given else 'an unexpected'} {name!r}")
+            raise TypeError(
+                f"{type(self).__name__} got {'two values for' if name in given else 'an unexpected'} {name!r}"
+            )
         given[name] = value
     for name, spec in fields.items():
         if name not in given:
@@ -59,7 +61,14 @@ def _repr(self: Any) -> str:
     return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in type(self).__dataclass_fields__)})"
 
 
-METHODS = {"__init__": _init, "__setattr__": _set, "__delattr__": _delete, "__eq__": _equal, "__hash__": _hash, "__repr__": _repr}
+METHODS = {
+    "__init__": _init,
+    "__setattr__": _set,
+    "__delattr__": _delete,
+    "__eq__": _equal,
+    "__hash__": _hash,
+    "__repr__": _repr,
+}
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -20,7 +20,20 @@ from alula.runtime.frozen import frozen
 Array = NDArray[Any]
 Dim = int | str  # a str names a free dimension: "batch", "width"; the same name is the same size
 
-DTYPES = ("float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool")
+DTYPES = (
+    "float32",
+    "float16",
+    "float64",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "bool",
+)
 MAX_RANK = 8
 
 

@@ -28,7 +28,13 @@ class Model:
     max_bytes : refuse plans that need more memory than that
     """
 
-    def __init__(self, graph: Graph, threads: int | None = None, max_bytes: int | None = None, metadata: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        threads: int | None = None,
+        max_bytes: int | None = None,
+        metadata: Mapping[str, object] | None = None,
+    ) -> None:
         self.graph = graph
         self.metadata = dict(metadata or {})
         self.threads = max(1, threads if threads is not None else cores())
@@ -65,7 +71,10 @@ class Model:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Like calling the model, with inputs and outputs by name."""
-        ready = {name: np.ascontiguousarray(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
+        ready = {
+            name: np.ascontiguousarray(self._checked(name, array)).reshape(np.shape(array))
+            for name, array in inputs.items()
+        }
         return self._program_for(ready).run(ready)
 
     def run_all(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -81,7 +90,9 @@ class Model:
                 f"graph {self.graph.name}: expected inputs that decide no shapes, got {', '.join(self._static)}; "
                 "run the model with arrays instead"
             )
-        return self._plan({name: TensorSpec(tuple(shapes[name]), spec.dtype) for name, spec in self.graph.inputs.items()}, {})
+        return self._plan(
+            {name: TensorSpec(tuple(shapes[name]), spec.dtype) for name, spec in self.graph.inputs.items()}, {}
+        )
 
     def _gather(self, arrays: tuple[Array, ...], named: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self.graph.inputs)
@@ -95,7 +106,9 @@ class Model:
 
     def _checked(self, name: str, array: Array) -> Array:
         if name not in self.graph.inputs:
-            raise GraphError(f"graph {self.graph.name}: expected the inputs {', '.join(self.graph.inputs)}, got {name!r}; rename it")
+            raise GraphError(
+                f"graph {self.graph.name}: expected the inputs {', '.join(self.graph.inputs)}, got {name!r}; rename it"
+            )
         if not isinstance(array, np.ndarray):
             raise DTypeError(f"input {name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
         return array
@@ -106,11 +119,16 @@ class Model:
             try:
                 specs[name] = TensorSpec.of(array)
             except DTypeError:
-                raise DTypeError(f"input {name}: expected {self.graph.inputs[name]}, got dtype {array.dtype}; convert it") from None
+                raise DTypeError(
+                    f"input {name}: expected {self.graph.inputs[name]}, got dtype {array.dtype}; convert it"
+                ) from None
         return self._plan(specs, {name: inputs[name] for name in self._static if name in inputs})
 
     def _plan(self, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:
-        key = (tuple((name, spec.shape, spec.dtype) for name, spec in specs.items()), tuple((n, v.tobytes()) for n, v in static.items()))
+        key = (
+            tuple((name, spec.shape, spec.dtype) for name, spec in specs.items()),
+            tuple((n, v.tobytes()) for n, v in static.items()),
+        )
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
@@ -122,7 +140,9 @@ class Model:
         return program
 
 
-def load(path: str | os.PathLike[str], graph: str | None = None, threads: int | None = None, max_bytes: int | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str], graph: str | None = None, threads: int | None = None, max_bytes: int | None = None
+) -> Model:
     """One network of an `.alula` file.
 
     graph : its name; needed only where the file holds several
@@ -135,11 +155,15 @@ def load(path: str | os.PathLike[str], graph: str | None = None, threads: int | 
     if graph is None and len(names) == 1:
         graph = names[0]
     if graph not in artifact.graphs:
-        raise GraphError(f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; name one, as in load(path, graph={names[0]!r})")
+        raise GraphError(
+            f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; name one, as in load(path, graph={names[0]!r})"
+        )
     return Model(artifact.graphs[graph], threads, max_bytes, artifact.metadata)
 
 
-def load_all(path: str | os.PathLike[str], threads: int | None = None, max_bytes: int | None = None) -> dict[str, Model]:
+def load_all(
+    path: str | os.PathLike[str], threads: int | None = None, max_bytes: int | None = None
+) -> dict[str, Model]:
     """Every network of an `.alula` file, by name."""
     from alula.runtime.artifact import open_artifact
 

@@ -44,7 +44,13 @@ class Program:
     """
 
     def __init__(
-        self, network: Specialised, store: WeightStore, arena: Arena, tiles: Tiles, team: Team, max_bytes: int | None = None
+        self,
+        network: Specialised,
+        store: WeightStore,
+        arena: Arena,
+        tiles: Tiles,
+        team: Team,
+        max_bytes: int | None = None,
     ) -> None:
         self.network, self.arena, self.team = network, arena, team
         lowering = Lowering(network.specs, network.values, network.constants, tiles, team.n_threads, store.hold)
@@ -229,5 +235,3 @@ def _stretches(instructions: list[Instruction]) -> list[Stretch]:
         else:
             found.append(Stretch(i, 1))
     return found
-
-

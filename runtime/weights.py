@@ -33,7 +33,12 @@ def aligned(array: Array) -> Array:
 
 def _has_tail(array: Array) -> bool:
     owner = array.base
-    if not isinstance(owner, np.ndarray) or owner.dtype != np.uint8 or owner.base is not None or not owner.flags.writeable:
+    if (
+        not isinstance(owner, np.ndarray)
+        or owner.dtype != np.uint8
+        or owner.base is not None
+        or not owner.flags.writeable
+    ):
         return False
     return bool(array.ctypes.data + array.nbytes + TAIL <= owner.ctypes.data + owner.nbytes)
 

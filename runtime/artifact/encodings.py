@@ -108,7 +108,9 @@ def encode_raw(array: Array, entropy: bool = True, half: bool = False) -> Encode
     return Encoded(plain.spec, encoding, "huffman", payload, planes=tuple(coded))
 
 
-def encode_affine(spec: TensorSpec, codes: U8, scales: Array, zeros: U8, axis: int = -1, entropy: bool = True) -> Encoded:
+def encode_affine(
+    spec: TensorSpec, codes: U8, scales: Array, zeros: U8, axis: int = -1, entropy: bool = True
+) -> Encoded:
     """8-bit codes with a scale and a zero per channel of `axis` (-1: one for all)."""
     table = scales.astype("<f4").tobytes() + zeros.astype(np.uint8).tobytes()
     return _encode_codes(Encoded(spec, "affine", "plain", table, bits=8, axis=axis), codes, entropy)
@@ -122,7 +124,9 @@ def encode_codebook(
         values = np.repeat(values, 2)  # a complete code has two symbols or more
     bits = max(1, math.ceil(math.log2(len(values))))
     table = _little(values).tobytes() + (b"" if scales is None else scales.astype("<f4").tobytes())
-    return _encode_codes(Encoded(spec, "codebook", "plain", table, bits=bits, axis=axis, values=len(values)), codes, entropy)
+    return _encode_codes(
+        Encoded(spec, "codebook", "plain", table, bits=bits, axis=axis, values=len(values)), codes, entropy
+    )
 
 
 def encode_exact(array: Array, entropy: bool = True) -> Encoded:
@@ -135,7 +139,9 @@ def encode_exact(array: Array, entropy: bool = True) -> Encoded:
         values, codes = np.unique(patterns, return_inverse=True)
         if len(values) <= 256:
             codebook = values.view(array.dtype)
-            candidates.append(encode_codebook(TensorSpec.of(array), codes.reshape(-1).astype(np.uint8), codebook, entropy=entropy))
+            candidates.append(
+                encode_codebook(TensorSpec.of(array), codes.reshape(-1).astype(np.uint8), codebook, entropy=entropy)
+            )
     if array.dtype == np.float32 and array.size:
         with np.errstate(over="ignore"):
             half = array.astype(np.float16)
@@ -217,7 +223,9 @@ def _decode_elements(encoded: Encoded, data: memoryview, where: str) -> Array:
                 plane, used = code_stream.decode_huffman(data[at:], count, 8, where)
             else:
                 if len(data) - at < count:
-                    raise ArtifactError(f"{where}: expected {count} bytes of plane {number}, got {len(data) - at}; {DAMAGED}")
+                    raise ArtifactError(
+                        f"{where}: expected {count} bytes of plane {number}, got {len(data) - at}; {DAMAGED}"
+                    )
                 plane, used = np.frombuffer(data[at : at + count], np.uint8), count
             planes.append(plane)
             at += used

@@ -84,7 +84,9 @@ def as_dict(value: Any, where: str, keys: tuple[str, ...] | None = None) -> dict
     if not isinstance(value, dict):
         raise ArtifactError(f"{where}: expected an object, got {type(value).__name__}; {DAMAGED}")
     if keys is not None and set(value) != set(keys):
-        raise ArtifactError(f"{where}: expected the keys {', '.join(sorted(keys))}, got {shown(sorted(value))}; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected the keys {', '.join(sorted(keys))}, got {shown(sorted(value))}; {DAMAGED}"
+        )
     return value
 
 
@@ -100,7 +102,9 @@ def as_list(value: Any, where: str, most: int) -> list[Any]:
 def as_name(value: Any, where: str) -> str:
     """A name that fits on a line."""
     if not isinstance(value, str) or len(value) > MAX_NAME_LENGTH or len(value.splitlines()) > 1 or "\0" in value:
-        raise ArtifactError(f"{where}: expected a name of one line, at most {MAX_NAME_LENGTH} characters, got {shown(value)}; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected a name of one line, at most {MAX_NAME_LENGTH} characters, got {shown(value)}; {DAMAGED}"
+        )
     return value
 
 

@@ -31,7 +31,9 @@ def graph_to_json(graph: Graph, tensor_index: Callable[[str], int]) -> dict[str,
     """A graph; its constants are indices into the tensor table."""
     return {
         "constants": {name: tensor_index(name) for name in sorted(graph.constants)},
-        "inputs": [{"name": name, "dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in graph.inputs.items()],
+        "inputs": [
+            {"name": name, "dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in graph.inputs.items()
+        ],
         "name": graph.name,
         "nodes": [_node_to_json(node) for node in graph.nodes],
         "outputs": list(graph.outputs),
@@ -80,7 +82,9 @@ def graph_from_json(value: Any, constants: ConstantPool, where: str) -> Graph:
             raise ArtifactError(f"{where}: expected inputs with names of their own, got {name!r}; {DAMAGED}")
         inputs[name] = spec_from_json(entry, f"{where}: input {name}", free=True)
     nodes = [_node_from_json(node, where) for node in as_list(fields["nodes"], f"{where}: nodes", MAX_NODES)]
-    outputs = [as_name(name, f"{where}: outputs") for name in as_list(fields["outputs"], f"{where}: outputs", MAX_TENSORS)]
+    outputs = [
+        as_name(name, f"{where}: outputs") for name in as_list(fields["outputs"], f"{where}: outputs", MAX_TENSORS)
+    ]
     return Graph(as_name(fields["name"], where), inputs, tuple(outputs), tuple(nodes), constants)
 
 
@@ -98,7 +102,9 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     keys = as_dict(value, f"{where}: node")
     unknown = sorted(set(keys) - {"attrs", "fused", "inputs", "name", "op", "outputs"})
     if unknown or not {"inputs", "op", "outputs"} <= set(keys) or (fused and "fused" in keys):
-        raise ArtifactError(f"{where}: expected a node with op, inputs and outputs, got the keys {sorted(keys)!a:.80}; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected a node with op, inputs and outputs, got the keys {sorted(keys)!a:.80}; {DAMAGED}"
+        )
     name = as_name(keys.get("name", ""), f"{where}: node")
     label = f"{where}: node {name}" if name else f"{where}: node"
     inputs = tuple(as_name(n, label) for n in as_list(keys["inputs"], f"{label}: inputs", MAX_TENSOR_NAMES))
@@ -110,7 +116,9 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     if not low <= len(inputs) <= high:
         raise ArtifactError(f"{label}: expected {low} to {high} inputs of {op.name}, got {len(inputs)}; {DAMAGED}")
     attrs = op.make_attrs(as_dict(keys.get("attrs", {}), f"{label}: attrs"), label)
-    chain = tuple(_node_from_json(n, label, fused=True) for n in as_list(keys.get("fused", []), f"{label}: fused", MAX_FUSED))
+    chain = tuple(
+        _node_from_json(n, label, fused=True) for n in as_list(keys.get("fused", []), f"{label}: fused", MAX_FUSED)
+    )
     for link in chain:
         if not find(link.op, label).elementwise:
             raise ArtifactError(f"{label}: expected element-wise ops in its epilogue, got {link.op}; {DAMAGED}")

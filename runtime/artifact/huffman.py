@@ -118,18 +118,24 @@ class Stream:
         table_size = max(1 << bits >> 1, 1)
         start = table_size + 4 * LANES
         if len(data) < start:
-            raise ArtifactError(f"{where}: expected a Huffman stream of {start} bytes or more, got {len(data)}; the file is damaged")
+            raise ArtifactError(
+                f"{where}: expected a Huffman stream of {start} bytes or more, got {len(data)}; the file is damaged"
+            )
         packed = np.frombuffer(data[:table_size], np.uint8)
         self.lengths: U8 = np.stack([packed & 15, packed >> 4], axis=1).reshape(-1)  # contiguous: the kernel reads it
         if not is_complete(self.lengths):
-            raise ArtifactError(f"{where}: expected a complete code of at most 12 bits, got another; the file is damaged")
+            raise ArtifactError(
+                f"{where}: expected a complete code of at most 12 bits, got another; the file is damaged"
+            )
         sizes = [int(size) for size in np.frombuffer(data[table_size:start], "<u4")]
         self.count = count
         self.size = start + sum(sizes)
         chunk = -(-count // LANES)
         self.counts = [max(0, min(chunk, count - lane * chunk)) for lane in range(LANES)]
         if self.size > len(data) or any(8 * size < n or size > 2 * n for size, n in zip(sizes, self.counts)):
-            raise ArtifactError(f"{where}: expected {LANES} lanes for {count} symbols, got {sizes} bytes; the file is damaged")
+            raise ArtifactError(
+                f"{where}: expected {LANES} lanes for {count} symbols, got {sizes} bytes; the file is damaged"
+            )
         self.starts = [start + sum(sizes[:lane]) for lane in range(LANES)]
         self.sizes = sizes
         self.data = data[: self.size]

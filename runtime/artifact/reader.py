@@ -112,7 +112,9 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
         fields = as_dict(parse_json(header, where), where, ("graphs", "metadata", "tensors"))
         tensors = _read_tensors(fields["tensors"], data, HEADER_SIZE + len(header), where)
         graphs, table = _read_graphs(fields["graphs"], tensors, where)
-        return Artifact(where, graphs, as_dict(fields["metadata"], f"{where}: metadata"), tuple(table), len(data), digest, data)
+        return Artifact(
+            where, graphs, as_dict(fields["metadata"], f"{where}: metadata"), tuple(table), len(data), digest, data
+        )
     except ArtifactError:
         raise
     except AlulaError as error:
@@ -127,7 +129,9 @@ def _map(where: str) -> memoryview:
         with open(where, "rb") as handle:
             size = os.fstat(handle.fileno()).st_size
             if size < HEADER_SIZE:
-                raise ArtifactError(f"{where}: expected an .alula file, got {size} bytes; it is truncated or another kind of file")
+                raise ArtifactError(
+                    f"{where}: expected an .alula file, got {size} bytes; it is truncated or another kind of file"
+                )
             return memoryview(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
         if isinstance(error, ArtifactError):
@@ -140,15 +144,21 @@ def _read_frame(data: memoryview, where: str) -> tuple[bytes, str]:
     """The JSON text and the digest, after the checks of the fixed header."""
     magic, version, flags, json_size, file_size, digest = FIELDS.unpack(data[: FIELDS.size])
     if magic != MAGIC:
-        raise ArtifactError(f"{where}: expected an .alula file, got one that begins with {magic!r}; pack the model first")
+        raise ArtifactError(
+            f"{where}: expected an .alula file, got one that begins with {magic!r}; pack the model first"
+        )
     if version > VERSION:
         raise ArtifactError(f"{where}: expected format version {VERSION}, got {version}, a newer one; update alula")
     if version != VERSION or flags:
         raise ArtifactError(f"{where}: expected format version {VERSION}, got {version} with flags {flags}; {DAMAGED}")
     if file_size != len(data):
-        raise ArtifactError(f"{where}: expected {file_size} bytes, got {len(data)}; the file is truncated, copy it again")
+        raise ArtifactError(
+            f"{where}: expected {file_size} bytes, got {len(data)}; the file is truncated, copy it again"
+        )
     if not 0 < json_size <= min(MAX_HEADER_SIZE, file_size - HEADER_SIZE):
-        raise ArtifactError(f"{where}: expected a header of at most {MAX_HEADER_SIZE} bytes, got {json_size}; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected a header of at most {MAX_HEADER_SIZE} bytes, got {json_size}; {DAMAGED}"
+        )
     crc, zero = CHECK.unpack(data[FIELDS.size : HEADER_SIZE])
     header = bytes(data[HEADER_SIZE : HEADER_SIZE + json_size])
     if zlib.crc32(header, zlib.crc32(data[: FIELDS.size])) != crc or zero:
@@ -166,7 +176,9 @@ def _read_tensors(value: Any, data: memoryview, end: int, where: str) -> list[En
         tensors.append(_read_encoding(fields, section, here))
         end = align(end) + len(section)
     if end != len(data):
-        raise ArtifactError(f"{where}: expected the last section to end with the file, got {len(data) - end} bytes more; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected the last section to end with the file, got {len(data) - end} bytes more; {DAMAGED}"
+        )
     return tensors
 
 
@@ -201,17 +213,23 @@ def _read_encoding(fields: dict[str, Any], payload: memoryview, where: str) -> E
     bits = as_int(fields.get("bits", 0), f"{where}: bits", 0, 8)
     axis = as_int(fields.get("axis", -1), f"{where}: axis", -1, len(spec.shape) - 1)
     values = as_int(fields.get("values", 0), f"{where}: values", 0, 1 << bits)
-    planes = tuple(as_int(p, f"{where}: planes", 0, 7) for p in as_list(fields.get("planes", []), f"{where}: planes", 8))
+    planes = tuple(
+        as_int(p, f"{where}: planes", 0, 7) for p in as_list(fields.get("planes", []), f"{where}: planes", 8)
+    )
     encoded = Encoded(spec, encoding, coding, payload, bits, axis, values, planes)
     if math.prod(max(dim, 1) for dim in spec.dims) > MAX_DECODED_SIZE:
         raise ArtifactError(f"{where}: expected at most {MAX_DECODED_SIZE} elements, got {spec}; {DAMAGED}")
     if encoding in ("f16", "affine") and spec.dtype != "float32" or axis >= 0 and spec.dtype != "float32":
         raise ArtifactError(f"{where}: expected float32 for {encoding} with these keys, got {spec.dtype}; {DAMAGED}")
     if encoding == "affine" and bits != 8 or encoding == "codebook" and not (bits >= 1 and values >= 1):
-        raise ArtifactError(f"{where}: expected codes of 1 to 8 bits (affine: 8), got {bits}, {values} values; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected codes of 1 to 8 bits (affine: 8), got {bits}, {values} values; {DAMAGED}"
+        )
     is_planes = list(planes) == sorted({*planes}) and planes[-1:] < (encoded.stored_itemsize,)
     if coding == "huffman" and (spec.size == 0 or not is_planes or not (planes or bits)):
-        raise ArtifactError(f"{where}: expected rising planes of a tensor with elements, got {list(planes)}, {spec}; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected rising planes of a tensor with elements, got {list(planes)}, {spec}; {DAMAGED}"
+        )
     fewest = encoded.smallest_size()
     if len(payload) < fewest or coding == "plain" and len(payload) > fewest:
         raise ArtifactError(f"{where}: expected {fewest} bytes for {spec} as {encoding}, got {len(payload)}; {DAMAGED}")
@@ -231,7 +249,9 @@ def _read_graphs(value: Any, tensors: list[Encoded], where: str) -> tuple[dict[s
         pool = PackedConstants({name: tensors[index] for name, index in constants.items()}, where)
         decoded += sum(pool.spec(name).nbytes for name in pool)
         if decoded > MAX_DECODED_SIZE:
-            raise ArtifactError(f"{where}: expected at most {MAX_DECODED_SIZE} bytes of constants, got {decoded}; {DAMAGED}")
+            raise ArtifactError(
+                f"{where}: expected at most {MAX_DECODED_SIZE} bytes of constants, got {decoded}; {DAMAGED}"
+            )
         graph = graph_from_json(entry, pool, here)
         if graph.name in graphs:
             raise ArtifactError(f"{here}: expected a name of its own, got {graph.name!r} twice; {DAMAGED}")
@@ -240,7 +260,9 @@ def _read_graphs(value: Any, tensors: list[Encoded], where: str) -> tuple[dict[s
     if not graphs:
         raise ArtifactError(f"{where}: expected one graph or more, got none; {DAMAGED}")
     if len(used) != len(tensors):
-        raise ArtifactError(f"{where}: expected every tensor to be some graph's, got {len(tensors) - len(used)} of none; {DAMAGED}")
+        raise ArtifactError(
+            f"{where}: expected every tensor to be some graph's, got {len(tensors) - len(used)} of none; {DAMAGED}"
+        )
     return graphs, table
 
 
@@ -253,5 +275,3 @@ def _info(graph: str, name: str, encoded: Encoded) -> TensorInfo:
     if encoded.coding == "huffman":
         words += ", Huffman"
     return TensorInfo(graph, name, encoded.spec, words, encoded.bits_per_weight, len(encoded.payload))
-
-

@@ -94,7 +94,9 @@ def _serialise(
         documents.append(graph_to_json(graph, lambda constant, graph=graph: add(graph, constant)))  # type: ignore[misc]
     header = canonical_json({"graphs": documents, "metadata": dict(metadata), "tensors": entries}, where)
     if len(header) > MAX_HEADER_SIZE:
-        raise ArtifactError(f"{where}: expected a header of at most {MAX_HEADER_SIZE} bytes, got {len(header)}; shorten the metadata")
+        raise ArtifactError(
+            f"{where}: expected a header of at most {MAX_HEADER_SIZE} bytes, got {len(header)}; shorten the metadata"
+        )
     body = bytearray(header)
     for payload in payloads:
         body += bytes(align(HEADER_SIZE + len(body)) - HEADER_SIZE - len(body))

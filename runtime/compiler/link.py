@@ -23,7 +23,7 @@ def find_linker(cpu: str) -> list[str] | None:
     if architecture not in EMULATION:
         return None
     native = platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64") == architecture
-    for name in (["ld.lld", "ld"] if native else ["ld.lld", f"{architecture}-linux-gnu-ld"]):
+    for name in ["ld.lld", "ld"] if native else ["ld.lld", f"{architecture}-linux-gnu-ld"]:
         if path := shutil.which(name):
             return [path, "-m", EMULATION[architecture]] if name == "ld.lld" else [path]
     if importlib.util.find_spec("ziglang"):
@@ -38,10 +38,21 @@ def link(linker: Sequence[str], objects: Sequence[Path], target: Path) -> None:
     """
     temporary = target.with_name(f"{target.name}.{os.getpid()}")
     # 16 KiB pages: the Raspberry Pi 5's kernel has them
-    command = [*linker, "-shared", "-z", "max-page-size=16384", "--build-id=none", "-o", str(temporary), *map(str, objects)]
+    command = [
+        *linker,
+        "-shared",
+        "-z",
+        "max-page-size=16384",
+        "--build-id=none",
+        "-o",
+        str(temporary),
+        *map(str, objects),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         temporary.unlink(missing_ok=True)
         reason = " ".join((result.stderr or result.stdout).split())[:300]
-        raise CompilerError(f"linker {linker[0]}: expected a shared object, got: {reason}; try another linker (pip install ziglang)")
+        raise CompilerError(
+            f"linker {linker[0]}: expected a shared object, got: {reason}; try another linker (pip install ziglang)"
+        )
     temporary.replace(target)

@@ -37,7 +37,9 @@ class KernelLibrary:
             try:
                 self._shared = ctypes.CDLL(str(pack))
             except OSError as error:
-                raise CompilerError(f"{pack}: expected kernels for this machine, got {error}; delete the file and run again") from None
+                raise CompilerError(
+                    f"{pack}: expected kernels for this machine, got {error}; delete the file and run again"
+                ) from None
 
     def address(self, name: str) -> int:
         """The address of a kernel."""

@@ -24,7 +24,21 @@ from alula.runtime.kernels import memory
 from alula.runtime.kernels.lang import Kernel
 
 ALLOWED_SYMBOLS = {"sched_yield", "syscall", "memcpy", "memset", "memmove"}  # libc; anything else is a kernel's mistake
-LIBM_SYMBOLS = {"expf", "logf", "powf", "sinf", "cosf", "tanhf", "fmodf", "floorf", "ceilf", "roundf", "rintf", "fmaf", "truncf"}
+LIBM_SYMBOLS = {
+    "expf",
+    "logf",
+    "powf",
+    "sinf",
+    "cosf",
+    "tanhf",
+    "fmodf",
+    "floorf",
+    "ceilf",
+    "roundf",
+    "rintf",
+    "fmaf",
+    "truncf",
+}
 
 
 def compile_kernel(kernel: Kernel, cpu: str) -> bytes:
@@ -63,7 +77,15 @@ def _entry(kernel: Kernel) -> Any:
     """A function (args, tid, n_threads) that unpacks the argument words and calls the kernel's body."""
     body = numba.njit(error_model="numpy", boundscheck=False, fastmath=set(kernel.fastmath))(kernel.function)
     scope: dict[str, Any] = {"body": body, **vars(memory)}
-    readers = {"float32": "f32", "int64": "i64", "int32": "i32", "uint8": "u8", "int8": "i8", "uint16": "u16", "uint64": "u64"}
+    readers = {
+        "float32": "f32",
+        "int64": "i64",
+        "int32": "i32",
+        "uint8": "u8",
+        "int8": "i8",
+        "uint16": "u16",
+        "uint64": "u64",
+    }
     values = []
     for position, kind in enumerate(kernel.types):
         word = f"i64_at(args)[{position}]"
@@ -117,7 +139,7 @@ def _retarget(source: tuple[str, str], name: str, machine: Any) -> Any:
     # before it writes the same one.
     text = re.sub(
         r"^define [^\n]*$",
-        lambda m: re.sub(r"\bptr (?!noalias)(?=[^,%]*%arg\.)", "ptr noalias ", m.group(0)) if name in m.group(0) or "vec_" in m.group(0) else m.group(0),
+        lambda m: _without_aliases(m.group(0)) if name in m.group(0) or "vec_" in m.group(0) else m.group(0),
         text, flags=re.M,
     )  # fmt: skip
     module = llvm.parse_assembly(text)
@@ -134,6 +156,11 @@ def _retarget(source: tuple[str, str], name: str, machine: Any) -> Any:
         if not variable.is_declaration:
             variable.linkage = "internal"
     return module
+
+
+def _without_aliases(definition: str) -> str:
+    """A function's head with all its pointer arguments marked noalias."""
+    return re.sub(r"\bptr (?!noalias)(?=[^,%]*%arg\.)", "ptr noalias ", definition)
 
 
 def _check_symbols(kernel: Kernel, module: Any) -> None:

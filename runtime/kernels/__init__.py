@@ -4,7 +4,26 @@ import importlib
 
 from alula.runtime.kernels.lang import KERNELS, Kernel
 
-FAMILIES = ("vm", "conv", "winograd", "depthwise", "matmul", "elementwise", "movement", "reduce", "pool", "resize", "normalization", "recurrent", "select", "cast", "gather", "quantize", "huffman", "calibrate")
+FAMILIES = (
+    "vm",
+    "conv",
+    "winograd",
+    "depthwise",
+    "matmul",
+    "elementwise",
+    "movement",
+    "reduce",
+    "pool",
+    "resize",
+    "normalization",
+    "recurrent",
+    "select",
+    "cast",
+    "gather",
+    "quantize",
+    "huffman",
+    "calibrate",
+)
 
 
 def all_kernels() -> dict[str, Kernel]:

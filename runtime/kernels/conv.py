@@ -117,7 +117,16 @@ def f32_conv(
         first_panel, last_panel = panels * tid // n_threads, panels * (tid + 1) // n_threads
     else:
         first_tile, last_tile = last_tile * tid // n_threads, last_tile * (tid + 1) // n_threads
-    dense = k_h == 1 and k_w == 1 and stride_h == 1 and stride_w == 1 and pad_top == 0 and pad_left == 0 and h == h_out and w == w_out
+    dense = (
+        k_h == 1
+        and k_w == 1
+        and stride_h == 1
+        and stride_w == 1
+        and pad_top == 0
+        and pad_left == 0
+        and h == h_out
+        and w == w_out
+    )
     x_at, zeros_at = address_of(x), address_of(zeros)
     blocks = (last_panel - first_panel + block_panels - 1) // block_panels
     for b in range(blocks):
@@ -145,7 +154,9 @@ def f32_conv(
                     run = 1 if merged else k_w
                     for ky in range(k_h):
                         for kx in range(run):
-                            base = x_at + 4 * x_stride * ((image * h + top + ky * dilation_h) * w + left + kx * dilation_w)
+                            base = x_at + 4 * x_stride * (
+                                (image * h + top + ky * dilation_h) * w + left + kx * dilation_w
+                            )
                             line = offset(table, (ky * run + kx) * rows)
                             for i in range(rows):
                                 line[i] = base + 4 * step * i
@@ -163,7 +174,9 @@ def f32_conv(
                 width = panel_width(left_over)
                 whole = width <= left_over
                 target, stride = (offset(out, column), y_pixel) if whole else (spill, NR)
-                run_tile(width, rows, table, panel_weight, taps, length, target, stride, offset(bias, column), low, high)
+                run_tile(
+                    width, rows, table, panel_weight, taps, length, target, stride, offset(bias, column), low, high
+                )
                 if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
             if epilogue != 0:

@@ -66,7 +66,9 @@ def edge_pixel(width):
     """
 
     @intrinsic
-    def pixel(context, x, row_stride, tap_stride, taps_y, taps_x, weight, weight_row, weight_stride, bias, y, low, high):
+    def pixel(
+        context, x, row_stride, tap_stride, taps_y, taps_x, weight, weight_row, weight_stride, bias, y, low, high
+    ):
         def generate(cx, builder, signature, args):
             x, row_stride, tap_stride, taps_y, taps_x, weight, weight_row, weight_stride, bias, y, low, high = args
             emit = Emitter(builder, width)
@@ -92,7 +94,9 @@ def row_runner(width):
     """A device function that computes one row of outputs with vectors of `width` channels."""
     if not COMPILING:
         return None
-    lines = ["def run_tile(k_w, stride, guarded, x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros):"]
+    lines = [
+        "def run_tile(k_w, stride, guarded, x, row_stride, c, taps_y, weight, bias, y, low, high, left, w, zeros):"
+    ]
     scope = {}
     for k_w in TILED_KERNELS:
         for stride in TILED_STRIDES:
@@ -107,7 +111,23 @@ def row_runner(width):
     run_tile, pixel = device(scope["run_tile"]), edge_pixel(width)
 
     def run_row(
-        x, weight, bias, y, zeros, w, c, w_out, first_tap, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high
+        x,
+        weight,
+        bias,
+        y,
+        zeros,
+        w,
+        c,
+        w_out,
+        first_tap,
+        taps_y,
+        k_w,
+        row_stride,
+        stride_w,
+        pad_left,
+        dilation_w,
+        low,
+        high,
     ):
         tiled = dilation_w == 1 and (k_w == 3 or k_w == 5) and (stride_w == 1 or stride_w == 2) and w_out >= PIXELS
         tiles = (w_out + PIXELS - 1) // PIXELS if tiled else 0
@@ -120,7 +140,23 @@ def row_runner(width):
                 left = out_x * stride_w - pad_left
                 source, target = offset(x, left * c + at), offset(y, out_x * c + at)
                 guarded = left < 0 or left + (PIXELS - 1) * stride_w + k_w > w
-                run_tile(k_w, stride_w, guarded, source, row_stride, c, taps_y, factors, start, target, low, high, left, w, zeros)
+                run_tile(
+                    k_w,
+                    stride_w,
+                    guarded,
+                    source,
+                    row_stride,
+                    c,
+                    taps_y,
+                    factors,
+                    start,
+                    target,
+                    low,
+                    high,
+                    left,
+                    w,
+                    zeros,
+                )
             for out_x in range(w_out if not tiled else 0):
                 left = out_x * stride_w - pad_left
                 first = (-left + dilation_w - 1) // dilation_w if left < 0 else 0
@@ -153,9 +189,45 @@ def f32_depthwise(
         target = offset(y, line * w_out * c)
         row_stride = dilation_h * w * c
         if c >= W:
-            run_wide(source, weight, bias, target, zeros, w, c, w_out, first, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high)
+            run_wide(
+                source,
+                weight,
+                bias,
+                target,
+                zeros,
+                w,
+                c,
+                w_out,
+                first,
+                taps_y,
+                k_w,
+                row_stride,
+                stride_w,
+                pad_left,
+                dilation_w,
+                low,
+                high,
+            )
         else:
-            run_half(source, weight, bias, target, zeros, w, c, w_out, first, taps_y, k_w, row_stride, stride_w, pad_left, dilation_w, low, high)
+            run_half(
+                source,
+                weight,
+                bias,
+                target,
+                zeros,
+                w,
+                c,
+                w_out,
+                first,
+                taps_y,
+                k_w,
+                row_stride,
+                stride_w,
+                pad_left,
+                dilation_w,
+                low,
+                high,
+            )
         if epilogue != 0:
             arguments = offset(scratch, 8 * tid)
             arguments[0] = address_of(target)

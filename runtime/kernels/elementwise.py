@@ -127,7 +127,9 @@ if COMPILING:
 
 
 @device
-def run_steps(source, source_stride, target, target_stride, row, rows, column, columns, channels, image_rows, n_steps, steps):
+def run_steps(
+    source, source_stride, target, target_stride, row, rows, column, columns, channels, image_rows, n_steps, steps
+):
     """Run a chain over rows [row, row + rows) x channels [column, column + columns) of a matrix of `channels` columns.
 
     source, target : the block's first element; strides in elements. They may be the same block
@@ -139,7 +141,11 @@ def run_steps(source, source_stride, target, target_stride, row, rows, column, c
         here, here_stride = (source, source_stride) if s == 0 else (target, target_stride)
         same_everywhere = code < FIRST_BINARY or mode == CONSTANT or mode == SCALAR
         passes, length = rows, columns
-        if here_stride == columns and target_stride == columns and (same_everywhere or (mode == FULL and columns == channels)):
+        if (
+            here_stride == columns
+            and target_stride == columns
+            and (same_everywhere or (mode == FULL and columns == channels))
+        ):
             passes, length = 1, rows * columns  # rows without gaps are one long one
         value = f32_from_bits(word) if mode == CONSTANT else F(0.0)
         operand = f32_at(word)
@@ -158,13 +164,27 @@ def run_steps(source, source_stride, target, target_stride, row, rows, column, c
                     part = offset(operand, column)
                 else:
                     part = offset(operand, (row + r) // image_rows * channels + column)
-            run_step(code, by_value, offset(here, r * here_stride), part, value, offset(target, r * target_stride), length, p, q)
+            run_step(
+                code,
+                by_value,
+                offset(here, r * here_stride),
+                part,
+                value,
+                offset(target, r * target_stride),
+                length,
+                p,
+                q,
+            )
 
 
 @kernel
-def f32_chain(x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64):
+def f32_chain(
+    x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64
+):
     """y = chain(x) over a (rows, channels) matrix."""
-    block = max(CHUNK // max(channels, 1), 1)  # rows of a unit; where a row is longer than a chunk, a unit is a part of it
+    block = max(
+        CHUNK // max(channels, 1), 1
+    )  # rows of a unit; where a row is longer than a chunk, a unit is a part of it
     blocks = (rows + block - 1) // block
     chunks = (channels + CHUNK - 1) // CHUNK if block == 1 else 1
     units = blocks * chunks
@@ -179,10 +199,11 @@ def f32_chain(x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_ste
 
 
 @kernel
-def f32_epilogue(block: f32p, stride: i64, row: i64, rows: i64, column: i64, columns: i64, chain: i64p, tid: i64, n_threads: i64):
+def f32_epilogue(
+    block: f32p, stride: i64, row: i64, rows: i64, column: i64, columns: i64, chain: i64p, tid: i64, n_threads: i64
+):
     """Run a chain in place on a block that another kernel has just computed.
 
     chain : channels, image_rows, n_steps, then the steps
     """
     run_steps(block, stride, block, stride, row, rows, column, columns, chain[0], chain[1], chain[2], offset(chain, 3))
-

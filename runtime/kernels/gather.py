@@ -85,7 +85,9 @@ def position_of(x, n, value, last):
 
 
 @kernel
-def f32_arg(x: f32p, y: i64p, outer: i64, n: i64, inner: i64, sign: i64, last: i64, scratch: f32p, tid: i64, n_threads: i64):
+def f32_arg(
+    x: f32p, y: i64p, outer: i64, n: i64, inner: i64, sign: i64, last: i64, scratch: f32p, tid: i64, n_threads: i64
+):
     """y[o, i] = index of the largest (sign 1) or smallest (sign -1) of x[o, :, i].
 
     last    : take the last of equal elements, else the first

@@ -107,7 +107,16 @@ def huffman_decode(
 
 @kernel
 def codebook_lookup(
-    codes: u8p, values: f32p, scales: f32p, zeros: f32p, out: f32p, outer: i64, channels: i64, inner: i64, tid: i64, n_threads: i64
+    codes: u8p,
+    values: f32p,
+    scales: f32p,
+    zeros: f32p,
+    out: f32p,
+    outer: i64,
+    channels: i64,
+    inner: i64,
+    tid: i64,
+    n_threads: i64,
 ):
     """out[o, c, i] = (values[codes[o, c, i]] - zeros[c]) * scales[c]; `values` has 256 entries."""
     if inner == 1:

@@ -55,7 +55,9 @@ def kernel(function: Callable[..., None] | None = None, *, fastmath: frozenset[s
     """Register a function as a kernel. Its last two arguments are `tid` and `n_threads`."""
     if function is None:
         return lambda f: kernel(f, fastmath=fastmath)
-    annotations = {name: t for name, t in function.__annotations__.items() if name not in ("tid", "n_threads", "return")}
+    annotations = {
+        name: t for name, t in function.__annotations__.items() if name not in ("tid", "n_threads", "return")
+    }
     entry = Kernel(
         function.__name__, function.__module__.rpartition(".")[2], tuple(annotations), tuple(annotations.values()),
         function, fastmath,

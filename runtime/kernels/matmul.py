@@ -29,7 +29,11 @@ def f32_matmul(
     units = n_batches * panels
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
         batch, column = unit // panels, unit % panels * NR
-        left, right, out = offset(a, batches[3 * batch]), offset(b, batches[3 * batch + 1]), offset(y, batches[3 * batch + 2])
+        left, right, out = (
+            offset(a, batches[3 * batch]),
+            offset(b, batches[3 * batch + 1]),
+            offset(y, batches[3 * batch + 2]),
+        )
         columns = min(NR, n - column)
         width = panel_width(columns)
         for row in range(k):

@@ -47,7 +47,9 @@ def f32_quantize(
         row, column = unit // chunks, unit % chunks * CHUNK
         count, at = min(CHUNK, columns - column), row * columns + column
         if by_column != 0:
-            vec_quantize_each(offset(x, at), offset(scale, column), offset(zero, column), offset(y, at), count, low, high)
+            vec_quantize_each(
+                offset(x, at), offset(scale, column), offset(zero, column), offset(y, at), count, low, high
+            )
         else:
             vec_quantize(offset(x, at), scale[row % n], zero[row % n], offset(y, at), count, low, high)
 

@@ -122,7 +122,19 @@ def vec_fill(y, n, value):
 
 
 @kernel
-def f32_reduce(x: f32p, y: f32p, outer: i64, n: i64, inner: i64, code: i64, start: f32, scale: f32, root: i64, tid: i64, n_threads: i64):
+def f32_reduce(
+    x: f32p,
+    y: f32p,
+    outer: i64,
+    n: i64,
+    inner: i64,
+    code: i64,
+    start: f32,
+    scale: f32,
+    root: i64,
+    tid: i64,
+    n_threads: i64,
+):
     """y[o, i] = root(scale * fold of x[o, :, i]); `start` is the fold of nothing."""
     if inner == 1:
         for o in range(outer * tid // n_threads, outer * (tid + 1) // n_threads):

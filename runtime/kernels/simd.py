@@ -84,7 +84,9 @@ class Emitter:
         """A vector of one value."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width))
+        return self.builder.shuffle_vector(
+            first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width)
+        )
 
     def constant(self, value):
         """A vector of one constant."""

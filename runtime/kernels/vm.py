@@ -103,7 +103,9 @@ def vm_worker(state: i64p, tid: i64, n_threads: i64):
             spins, seen = 0, atomic_load(wake)
             continue
         spins += 1
-        idle = atomic_load(offset(state, FINISHED)) == atomic_load(offset(state, BASE)) + atomic_load(offset(state, LENGTH))
+        idle = atomic_load(offset(state, FINISHED)) == atomic_load(offset(state, BASE)) + atomic_load(
+            offset(state, LENGTH)
+        )
         if spins < SPINS_BEFORE_YIELD or (idle and spins < SPINS_BEFORE_SLEEP):
             pause()
         elif not idle:

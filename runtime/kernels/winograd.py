@@ -57,7 +57,9 @@ def input_transform(transform, size, width):
         def generate(cx, builder, signature, args):
             source, row_stride, pixel_stride, target, component_stride = args
             emit = Emitter(builder, width)
-            grid = [[emit.load_at(source, (i, row_stride), (j, pixel_stride)) for j in range(size)] for i in range(size)]
+            grid = [
+                [emit.load_at(source, (i, row_stride), (j, pixel_stride)) for j in range(size)] for i in range(size)
+            ]
             for i, row in enumerate(_twice(emit, transform, grid)):
                 for j, value in enumerate(row):
                     emit.store_at(value, target, (i * size + j, component_stride))
@@ -81,7 +83,9 @@ def output_transform(transform, size, width):
             start, low, high = emit.load(bias), emit.splat(low), emit.splat(high)
             for i, row in enumerate(_twice(emit, transform, grid)):
                 for j, value in enumerate(row):
-                    emit.store_at(emit.clamp(emit.add(value, start), low, high), target, (i, row_stride), (j, pixel_stride))
+                    emit.store_at(
+                        emit.clamp(emit.add(value, start), low, high), target, (i, row_stride), (j, pixel_stride)
+                    )
             return cx.get_dummy_value()
 
         i = types.int64
@@ -180,7 +184,18 @@ def f32_winograd(
         for t in range(first, last):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
             top, left = place // tiles_x * m - pad_top, place % tiles_x * m - pad_left
-            transform_input(m, offset(x, image * h * w * c_in), patch, offset(v, (t - first) * c_in), v_stride, top, left, h, w, c_in)
+            transform_input(
+                m,
+                offset(x, image * h * w * c_in),
+                patch,
+                offset(v, (t - first) * c_in),
+                v_stride,
+                top,
+                left,
+                h,
+                w,
+                c_in,
+            )
         strips = (count + MR - 1) // MR
         for component in range(components):
             matrix = offset(weight, component * c_in * columns)
@@ -193,7 +208,19 @@ def f32_winograd(
                 for panel in range(panels):
                     column = panel * NR
                     width = panel_width(columns - column)
-                    run_tile(width, rows, table, offset(matrix, column * c_in), 1, c_in, offset(out, column), columns, bias, low, high)
+                    run_tile(
+                        width,
+                        rows,
+                        table,
+                        offset(matrix, column * c_in),
+                        1,
+                        c_in,
+                        offset(out, column),
+                        columns,
+                        bias,
+                        low,
+                        high,
+                    )
         for t in range(first, last):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
             out_y, out_x = place // tiles_x * m, place % tiles_x * m

@@ -59,7 +59,12 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     spec, weight_spec = lowering.spec(x), lowering.spec(weight)
     rank = len(spec.dims) - 2
-    if spec.dtype != "float32" or rank not in (1, 2) or not lowering.known(weight) or (bias and not lowering.known(bias)):
+    if (
+        spec.dtype != "float32"
+        or rank not in (1, 2)
+        or not lowering.known(weight)
+        or (bias and not lowering.known(bias))
+    ):
         return False
     window = planar(conv_window(node.attrs, spec.dims, weight_spec.dims))
     out = lowering.spec(node.outputs[0]).dims
@@ -129,7 +134,14 @@ def emit_epilogue(lowering: Lowering, output: str, rows: int, columns: int, tail
 
     y = lowering.ref(output)
     lowering.emit(
-        f32_chain, x=y, y=y, rows=rows, channels=columns, image_rows=tail.chain[1], n_steps=tail.chain[2], steps=tail.chain[3:]
+        f32_chain,
+        x=y,
+        y=y,
+        rows=rows,
+        channels=columns,
+        image_rows=tail.chain[1],
+        n_steps=tail.chain[2],
+        steps=tail.chain[3:],
     )
 
 
@@ -149,7 +161,12 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     spec, weight_spec = lowering.spec(x), lowering.spec(weight)
     rank = len(spec.dims) - 2
-    if spec.dtype != "float32" or rank not in (1, 2) or not lowering.known(weight) or (bias and not lowering.known(bias)):
+    if (
+        spec.dtype != "float32"
+        or rank not in (1, 2)
+        or not lowering.known(weight)
+        or (bias and not lowering.known(bias))
+    ):
         return False
     window = planar(conv_transpose_window(node.attrs, spec.dims, weight_spec.dims))
     out = lowering.spec(node.outputs[0]).dims
@@ -159,7 +176,11 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     picture = (spec.dims[0], 1, *spec.dims[1:]) if rank == 1 else spec.dims
     c_in, c_out = spec.dims[-1], out[-1]
     (k_h, k_w), (s_h, s_w) = window.kernel, window.strides
-    if window.kernel == window.strides and not any(window.pads_begin + window.pads_end) and c_out < lowering.tiles.width:
+    if (
+        window.kernel == window.strides
+        and not any(window.pads_begin + window.pads_end)
+        and c_out < lowering.tiles.width
+    ):
         _emit_blocks(lowering, node, window, picture, tail)
         return True
     k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
@@ -202,7 +223,9 @@ def _emit_blocks(lowering: Lowering, node: Node, window: Window, picture: tuple[
     weight = lowering.packed(node.inputs[1], "blocks", lambda f: pack_panels(f.reshape(c_in, columns), lowering.tiles))
     biases = bias_ref(lowering, "", columns)
     if bias:
-        biases = lowering.packed(bias, f"blocks{k_h * k_w}", lambda b: pack_bias(np.tile(b.reshape(-1), k_h * k_w), lowering.tiles))
+        biases = lowering.packed(
+            bias, f"blocks{k_h * k_w}", lambda b: pack_bias(np.tile(b.reshape(-1), k_h * k_w), lowering.tiles)
+        )
     point = Window((1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (h, w))
     emit_conv(lowering, lowering.ref(node.inputs[0]), weight, biases, products, point, picture, c_in, columns,
               (h * w * columns, w * columns, columns), Epilogue(tail.low, tail.high, 0, []))  # fmt: skip

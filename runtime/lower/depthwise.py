@@ -24,7 +24,8 @@ def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tup
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     lowering.emit(
         kernels.f32_depthwise, x=lowering.ref(node.inputs[0]), weight=lowering.packed(node.inputs[1], "depthwise", pack),
-        bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]), zeros=lowering.zeros(4 * lowering.tiles.width), scratch=lowering.scratch(64 * lowering.n_threads),
+        bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]), zeros=lowering.zeros(4 * lowering.tiles.width),
+        scratch=lowering.scratch(64 * lowering.n_threads),
         n=n, h=h, w=w, c=c, h_out=window.out[0], w_out=window.out[1], k_h=window.kernel[0], k_w=window.kernel[1],
         stride_h=window.strides[0], stride_w=window.strides[1], pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1], low=tail.low, high=tail.high,

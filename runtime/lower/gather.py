@@ -22,7 +22,9 @@ def lower_gather(lowering: Lowering, node: Node) -> bool:
     if lowering.spec(node.outputs[0]).size:
         table = _index_ref(lowering, indices)
         axis = node.attrs.axis % len(spec.dims)
-        emit_gather(lowering, lowering.ref(x), table, lowering.ref(node.outputs[0]), spec.dims, axis, count, spec.itemsize)
+        emit_gather(
+            lowering, lowering.ref(x), table, lowering.ref(node.outputs[0]), spec.dims, axis, count, spec.itemsize
+        )
     return True
 
 

@@ -34,7 +34,9 @@ def lower_gemm(lowering: Lowering, node: Node) -> bool:
     if a.dtype != "float32" or attrs.transA or 0 in a.dims or 0 in b.dims:
         return False
     n = b.dims[0] if attrs.transB else b.dims[1]
-    row_bias = not c or (lowering.known(c) and lowering.spec(c).size in (1, n) and lowering.spec(c).shape[-1:] in ((n,), (1,), ()))
+    row_bias = not c or (
+        lowering.known(c) and lowering.spec(c).size in (1, n) and lowering.spec(c).shape[-1:] in ((n,), (1,), ())
+    )
     if lowering.known(node.inputs[1]) and row_bias:
         return _constant_product(
             lowering, node, a.dims[0], node.inputs[1], c, lambda w: _scaled(w.T if attrs.transB else w, attrs.alpha),
@@ -51,7 +53,9 @@ def _scaled(matrix: Array, factor: float) -> Array:
     return matrix if factor == 1 else matrix * np.float32(factor)
 
 
-def _constant_product(lowering: Lowering, node: Node, m: int, weight: str, bias: str, matrix: object, row: object) -> bool:
+def _constant_product(
+    lowering: Lowering, node: Node, m: int, weight: str, bias: str, matrix: object, row: object
+) -> bool:
     """(m, K) @ a constant (K, N) + a constant row, with the epilogue of the node."""
     assert callable(matrix) and callable(row)
     out = lowering.spec(node.outputs[0]).dims
@@ -95,7 +99,9 @@ def _computed_product(
     return True
 
 
-def _batch_table(lowering: Lowering, lead: tuple[int, ...], a_dims: tuple[int, ...], b_dims: tuple[int, ...], out_size: int) -> Ref:
+def _batch_table(
+    lowering: Lowering, lead: tuple[int, ...], a_dims: tuple[int, ...], b_dims: tuple[int, ...], out_size: int
+) -> Ref:
     """(batches, 3) element offsets into A, B and Y."""
 
     def offsets(dims: tuple[int, ...]) -> Array:

@@ -29,7 +29,13 @@ def copy_view(source: Array, target: Array, shape: Sequence[int], strides: Seque
 
 
 def emit_copy(
-    lowering: Lowering, x: Ref, y: Ref, shape: Sequence[int], x_strides: Sequence[int], y_strides: Sequence[int], itemsize: int
+    lowering: Lowering,
+    x: Ref,
+    y: Ref,
+    shape: Sequence[int],
+    x_strides: Sequence[int],
+    y_strides: Sequence[int],
+    itemsize: int,
 ) -> None:
     """Copy a view of x to a view of y; strides in elements."""
     if math.prod(shape) == 0:
@@ -148,7 +154,15 @@ def lower_tile(lowering: Lowering, node: Node) -> bool:
     for n, stride, count in zip(spec.dims, dense_strides(spec.dims), repeats.tolist(), strict=True):
         shape += [count, n]
         strides += [0, stride]
-    emit_copy(lowering, lowering.ref(node.inputs[0]), lowering.ref(node.outputs[0]), shape, strides, dense_strides(shape), spec.itemsize)
+    emit_copy(
+        lowering,
+        lowering.ref(node.inputs[0]),
+        lowering.ref(node.outputs[0]),
+        shape,
+        strides,
+        dense_strides(shape),
+        spec.itemsize,
+    )
     return True
 
 
@@ -175,7 +189,12 @@ def lower_space_to_depth(lowering: Lowering, node: Node) -> bool:
     """SpaceToDepth of (N, H, W, C) pictures."""
     n, h, w, c = lowering.spec(node.inputs[0]).dims
     b = node.attrs.blocksize
-    emit_regroup(lowering, node, (n, h // b, b, w // b, b, c), (0, 1, 3, 2, 4, 5) if node.attrs.mode == "DCR" else (0, 1, 3, 5, 2, 4))
+    emit_regroup(
+        lowering,
+        node,
+        (n, h // b, b, w // b, b, c),
+        (0, 1, 3, 2, 4, 5) if node.attrs.mode == "DCR" else (0, 1, 3, 5, 2, 4),
+    )
     return True
 
 
@@ -203,5 +222,13 @@ def lower_pad(lowering: Lowering, node: Node) -> bool:
     x_at = sum(max(-begin, 0) * s for (begin, _), s in zip(pads, x_strides, strict=True))
     y_at = sum(max(begin, 0) * s for (begin, _), s in zip(pads, y_strides, strict=True))
     kept = [n + min(begin, 0) + min(end, 0) for n, (begin, end) in zip(spec.dims, pads, strict=True)]
-    emit_copy(lowering, lowering.ref(node.inputs[0]) + x_at * spec.itemsize, y + y_at * out.itemsize, kept, x_strides, y_strides, out.itemsize)
+    emit_copy(
+        lowering,
+        lowering.ref(node.inputs[0]) + x_at * spec.itemsize,
+        y + y_at * out.itemsize,
+        kept,
+        x_strides,
+        y_strides,
+        out.itemsize,
+    )
     return True

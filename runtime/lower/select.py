@@ -62,7 +62,13 @@ def lower_compare(lowering: Lowering, node: Node) -> bool:
     if left[-1] == 0:  # the kernel wants the operand that varies on the left
         x, y, left, right, code = y, x, right, left, kernels.COMPARE_CODES[exchanged]
     lowering.emit(
-        COMPARE[dtype], code=code, x=x, y=y, out=lowering.ref(node.outputs[0]), rank=len(sizes), view=[*sizes, *left, *right]
+        COMPARE[dtype],
+        code=code,
+        x=x,
+        y=y,
+        out=lowering.ref(node.outputs[0]),
+        rank=len(sizes),
+        view=[*sizes, *left, *right],
     )
     return True
 
@@ -89,10 +95,18 @@ def lower_not(lowering: Lowering, node: Node) -> bool:
     return True
 
 
-def _emit_logic(lowering: Lowering, test: str, x: Ref, y: Ref, output: str, sizes: list[int], strides: list[int]) -> None:
+def _emit_logic(
+    lowering: Lowering, test: str, x: Ref, y: Ref, output: str, sizes: list[int], strides: list[int]
+) -> None:
     view: list[Word] = [*sizes, *strides]
     lowering.emit(
-        kernels.bool_logic, code=kernels.LOGIC_CODES[test], x=x, y=y, out=lowering.ref(output), rank=len(sizes), view=view
+        kernels.bool_logic,
+        code=kernels.LOGIC_CODES[test],
+        x=x,
+        y=y,
+        out=lowering.ref(output),
+        rank=len(sizes),
+        view=view,
     )
 
 
@@ -104,5 +118,13 @@ def lower_where(lowering: Lowering, node: Node) -> bool:
     sizes, strides = merged_view(out.dims, [lowering.spec(name).dims for name in node.inputs])
     condition, x, y = (lowering.ref(name) for name in node.inputs)
     view: list[Word] = [*sizes, *(step for operand in strides for step in operand)]
-    lowering.emit(WHERE[out.itemsize], condition=condition, x=x, y=y, out=lowering.ref(node.outputs[0]), rank=len(sizes), view=view)
+    lowering.emit(
+        WHERE[out.itemsize],
+        condition=condition,
+        x=x,
+        y=y,
+        out=lowering.ref(node.outputs[0]),
+        rank=len(sizes),
+        view=view,
+    )
     return True

@@ -196,7 +196,9 @@ def _node_steps(lowering: Lowering, node: Node, running: str, place: Place) -> l
     code = left if names[0] == running else right
     names.remove(running)
     steps = [_operand_step(lowering, code if i == 0 else left, name, place) for i, name in enumerate(names)]
-    return None if any(step is None for step in steps) else [step for step in steps if step is not None] or [_step("copy")]
+    return (
+        None if any(step is None for step in steps) else [step for step in steps if step is not None] or [_step("copy")]
+    )
 
 
 def _clip_steps(lowering: Lowering, node: Node, running: str, place: Place) -> list[Step] | None:

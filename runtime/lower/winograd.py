@@ -18,7 +18,14 @@ from alula.runtime.weights import aligned_empty
 FILTER_TRANSFORM = {
     2: np.array([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]]),
     4: np.array(
-        [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
+        [
+            [1 / 4, 0, 0],
+            [-1 / 6, -1 / 6, -1 / 6],
+            [-1 / 6, 1 / 6, -1 / 6],
+            [1 / 24, 1 / 12, 1 / 6],
+            [1 / 24, -1 / 12, 1 / 6],
+            [0, 0, 1],
+        ]
     ),
 }
 # Vector operations of the two transforms per tile and per vector of channels, loads and stores included
@@ -31,7 +38,12 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
     tiles, threads = lowering.tiles, lowering.n_threads
     n, h, w, c_in = picture
     c_out = lowering.spec(node.outputs[0]).dims[-1]
-    if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations != (1, 1) or min(c_in, c_out) < tiles.width:
+    if (
+        window.kernel != (3, 3)
+        or window.strides != (1, 1)
+        or window.dilations != (1, 1)
+        or min(c_in, c_out) < tiles.width
+    ):
         return False
     m = choose_size(window.out, c_in, c_out, tiles)
     if m is None:
@@ -42,7 +54,12 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
     fitting = SCRATCH_BYTES // (4 * components * (c_in + columns))
     block = max(tiles.rows, fitting // tiles.rows * tiles.rows)
     block = max(1, min(block, -(-count // threads)))
-    size = 2 * (tiles.rows + 8) + components * (block * (c_in + columns) + 2 * tiles.width + c_in) + m * m * c_out + tiles.width
+    size = (
+        2 * (tiles.rows + 8)
+        + components * (block * (c_in + columns) + 2 * tiles.width + c_in)
+        + m * m * c_out
+        + tiles.width
+    )
     size += -size % 16
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     from alula.runtime.lower.conv import bias_ref

@@ -64,15 +64,21 @@ class Op:
         fields = {f.name: f for f in dataclasses.fields(self.attrs)}
         unknown = sorted(set(values) - set(fields))
         if unknown:
-            raise GraphError(f"{where}: expected attributes {sorted(fields)}, got {unknown}; the file is newer or damaged")
+            raise GraphError(
+                f"{where}: expected attributes {sorted(fields)}, got {unknown}; the file is newer or damaged"
+            )
         frozen = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         for name, value in frozen.items():
             if not _fits(value, str(fields[name].type)):
-                raise GraphError(f"{where}: expected {name} to be {fields[name].type}, got {value!r}; the file is damaged")
+                raise GraphError(
+                    f"{where}: expected {name} to be {fields[name].type}, got {value!r}; the file is damaged"
+                )
         try:
             return self.attrs(**frozen)
         except TypeError as error:
-            raise GraphError(f"{where}: expected all attributes of {self.name}, got {error}; the file is damaged") from None
+            raise GraphError(
+                f"{where}: expected all attributes of {self.name}, got {error}; the file is damaged"
+            ) from None
 
 
 def _fits(value: Any, annotation: str) -> bool:

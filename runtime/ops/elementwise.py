@@ -197,5 +197,13 @@ register(
     Op("Where", infer_where, reference_where, n_inputs=(3, 3), lower=lower_where),
     Op("Cast", infer_cast, reference_cast, attrs=CastAttrs, lower=lower_cast),
     Op("Identity", infer_identity, reference_identity, lower=lower_alias),
-    Op("Dropout", infer_dropout, reference_dropout, attrs=DropoutAttrs, n_inputs=(1, 3), static_inputs=(2,), lower=lower_alias),
+    Op(
+        "Dropout",
+        infer_dropout,
+        reference_dropout,
+        attrs=DropoutAttrs,
+        n_inputs=(1, 3),
+        static_inputs=(2,),
+        lower=lower_alias,
+    ),
 )

@@ -340,6 +340,18 @@ register(
     Op("Transpose", infer_transpose, reference_transpose, attrs=TransposeAttrs, lower=lower_transpose),
     Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,), lower=lower_expand),
     Op("Tile", infer_tile, reference_tile, n_inputs=(2, 2), static_inputs=(1,), lower=lower_tile),
-    Op("DepthToSpace", infer_depth_to_space, reference_depth_to_space, attrs=DepthToSpaceAttrs, lower=lower_depth_to_space),
-    Op("SpaceToDepth", infer_space_to_depth, reference_space_to_depth, attrs=SpaceToDepthAttrs, lower=lower_space_to_depth),
+    Op(
+        "DepthToSpace",
+        infer_depth_to_space,
+        reference_depth_to_space,
+        attrs=DepthToSpaceAttrs,
+        lower=lower_depth_to_space,
+    ),
+    Op(
+        "SpaceToDepth",
+        infer_space_to_depth,
+        reference_space_to_depth,
+        attrs=SpaceToDepthAttrs,
+        lower=lower_space_to_depth,
+    ),
 )

@@ -107,6 +107,15 @@ def reference_dequantize(
 
 
 register(
-    Op("QuantizeLinear", infer_quantize, reference_quantize, attrs=QuantizeAttrs, n_inputs=(2, 3), lower=lower_quantize),
-    Op("DequantizeLinear", infer_dequantize, reference_dequantize, attrs=DequantizeAttrs, n_inputs=(2, 3), lower=lower_dequantize),
+    Op(
+        "QuantizeLinear", infer_quantize, reference_quantize, attrs=QuantizeAttrs, n_inputs=(2, 3), lower=lower_quantize
+    ),
+    Op(
+        "DequantizeLinear",
+        infer_dequantize,
+        reference_dequantize,
+        attrs=DequantizeAttrs,
+        n_inputs=(2, 3),
+        lower=lower_dequantize,
+    ),
 )

@@ -220,7 +220,15 @@ def reference_range(attrs: NoAttrs, start: Array, limit: Array, delta: Array) ->
 
 
 register(
-    Op("Reshape", infer_reshape, reference_reshape, attrs=ReshapeAttrs, n_inputs=(2, 2), static_inputs=(1,), lower=lower_alias),
+    Op(
+        "Reshape",
+        infer_reshape,
+        reference_reshape,
+        attrs=ReshapeAttrs,
+        n_inputs=(2, 2),
+        static_inputs=(1,),
+        lower=lower_alias,
+    ),
     Op("Flatten", infer_flatten, reference_flatten, attrs=FlattenAttrs, lower=lower_alias),
     Op("Squeeze", infer_squeeze, reference_squeeze, n_inputs=(1, 2), static_inputs=(1,), lower=lower_alias),
     Op("Unsqueeze", infer_unsqueeze, reference_unsqueeze, n_inputs=(2, 2), static_inputs=(1,), lower=lower_alias),

@@ -48,7 +48,8 @@ def main() -> None:
 
     graph = optimise(import_onnx(ocr_models() / MODEL).graph)
     codes = {
-        name: layer_codebook(graph.constants[name], args.bits, axis).codes.reshape(-1) for name, axis in weight_axes(graph).items()
+        name: layer_codebook(graph.constants[name], args.bits, axis).codes.reshape(-1)
+        for name, axis in weight_axes(graph).items()
     }
     streams = {name: huffman.encode(symbols, args.bits) for name, symbols in codes.items()}
     count = sum(symbols.size for symbols in codes.values())
@@ -79,7 +80,12 @@ def main() -> None:
         "bits": args.bits, "tensors": len(codes), "symbols": count, "decode_mb_s_median": count / median(seconds) / 1e6,
         "per_tensor": [dict(zip(("name", "symbols", "entropy_bits", "coded_bits"), row)) for row in rows],
     }  # fmt: skip
-    finish(summary, details, Table(("tensor", "symbols", "entropy", "coded"), rows[:12], "the largest tensors, bits a code"), args.json)
+    finish(
+        summary,
+        details,
+        Table(("tensor", "symbols", "entropy", "coded"), rows[:12], "the largest tensors, bits a code"),
+        args.json,
+    )
 
 
 if __name__ == "__main__":

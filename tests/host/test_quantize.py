@@ -98,14 +98,18 @@ def test_affine_error_is_at_most_half_a_step(axis: int) -> None:
     if axis >= 0:
         shape[axis] = -1
     step = codes.scales.reshape(shape)
-    assert (np.abs(array - codes.weights()) <= step * 1.01).all()  # at an end of the range, rounding the zero adds half a step
+    assert (
+        np.abs(array - codes.weights()) <= step * 1.01
+    ).all()  # at an end of the range, rounding the zero adds half a step
     assert (np.abs(array - codes.weights()) <= step * 0.5001).mean() > 0.99
 
 
 def test_a_scale_per_channel_lowers_the_error_of_weak_channels() -> None:
     array = weights(8)
     weak = np.abs(array).mean(axis=(1, 2, 3)).argmin()
-    assert error_power(array[weak], affine_int8(array, 0).weights()[weak]) < error_power(array[weak], affine_int8(array).weights()[weak])
+    assert error_power(array[weak], affine_int8(array, 0).weights()[weak]) < error_power(
+        array[weak], affine_int8(array).weights()[weak]
+    )
     by_layer, by_channel = codebook(array, 4).weights(), codebook(array, 4, axis=0).weights()
     assert error_power(array[weak], by_channel[weak]) < error_power(array[weak], by_layer[weak])
 

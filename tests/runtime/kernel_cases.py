@@ -3,148 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.compiler.cpu import host_cpu
-from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.ops.contract import find
+from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
 
 TILES = for_cpu(host_cpu())
 V, NR, MR = TILES.width, TILES.columns, TILES.rows  # lanes of a vector; channels and pixels of a tile
-SPECIAL = (np.nan, np.inf, -np.inf, -0.0)
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input: its shape, or its value; `known` makes it a constant of the graph."""
-
-    shape: tuple[int, ...] = ()
-    dtype: str = "float32"
-    value: tuple[Any, ...] | int | float | None = None
-    known: bool = False
-    low: float = -4.0  # range of the values, if uniform
-    high: float = 4.0
-    special: bool = False  # with infinities, NaN and a negative zero
-
-    def array(self, rng: np.random.Generator) -> Array:
-        """Its value; floats are rounded to eighths now and then, so that ties and halves occur."""
-        if self.value is not None:
-            return np.array(self.value, self.dtype)
-        if self.dtype == "bool":
-            return np.asarray(rng.random(self.shape) < 0.5)
-        if self.dtype.startswith(("int", "uint")):
-            info = np.iinfo(self.dtype)
-            return rng.integers(max(self.low, info.min), self.high, self.shape).astype(self.dtype)
-        x = rng.uniform(self.low, self.high, self.shape)
-        x = np.where(rng.random(self.shape) < 0.25, np.round(x * 8) / 8, x).astype(self.dtype)
-        if self.special:
-            x.reshape(-1)[: len(SPECIAL)] = SPECIAL[: x.size]
-        return x
-
-
-@dataclass(frozen=True)
-class Step:
-    """An element-wise node fused behind another: its op, and the operands beside the running value."""
-
-    op: str
-    operands: tuple[Input, ...] = ()
-    attrs: dict[str, Any] = field(default_factory=dict)
-    right: bool = False  # the running value is the second input
-
-
-@dataclass(frozen=True)
-class Case:
-    """One node.
-
-    terms    : length of the longest sum; the tolerance grows with its root
-    slack    : further factor of the tolerance
-    exact    : the result must be equal bit for bit (NaN apart)
-    kernel   : whether there is a kernel for it
-    """
-
-    op: str
-    inputs: tuple[Input | None, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    fused: tuple[Step, ...] = ()
-    n_outputs: int = 1
-    terms: int = 1
-    slack: float = 1.0
-    exact: bool = False
-    kernel: bool = True
-
-    @property
-    def label(self) -> str:
-        """What pytest calls it."""
-        shapes = [("none" if i is None else ("k" if i.known else "") + _label(i)) for i in self.inputs]
-        attrs = [f"{k}={str(v).replace(' ', '')}" for k, v in self.attrs.items()]
-        return "-".join([self.op, *shapes, *attrs, *("+" + s.op + "".join(map(_label, s.operands)) for s in self.fused)])
-
-    def build(self) -> tuple[Graph, dict[str, Array]]:
-        """The graph of this one node, and values for its inputs."""
-        rng = np.random.default_rng(zlib.crc32(self.label.encode()))
-        inputs: dict[str, TensorSpec] = {}
-        feeds: dict[str, Array] = {}
-        constants = Arrays()
-
-        def add(given: Input | None, name: str) -> str:
-            if given is None:
-                return ""
-            array = given.array(rng)
-            if given.known:
-                constants[name] = array
-            else:
-                inputs[name], feeds[name] = TensorSpec.of(array), array
-            return name
-
-        names = tuple(add(given, f"x{i}") for i, given in enumerate(self.inputs))
-        outputs = tuple(f"y{i}" for i in range(self.n_outputs))
-        steps: list[Node] = []
-        running = "y0|body"
-        for s, step in enumerate(self.fused):
-            operands = tuple(add(given, f"x{s}_{i}") for i, given in enumerate(step.operands))
-            output = "y0" if s == len(self.fused) - 1 else f"s{s}"
-            reads = (*operands, running) if step.right else (running, *operands)
-            steps.append(Node(step.op, reads, (output,), find(step.op, "case").make_attrs(step.attrs, "case")))
-            running = output
-        attrs = find(self.op, "case").make_attrs(self.attrs, "case")
-        return Graph("case", inputs, outputs, (Node(self.op, names, outputs, attrs, "node", tuple(steps)),), constants), feeds
-
-
-def _label(given: Input) -> str:
-    if given.value is not None:
-        return given.dtype.replace("float32", "").replace("int64", "") + str(given.value).replace(" ", "")
-    kind = {"float32": "", "bool": "b"}.get(given.dtype, given.dtype)
-    extras = ("special",) if given.special else ()
-    if (given.low, given.high) != (-4.0, 4.0):
-        extras = (*extras, f"{given.low:g}..{given.high:g}")
-    return "|".join([kind + ("x".join(map(str, given.shape)) if given.shape else "scalar"), *extras])
-
-
-def f(*shape: int, **more: Any) -> Input:
-    """A computed float32 tensor."""
-    return Input(shape, **more)
-
-
-def w(*shape: int, **more: Any) -> Input:
-    """A constant float32 tensor."""
-    return Input(shape, known=True, **more)
-
-
-def i(*values: int) -> Input:
-    """A constant list of integers."""
-    return Input((len(values),), "int64", values, known=True)
-
-
-def scalar(value: float, dtype: str = "float32") -> Input:
-    """A constant scalar."""
-    return Input((), dtype, value, known=True)
-
 
 BROADCASTS = [
     ((3, 5), (3, 5)), ((2, 3, 4, 5), (5,)), ((2, 3, 4, 5), (2, 1, 1, 5)), ((2, 3, 4, 5), (2, 1, 4, 1)),
@@ -170,7 +40,14 @@ def activations() -> Iterator[Case]:
     yield Case("Swish", (f(3, 5),), {"alpha": 1.7})
     yield Case("Gelu", (f(3, 5),), {"approximate": "tanh"})
     yield Case("Relu", (Input((3, 5), "int32"),), exact=True, kernel=False)
-    for bounds in ((scalar(-1), scalar(2)), (None, scalar(2)), (scalar(0),), (f(), f()), (None, f()), (scalar(-1), f())):
+    for bounds in (
+        (scalar(-1), scalar(2)),
+        (None, scalar(2)),
+        (scalar(0),),
+        (f(), f()),
+        (None, f()),
+        (scalar(-1), f()),
+    ):
         yield Case("Clip", (f(3, 5, special=True), *bounds), exact=True)
     for slope in (w(7), f(7), w(), w(1, 1, 7), f(5, 1), w(3, 5, 7)):
         yield Case("PRelu", (f(3, 5, 7, special=True), slope), exact=True)
@@ -214,9 +91,16 @@ def tests() -> Iterator[Case]:
     for (c, a, b), dtype in itertools.product(shapes, ("float32", "int64", "int32", "uint8", "bool", "float16")):
         yield Case("Where", (Input(c, "bool"), Input(a, dtype), Input(b, dtype, known=True)), exact=True)
     dtypes = ("float32", "int32", "int64", "uint8", "int8", "bool")
-    for source, to in (*itertools.product(dtypes, dtypes), ("float32", "float16"), ("float16", "float32"), ("float16", "float16")):
+    for source, to in (
+        *itertools.product(dtypes, dtypes),
+        ("float32", "float16"),
+        ("float16", "float32"),
+        ("float16", "float16"),
+    ):
         for shape in ((), (V + 1,), (3, 4097), (0, 2)):
-            low = 0 if to == "uint8" and source.startswith("float") else -120  # a negative float as uint8 is undefined in C
+            low = (
+                0 if to == "uint8" and source.startswith("float") else -120
+            )  # a negative float as uint8 is undefined in C
             yield Case("Cast", (Input(shape, source, low=low, high=120),), {"to": to}, exact=True)
     yield Case("Cast", (Input((4, 5), "int64", low=-(2**40), high=2**40),), {"to": "int32"}, exact=True)
     yield Case("Cast", (f(4, 5, special=True, low=-1e-3, high=1e-3),), {"to": "float16"}, exact=True)
@@ -278,7 +162,16 @@ def movement() -> Iterator[Case]:
 
 def reductions() -> Iterator[Case]:
     """Folds, softmax, normalisations, the index of an extreme."""
-    folds = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd")
+    folds = (
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceProd",
+    )
     shapes = [((3, 5), (1,)), ((3, 5), (0,)), ((2, 3, 4, 5), (1, 2)), ((2, 3, 4, 5), (-1,)), ((2, 7, 257), (1,)),
               ((4, 33), (0, 1)), ((5,), (0,))]  # fmt: skip
     for op, (shape, axes) in itertools.product(folds, shapes):
@@ -295,11 +188,23 @@ def reductions() -> Iterator[Case]:
         for shape in ((2, 3, 5, 7), (1, 1, 1, 3), (2, 9, 33), (1, 7, 7, 1)):
             yield Case(op, (f(*shape),), terms=49)
     for op, select in itertools.product(("ArgMax", "ArgMin"), (0, 1)):
-        for shape, axis in (((3, 5), 1), ((3, 5), 0), ((2, 9, 257), 1), ((2, 3, 4), -1), ((2, 1, 4), 1), ((70,), 0), ((4, 0, 3), 0)):
+        for shape, axis in (
+            ((3, 5), 1),
+            ((3, 5), 0),
+            ((2, 9, 257), 1),
+            ((2, 3, 4), -1),
+            ((2, 1, 4), 1),
+            ((70,), 0),
+            ((4, 0, 3), 0),
+        ):
             x = f(*shape, low=-0.5, high=0.5)
             yield Case(op, (x,), {"axis": axis, "select_last_index": select}, exact=True)
-            yield Case(op, (replace(x, special=True),), {"axis": axis, "select_last_index": select, "keepdims": 0}, exact=True)
-        yield Case(op, (Input((3, 40), "float32", low=0, high=0.3),), {"axis": 1, "select_last_index": select}, exact=True)
+            yield Case(
+                op, (replace(x, special=True),), {"axis": axis, "select_last_index": select, "keepdims": 0}, exact=True
+            )
+        yield Case(
+            op, (Input((3, 40), "float32", low=0, high=0.3),), {"axis": 1, "select_last_index": select}, exact=True
+        )
     for op, shape in itertools.product(("Softmax", "LogSoftmax"), ((3, 5), (2, 3, V + 1), (1, 1), (7,), (5, 4097))):
         yield Case(op, (f(*shape),), slack=4)
     yield Case("Softmax", (f(2, 5, 1, 1),), {"axis": 1})
@@ -328,8 +233,12 @@ def quantisation() -> Iterator[Case]:
         n = (3, 4, 5)[axis]
         scale, zero = w(n, low=0.01, high=0.1), Input((n,), dtype, low=0, high=9, known=True)
         yield Case("QuantizeLinear", (f(3, 4, 5), scale, zero), {"axis": axis}, exact=True)
-        yield Case("QuantizeLinear", (f(3, 4, 5), f(n, low=0.01, high=0.1)), {"axis": axis, "output_dtype": dtype}, exact=True)
-        yield Case("DequantizeLinear", (Input((3, 4, 5), dtype, low=-128, high=127), scale, zero), {"axis": axis}, exact=True)
+        yield Case(
+            "QuantizeLinear", (f(3, 4, 5), f(n, low=0.01, high=0.1)), {"axis": axis, "output_dtype": dtype}, exact=True
+        )
+        yield Case(
+            "DequantizeLinear", (Input((3, 4, 5), dtype, low=-128, high=127), scale, zero), {"axis": axis}, exact=True
+        )
         yield Case("DequantizeLinear", (Input((3, 4, 5), dtype, low=-128, high=127), scale), {"axis": axis}, exact=True)
     yield Case("QuantizeLinear", (f(3, 5), w(3, 1)), {"axis": 1, "block_size": 5}, exact=True, kernel=False)
 
@@ -338,7 +247,12 @@ def convolutions() -> Iterator[Case]:
     """Conv and ConvTranspose: direct, Winograd, depthwise, grouped, 1-D, transposed."""
 
     def conv(
-        x: tuple[int, ...], weight: tuple[int, ...], bias: bool = True, slack: float = 1.0, fused: tuple[Step, ...] = (), **attrs: Any
+        x: tuple[int, ...],
+        weight: tuple[int, ...],
+        bias: bool = True,
+        slack: float = 1.0,
+        fused: tuple[Step, ...] = (),
+        **attrs: Any,
     ) -> Case:
         inputs = (f(*x), w(*weight), *([w(weight[0])] if bias else []))
         return Case("Conv", inputs, attrs, fused, terms=int(np.prod(weight[1:])), slack=slack)
@@ -368,7 +282,15 @@ def convolutions() -> Iterator[Case]:
     yield conv((1, 1, 33, V), (V, 1, 7, 1), group=V, pads=(0, 3, 0, 3), strides=(1, 2))
     yield conv((1, 30, V), (V, 3, 1), group=V)
     yield conv((1, 5, 5, 4), (8, 3, 3, 1), group=4)  # more filters than channels
-    winograd = [(1, 1, V, V), (2, 3, V, V), (4, 4, V, 2 * V), (5, 7, V + 1, V + 3), (13, 9, 2 * V, NR + 1), (31, 30, V, V), (8, 8, 64, 64)]
+    winograd = [
+        (1, 1, V, V),
+        (2, 3, V, V),
+        (4, 4, V, 2 * V),
+        (5, 7, V + 1, V + 3),
+        (13, 9, 2 * V, NR + 1),
+        (31, 30, V, V),
+        (8, 8, 64, 64),
+    ]
     for h, width, c_in, c_out in winograd:  # F(2, 3) or F(4, 3)
         yield conv((2, h, width, c_in), (c_out, 3, 3, c_in), slack=20, pads=(1, 1, 1, 1))
     yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20)
@@ -386,7 +308,9 @@ def convolutions() -> Iterator[Case]:
         yield conv((2, 8, 8, V + 1), (V + 1, 3, 3, 1), fused=tail, slack=20, group=V + 1, pads=(1, 1, 1, 1))
         yield conv((2, 8, 8, 2 * (V + 1)), (V + 1, 1, 1, 2), fused=tail, slack=20, group=V + 1)
 
-    def transpose(x: tuple[int, ...], weight: tuple[int, ...], kernel: bool = True, fused: tuple[Step, ...] = (), **attrs: Any) -> Case:
+    def transpose(
+        x: tuple[int, ...], weight: tuple[int, ...], kernel: bool = True, fused: tuple[Step, ...] = (), **attrs: Any
+    ) -> Case:
         inputs = (f(*x), w(*weight), w(weight[-1] * attrs.get("group", 1)))
         return Case("ConvTranspose", inputs, attrs, fused, terms=int(np.prod(weight[:-1])), kernel=kernel, slack=2)
 
@@ -401,7 +325,14 @@ def convolutions() -> Iterator[Case]:
 
 def products() -> Iterator[Case]:
     """MatMul and Gemm."""
-    for m, k, n in ((1, 1, 1), (MR - 1, 7, NR - 1), (MR, 8, NR), (MR + 1, 9, NR + 1), (1, 300, 10), (33, 5, 2 * NR + 1)):
+    for m, k, n in (
+        (1, 1, 1),
+        (MR - 1, 7, NR - 1),
+        (MR, 8, NR),
+        (MR + 1, 9, NR + 1),
+        (1, 300, 10),
+        (33, 5, 2 * NR + 1),
+    ):
         yield Case("MatMul", (f(m, k), w(k, n)), terms=k)
         yield Case("MatMul", (f(m, k), f(k, n)), terms=k)
         yield Case("MatMul", (w(m, k), f(k, n)), terms=k)
@@ -426,9 +357,13 @@ def windows() -> Iterator[Case]:
     for op, c in itertools.product(("MaxPool", "AveragePool"), (1, V - 1, V + 1, 2 * V)):
         yield Case(op, (f(2, 7, 9, c),), {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}, terms=9)
         yield Case(op, (f(1, 6, 5, c),), {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1}, terms=9)
-        yield Case(op, (f(1, 6, 11, c),), {"kernel_shape": (2, 3), "dilations": (1, 2), "auto_pad": "SAME_UPPER"}, terms=9)
+        yield Case(
+            op, (f(1, 6, 11, c),), {"kernel_shape": (2, 3), "dilations": (1, 2), "auto_pad": "SAME_UPPER"}, terms=9
+        )
         yield Case(op, (f(1, 11, c),), {"kernel_shape": (4,), "strides": (3,), "pads": (1, 2)}, terms=9)
-    yield Case("AveragePool", (f(1, 7, 9, 5),), {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1), "count_include_pad": 1}, terms=9)
+    yield Case(
+        "AveragePool", (f(1, 7, 9, 5),), {"kernel_shape": (3, 3), "pads": (1, 1, 1, 1), "count_include_pad": 1}, terms=9
+    )
     yield Case("MaxPool", (f(2, 5, 9, 5, special=True),), {"kernel_shape": (3, 3)}, exact=True)
     for mode in ("nearest", "linear", "cubic"):
         for size in ((2, 10, 14, 5), (2, 3, 4, 5), (2, 7, 11, 5)):
@@ -437,7 +372,12 @@ def windows() -> Iterator[Case]:
                 yield Case("Resize", (f(2, 5, 7, 5), None, None, i(*size)), attrs, terms=16, slack=8)
     for op, gates in (("LSTM", 4), ("GRU", 3)):
         for direction, d in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
-            inputs = (f(5, 2, 3), w(d, gates * 4, 3, low=-1, high=1), w(d, gates * 4, 4, low=-1, high=1), w(d, 8 * gates))
+            inputs = (
+                f(5, 2, 3),
+                w(d, gates * 4, 3, low=-1, high=1),
+                w(d, gates * 4, 4, low=-1, high=1),
+                w(d, 8 * gates),
+            )
             yield Case(op, inputs, {"hidden_size": 4, "direction": direction}, n_outputs=2, terms=35, slack=16)
 
 
@@ -445,9 +385,18 @@ def chains() -> Iterator[Case]:
     """Element-wise nodes fused to one another."""
     x = (2, 3, 5, 7)
     yield Case("Relu", (f(*x),), fused=(Step("Add", (f(*x),)), Step("Mul", (f(7),)), Step("Tanh")), slack=2)
-    yield Case("Add", (f(*x), f(7)), fused=(Step("Sigmoid"), Step("Mul", (f(2, 1, 1, 7),)), Step("Sub", (scalar(1),), right=True)), slack=2)
-    yield Case("Mul", (f(*x), scalar(0.5)), fused=(Step("Add", (scalar(3),)), Step("Mul", (scalar(2),)), Step("Sqrt")), slack=4)
-    yield Case("Sub", (f(2, 1, 5, 1), f(1, 3, 1, 7)), fused=(Step("Abs"), Step("Add", (scalar(1),)), Step("Log")), slack=4)
+    yield Case(
+        "Add",
+        (f(*x), f(7)),
+        fused=(Step("Sigmoid"), Step("Mul", (f(2, 1, 1, 7),)), Step("Sub", (scalar(1),), right=True)),
+        slack=2,
+    )
+    yield Case(
+        "Mul", (f(*x), scalar(0.5)), fused=(Step("Add", (scalar(3),)), Step("Mul", (scalar(2),)), Step("Sqrt")), slack=4
+    )
+    yield Case(
+        "Sub", (f(2, 1, 5, 1), f(1, 3, 1, 7)), fused=(Step("Abs"), Step("Add", (scalar(1),)), Step("Log")), slack=4
+    )
     yield Case("Exp", (f(3, 4097),), fused=(Step("Add", (f(3, 4097),)), Step("Div", (w(4097, low=1),))), slack=4)
     yield Case("Clip", (f(*x), f(), f()), fused=(Step("Neg"), Step("PRelu", (w(7),))))
     yield Case("Pow", (f(*x, low=0.1), f(7)), fused=(Step("Add", (f(*x),)),), slack=4)
@@ -455,6 +404,17 @@ def chains() -> Iterator[Case]:
 
 CASES = [
     case
-    for family in (activations, arithmetic, tests, movement, reductions, quantisation, convolutions, products, windows, chains)
+    for family in (
+        activations,
+        arithmetic,
+        tests,
+        movement,
+        reductions,
+        quantisation,
+        convolutions,
+        products,
+        windows,
+        chains,
+    )
     for case in family()
 ]

@@ -10,7 +10,8 @@ from alula.runtime.model import Model
 from alula.runtime.ops.contract import REGISTRY, NoAttrs, find
 from alula.runtime.program import Program
 from alula.runtime.reference import evaluate
-from tests.runtime.kernel_cases import CASES, Case
+from tests.runtime.kernel_case import Case
+from tests.runtime.kernel_cases import CASES
 
 
 def close(case: Case, got: Array, wanted: Array) -> None:

@@ -16,7 +16,9 @@ MODELS = ("ch_PP-OCRv4_det_infer.onnx", "ch_ppocr_mobile_v2.0_cls_infer.onnx", "
 
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("ALULA_DATA"), reason="ALULA_DATA does not name a folder of real pictures"),
-    pytest.mark.skipif(importlib.util.find_spec("rapidocr_onnxruntime") is None, reason="the OCR networks are not installed"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("rapidocr_onnxruntime") is None, reason="the OCR networks are not installed"
+    ),
 ]
 
 
@@ -26,7 +28,9 @@ def words_of(networks, charset):
     with open_source(str(PHOTOGRAPHS)) as pictures:
         Spotter(*networks, charset, SpotterConfig()).run(
             pictures,
-            watch=lambda frame, sightings: seen.extend((frame.index, s.reading.text) for _, s in sightings if s.reading),
+            watch=lambda frame, sightings: seen.extend(
+                (frame.index, s.reading.text) for _, s in sightings if s.reading
+            ),
         )
     return sorted(seen)
 
@@ -40,7 +44,9 @@ def test_our_engine_reads_the_same_words_in_photographs_as_onnxruntime() -> None
     folder = Path(importlib.util.find_spec("rapidocr_onnxruntime").submodule_search_locations[0]) / "models"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    sessions = [onnxruntime.InferenceSession(str(folder / n), options, providers=["CPUExecutionProvider"]) for n in MODELS]
+    sessions = [
+        onnxruntime.InferenceSession(str(folder / n), options, providers=["CPUExecutionProvider"]) for n in MODELS
+    ]
     theirs = [lambda x, s=s: s.run(None, {s.get_inputs()[0].name: np.ascontiguousarray(x)})[0] for s in sessions]
     ours = [Model(optimise(import_onnx(folder / name).graph)) for name in MODELS]
     charset = charset_from_metadata(sessions[2].get_modelmeta().custom_metadata_map["character"])

@@ -19,7 +19,9 @@ from alula.runtime.ops import find
 
 def node(op: str, inputs: str, outputs: str, fused: tuple[Node, ...] = (), **attrs: Any) -> Node:
     """A node with blank-separated names."""
-    return Node(op, tuple(inputs.split()), tuple(outputs.split()), find(op, op).make_attrs(attrs, op), f"{op}.{outputs}", fused)
+    return Node(
+        op, tuple(inputs.split()), tuple(outputs.split()), find(op, op).make_attrs(attrs, op), f"{op}.{outputs}", fused
+    )
 
 
 def small_graph(seed: int = 0, name: str = "reader") -> Graph:
@@ -54,7 +56,9 @@ def small_encodings(graph: Graph) -> dict[str, Encoded]:
 def write_sample(path: Path) -> bytes:
     """A file of two graphs; its bytes."""
     first, second = small_graph(), small_graph(5, "finder")
-    write_artifact(path, {"reader": first, "finder": second}, {"labels": ["a", "ß"]}, {"reader": small_encodings(first)})
+    write_artifact(
+        path, {"reader": first, "finder": second}, {"labels": ["a", "ß"]}, {"reader": small_encodings(first)}
+    )
     return path.read_bytes()
 
 

@@ -23,7 +23,9 @@ def test_the_decoder_on_the_page_decodes_our_streams() -> None:
     generator = np.random.default_rng(0)
     for bits in range(1, 9):
         for count in (1, 4, 5, 999):
-            symbols = np.clip(generator.normal(1 << bits >> 1, (1 << bits) / 6, count), 0, (1 << bits) - 1).astype(np.uint8)
+            symbols = np.clip(generator.normal(1 << bits >> 1, (1 << bits) / 6, count), 0, (1 << bits) - 1).astype(
+                np.uint8
+            )
             decode = scope["decode"]
             assert callable(decode)
             assert decode(huffman.encode(symbols, bits), count, bits) == symbols.tolist()
@@ -35,7 +37,13 @@ def test_the_page_names_every_encoding_dtype_and_limit() -> None:
     for dtype in DTYPES:
         assert dtype in PAGE
     assert limits.MAGIC.hex(" ").upper() in PAGE
-    for limit in (limits.MAX_HEADER_SIZE, limits.MAX_TENSORS, limits.MAX_NODES, limits.MAX_NAME_LENGTH, huffman.TABLE_SIZE):
+    for limit in (
+        limits.MAX_HEADER_SIZE,
+        limits.MAX_TENSORS,
+        limits.MAX_NODES,
+        limits.MAX_NAME_LENGTH,
+        huffman.TABLE_SIZE,
+    ):
         assert f"{limit:,}".replace(",", " ") in PAGE
     assert f"at most {limits.MAX_FUSED} element-wise" in PAGE
     assert f"1 to {limits.MAX_GRAPHS} objects" in PAGE

@@ -29,7 +29,12 @@ def test_graphs_constants_and_metadata_come_back(tmp_path: Path) -> None:
     assert artifact.metadata == metadata
     assert list(artifact.graphs) == ["reader", "finder"]
     for before, after in zip((graph, other), artifact.graphs.values(), strict=True):
-        assert (after.name, after.inputs, after.outputs, after.nodes) == (before.name, before.inputs, before.outputs, before.nodes)
+        assert (after.name, after.inputs, after.outputs, after.nodes) == (
+            before.name,
+            before.inputs,
+            before.outputs,
+            before.nodes,
+        )
         assert sorted(after.constants) == sorted(before.constants)
     for name, array in other.constants.items():
         assert artifact.graphs["finder"].constants[name].tobytes() == array.tobytes()
@@ -59,7 +64,14 @@ def test_the_bytes_are_those_of_the_specification(tmp_path: Path) -> None:
     for entry, payload in zip(document["tensors"], sections(content), strict=True):
         assert zlib.crc32(payload) == entry["crc32"]
     bias = document["tensors"][document["graphs"][0]["constants"]["bias"]]
-    assert bias == {"coding": "plain", "crc32": bias["crc32"], "dtype": "float32", "encoding": "raw", "shape": [8], "size": 32}
+    assert bias == {
+        "coding": "plain",
+        "crc32": bias["crc32"],
+        "dtype": "float32",
+        "encoding": "raw",
+        "shape": [8],
+        "size": 32,
+    }
 
 
 def test_equal_tensors_are_stored_once(tmp_path: Path) -> None:

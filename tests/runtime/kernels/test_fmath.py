@@ -26,7 +26,9 @@ FUNCTIONS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "tanh": ("Tanh", np.tanh),
     "erf": ("Erf", erf),
 }
-CLAIMED = {name: float(bound) for bound, name in re.findall(r"(\d+e-7) for (\w+)", " ".join((fmath.__doc__ or "").split()))}
+CLAIMED = {
+    name: float(bound) for bound, name in re.findall(r"(\d+e-7) for (\w+)", " ".join((fmath.__doc__ or "").split()))
+}
 
 
 def run(op: str, *arrays: Array) -> Array:
