@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import conv as kernels
 from alula.runtime.kernels.tiles import Tiles
@@ -51,34 +53,50 @@ def bias_ref(lowering: Lowering, name: str, c_out: int) -> Ref:
     return lowering.packed(name, "bias", lambda b: pack_bias(b.reshape(-1), lowering.tiles))
 
 
+@frozen
+class Layer:
+    """A convolution, transposed or not, whose weights and bias are constants.
+
+    picture : (N, H, W, C) of x; a 1-D one has height 1
+    """
+
+    window: Window
+    picture: tuple[int, ...]
+    out: tuple[int, ...]
+    tail: Epilogue
+
+
+def constant_layer(lowering: Lowering, node: Node, window_of: Callable[..., Window]) -> Layer | None:
+    """What there is to compute; None if no kernel takes it."""
+    x, weight, *bias = node.inputs
+    spec, out = lowering.spec(x).dims, lowering.spec(node.outputs[0]).dims
+    constants = [weight, *(name for name in bias if name)]
+    if lowering.spec(x).dtype != "float32" or len(spec) not in (3, 4) or not all(map(lowering.known, constants)):
+        return None
+    tail = epilogue(lowering, node, out)
+    if tail is None or 0 in out or 0 in spec:
+        return None
+    window = planar(window_of(node.attrs, spec, lowering.spec(weight).dims))
+    return Layer(window, (spec[0], 1, *spec[1:]) if len(spec) == 3 else spec, out, tail)
+
+
 def lower_conv(lowering: Lowering, node: Node) -> bool:
     """1-D and 2-D convolution with constant weights."""
     from alula.runtime.ops.conv import conv_window
 
+    layer = constant_layer(lowering, node, conv_window)
+    if layer is None:
+        return False
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
-    spec, weight_spec = lowering.spec(x), lowering.spec(weight)
-    rank = len(spec.dims) - 2
-    if (
-        spec.dtype != "float32"
-        or rank not in (1, 2)
-        or not lowering.known(weight)
-        or (bias and not lowering.known(bias))
-    ):
-        return False
-    window = planar(conv_window(node.attrs, spec.dims, weight_spec.dims))
-    out = lowering.spec(node.outputs[0]).dims
-    tail = epilogue(lowering, node, out)
-    if tail is None or min(out) == 0 or min(spec.dims) == 0:
-        return False
-    picture = (spec.dims[0], 1, *spec.dims[1:]) if rank == 1 else spec.dims
+    window, picture, out, tail = layer.window, layer.picture, layer.out, layer.tail
     c_out, group = out[-1], node.attrs.group
-    if group == spec.dims[-1] == c_out and depthwise.lower_depthwise(lowering, node, window, picture, tail):
+    if group == picture[-1] == c_out and depthwise.lower_depthwise(lowering, node, window, picture, tail):
         return True
     if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail):
         return True
-    k = math.prod(weight_spec.dims[1:])
-    c_in, filters = spec.dims[-1] // group, c_out // group
+    k = math.prod(lowering.spec(weight).dims[1:])
+    c_in, filters = picture[-1] // group, c_out // group
     for g in range(group):
         rows = slice(g * filters, (g + 1) * filters)
         part = f"{g}/{group}"
@@ -157,24 +175,13 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     """2-D transposed convolution with constant weights: one convolution for each phase of the stride."""
     from alula.runtime.ops.conv import conv_transpose_window
 
+    layer = constant_layer(lowering, node, conv_transpose_window)
+    if layer is None or node.attrs.group != 1 or layer.window.dilations != (1, 1):
+        return False
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
-    spec, weight_spec = lowering.spec(x), lowering.spec(weight)
-    rank = len(spec.dims) - 2
-    if (
-        spec.dtype != "float32"
-        or rank not in (1, 2)
-        or not lowering.known(weight)
-        or (bias and not lowering.known(bias))
-    ):
-        return False
-    window = planar(conv_transpose_window(node.attrs, spec.dims, weight_spec.dims))
-    out = lowering.spec(node.outputs[0]).dims
-    tail = epilogue(lowering, node, out)
-    if tail is None or node.attrs.group != 1 or window.dilations != (1, 1) or min(out) == 0 or min(spec.dims) == 0:
-        return False
-    picture = (spec.dims[0], 1, *spec.dims[1:]) if rank == 1 else spec.dims
-    c_in, c_out = spec.dims[-1], out[-1]
+    window, picture, out, tail = layer.window, layer.picture, layer.out, layer.tail
+    c_in, c_out = picture[-1], out[-1]
     (k_h, k_w), (s_h, s_w) = window.kernel, window.strides
     if (
         window.kernel == window.strides
