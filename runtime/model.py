@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,6 +42,7 @@ class Model:
         self.max_bytes = max_bytes
         self._store, self._arena = WeightStore(), Arena()
         self._programs: OrderedDict[object, Program] = OrderedDict()
+        self._lock = threading.Lock()  # two threads that call the model plan one program after the other
         self._static = static_input_names(graph)
 
     @property
@@ -129,6 +131,10 @@ class Model:
             tuple((name, spec.shape, spec.dtype) for name, spec in specs.items()),
             tuple((n, v.tobytes()) for n, v in static.items()),
         )
+        with self._lock:
+            return self._cached(key, specs, static)
+
+    def _cached(self, key: object, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:
         if key in self._programs:
             self._programs.move_to_end(key)
             return self._programs[key]
