@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | No
     try:
         loaded = np.load(path, allow_pickle=False)
         values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise SourceError(
             f"{path}: expected a .npy or .npz file of arrays, got {error}; save it with numpy.save"
         ) from None

@@ -19,6 +19,7 @@ from alula.runtime.specialise import specialise, static_input_names
 from alula.runtime.threads import cores, team
 from alula.runtime.weights import Arena, WeightStore
 
+MAX_THREADS = 256
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
 
 
@@ -38,7 +39,7 @@ class Model:
     ) -> None:
         self.graph = graph
         self.metadata = dict(metadata or {})
-        self.threads = max(1, threads if threads is not None else cores())
+        self.threads = cores() if threads is None else _checked_threads(threads)
         self.max_bytes = max_bytes
         self._store, self._arena = WeightStore(), Arena()
         self._programs: OrderedDict[object, Program] = OrderedDict()
@@ -144,6 +145,14 @@ class Model:
         while len(self._programs) > MAX_PROGRAMS:
             self._programs.popitem(last=False)
         return program
+
+
+def _checked_threads(threads: int) -> int:
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise GraphError(
+            f"threads: expected a whole number from 1 to {MAX_THREADS}, got {threads!r}; leave it out for all cores"
+        )
+    return threads
 
 
 def load(

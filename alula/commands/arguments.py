@@ -31,6 +31,13 @@ def positive(text: str) -> int:
     return value
 
 
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
+
+
 def named_path(text: str) -> tuple[str, Path]:
     """`NAME=FILE`, or a file alone under the name ""."""
     name, _, path = text.rpartition("=")

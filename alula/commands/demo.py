@@ -22,12 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Run demo/run.py of the checkout."""
-    from alula.runtime.errors import SourceError
+    from alula.runtime.errors import SourceError, require
 
     if not SCRIPT.exists():
         raise SourceError(
             f"demo: expected {SCRIPT}, got no such file; the demo needs a checkout of the project, not a wheel"
         )
+    for module in ("matplotlib", "cv2", "onnx", "onnxruntime"):
+        require(module, "demo", "demo")
     spec = importlib.util.spec_from_file_location("alula_demo", SCRIPT)
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)

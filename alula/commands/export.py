@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from alula.commands.arguments import add_file
+from alula.outputs import check_outputs, write_whole
 from alula.report import Report, size
 
 
@@ -21,6 +22,7 @@ def run(args: argparse.Namespace) -> Report:
     from alula.runtime.artifact import open_artifact
     from alula.runtime.errors import GraphError
 
+    check_outputs([args.output], [args.file])
     graphs = open_artifact(args.file).graphs
     name = args.graph or (next(iter(graphs)) if len(graphs) == 1 else None)
     if name not in graphs:
@@ -29,6 +31,6 @@ def run(args: argparse.Namespace) -> Report:
         )
     model = export_onnx(graphs[name])
     content = model.SerializeToString()
-    args.output.write_bytes(content)
+    write_whole(args.output, lambda handle: handle.write(content))
     document = {"path": str(args.output), "graph": name, "size_bytes": len(content)}
     return Report(document, [f"{args.output}: graph {name}, {size(len(content))}"])

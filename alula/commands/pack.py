@@ -10,6 +10,7 @@ from typing import Any
 
 import alula
 from alula.commands.arguments import named_path
+from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
 
@@ -41,6 +42,7 @@ def run(args: argparse.Namespace) -> Report:
         raise GraphError(
             f"pack: expected models under different names, got {', '.join(names) or 'none'}; name them with --graph NAME=FILE"
         )
+    check_outputs([args.output], [*(path for _, path in models), args.metadata])
     with Progress("packing") as progress:
         imported = {}
         for number, (name, path) in enumerate(models):
@@ -87,8 +89,8 @@ def _metadata(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SourceError(f"{path}: expected JSON, got {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: expected JSON, got {error}; correct the file") from None
     if not isinstance(value, dict):
         raise SourceError(f"{path}: expected a JSON object, got {type(value).__name__}; put it in braces")
     return value

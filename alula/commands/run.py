@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import alula
 from alula.commands.arguments import add_file, add_shape, add_threads, positive
+from alula.outputs import check_outputs, write_whole
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> Report:
     """Choose by what the file holds."""
     from alula.runtime.artifact import open_artifact
 
+    samples = args.energy.with_suffix(".csv") if args.energy else None
+    check_outputs([args.out, args.video, args.energy, samples], [args.file, args.input])
     artifact = open_artifact(args.file)
     if args.graph is None and set(NETWORKS) <= set(artifact.graphs):
         return _spot(args, artifact)
@@ -64,7 +67,7 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     from alula.device.camera import open_source
     from alula.device.power import EnergyLog, select_meter
     from alula.device.tasks.annotate import AnnotatedVideo
-    from alula.device.tasks.spotter import Spotter, SpotterConfig, write_signs
+    from alula.device.tasks.spotter import Spotter, SpotterConfig, signs_as_json
 
     charset = spotter_charset(artifact)
     models = alula.load_all(args.file, threads=args.threads)
@@ -88,7 +91,7 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
         flight = spotter.run(source, args.frames, watch)
         energy = log.summary() if log else None
     if args.out:
-        write_signs(flight.signs, args.out)
+        write_whole(args.out, lambda handle: handle.write(signs_as_json(flight.signs).encode()))
     return _flight_report(flight, energy, args.out)
 
 
@@ -150,8 +153,7 @@ def _infer(args: argparse.Namespace) -> Report:
     outputs = model.run(inputs)
     latency_ms = 1e3 * (time.perf_counter() - start)
     if args.out:
-        with args.out.open("wb") as handle:
-            np.savez(handle, **outputs)  # type: ignore[arg-type]
+        write_whole(args.out, lambda handle: np.savez(handle, **outputs))  # type: ignore[arg-type]
     rows: list[tuple[Cell, ...]] = []
     for name, array in outputs.items():
         ends = (f"{array.min():.4g}", f"{array.max():.4g}") if array.size else ("", "")

@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from alula.commands.arguments import add_file, add_shape, add_threads, named_path
+from alula.commands.arguments import add_file, add_shape, add_threads, named_path, natural
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", type=Path, metavar="FILE", help="a .npz, .npy or picture to run on, instead of random values"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random input (0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the random input (0)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="largest difference over the output's range (1e-4)"
     )

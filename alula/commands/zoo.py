@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from alula.commands.arguments import positive
+from alula.outputs import check_outputs, write_whole
 from alula.report import Cell, Report, Table, size
 
 
@@ -32,10 +33,11 @@ def run(args: argparse.Namespace) -> Report:
             "networks": [{"name": n, "input_shape": e.input_shape, "classes": e.num_classes} for n, e in ZOO.items()]
         }
         return Report(document, [Table(("network", "picture", "classes"), rows)])
+    check_outputs([args.output])
     model = build(args.name, args.seed, args.classes, "pretrained" if args.pretrained else None)
     path = args.output or Path(f"{args.name}.onnx")
     content = model.SerializeToString()
-    path.write_bytes(content)
+    write_whole(path, lambda handle: handle.write(content))
     return Report(
         {"path": str(path), "network": args.name, "size_bytes": len(content)}, [f"{path}: {size(len(content))}"]
     )

@@ -224,9 +224,14 @@ class Spotter:
         return read(self._recognise, crops, self._charset, self.config.widths, self.config.batches)
 
 
-def write_signs(signs: Sequence[Sign], path: str | Path) -> None:
+def signs_as_json(signs: Sequence[Sign]) -> str:
     """One JSON object a line, in order of appearance."""
-    Path(path).write_text("".join(sign.as_json() + "\n" for sign in signs), encoding="utf-8")
+    return "".join(sign.as_json() + "\n" for sign in signs)
+
+
+def write_signs(signs: Sequence[Sign], path: str | Path) -> None:
+    """Write the signs to a file."""
+    Path(path).write_text(signs_as_json(signs), encoding="utf-8")
 
 
 def _sign(track: Track) -> Sign:

@@ -104,6 +104,7 @@ def _serve(cpu: str, todo: queue.SimpleQueue[tuple[Kernel, Path]], answers: queu
     worker = subprocess.Popen(
         [sys.executable, "-m", "alula.runtime.compiler.worker", cpu],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,  # an interrupt is this process's to tell, in one line
     )  # fmt: skip
     assert worker.stdin and worker.stdout
     try:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from alula.runtime.compiler import cpu as cpus
+from alula.runtime.errors import CompilerError
 from alula.runtime.kernels.lang import Kernel
 
 KERNEL_FOLDER = Path(__file__).parent.parent / "kernels"
@@ -23,6 +24,8 @@ IMPORT = re.compile(r"^from alula\.runtime\.kernels(?:\.(\w+))? import ([\w, ]*)
 
 def cache_path(cpu: str | None = None) -> Path:
     """The folder of one CPU's kernels; it need not exist yet."""
+    if cpu is not None and not re.fullmatch(r"\w[\w.-]*", cpu):
+        raise CompilerError(f"cpu {cpu!r}: expected LLVM's name of a CPU, such as cortex-a72, got another text")
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "alula" / "kernels" / (cpu or cpus.host_cpu())
 
