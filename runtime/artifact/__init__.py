@@ -1,10 +1,17 @@
-"""The `.alula` file: graphs, constants in small encodings, metadata. `docs/artifact-format.md` is its specification."""
+"""The `.alula` file: graphs, constants in small encodings, metadata. `docs/artifact-format.md` is its specification.
+
+Reading is what every start does; the writer is imported when something is first written.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from alula.runtime.artifact.encodings import Encoded
 from alula.runtime.artifact.reader import Artifact, PackedConstants, TensorInfo, open_artifact
-from alula.runtime.artifact.writer import rewrite_metadata, write_artifact
+
+if TYPE_CHECKING:
+    from alula.runtime.artifact.writer import rewrite_metadata, write_artifact
 
 __all__ = [
     "Artifact",
@@ -15,3 +22,11 @@ __all__ = [
     "rewrite_metadata",
     "write_artifact",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("rewrite_metadata", "write_artifact"):
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from alula.runtime.artifact import writer
+
+    return getattr(writer, name)

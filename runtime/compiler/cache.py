@@ -7,9 +7,9 @@ sources it was made of; the versions of the compiler are in its manifest.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +47,8 @@ def _family_hash(family: str) -> str:
         seen.add(name)
         for module, names in IMPORT.findall(_source(KERNEL_FOLDER / f"{name}.py").decode()):
             pending += [module] if module else [n.strip() for n in names.split(",")]
+    import hashlib
+
     digest = hashlib.blake2b(digest_size=16)
     for path in (*COMPILER_SOURCES, *(KERNEL_FOLDER / f"{name}.py" for name in sorted(seen))):
         digest.update(path.name.encode() + b"\0" + _source(path) + b"\0")
@@ -55,13 +57,16 @@ def _family_hash(family: str) -> str:
 
 def object_path(kernel: Kernel, cpu: str) -> Path:
     """The file of one compiled kernel."""
+    import hashlib
+
     digest = hashlib.blake2b(f"{kernel.name} {cpu} {_family_hash(kernel.family)}".encode(), digest_size=12)
     return cache_path(cpu) / f"{kernel.name}-{digest.hexdigest()}.o"
 
 
 def pack_path(cpu: str) -> Path:
     """The pack of all kernels (without its ending). Every start looks for it, so no kernel is imported to name it."""
-    digest = hashlib.blake2b(digest_size=12)
+    name, check = [], 0  # checksums do, and hashlib would load OpenSSL at every start
     for path in (*COMPILER_SOURCES, *sorted(KERNEL_FOLDER.glob("*.py"))):
-        digest.update(path.name.encode() + b"\0" + _source(path) + b"\0")
-    return cache_path(cpu) / f"pack-{digest.hexdigest()}"
+        check = zlib.crc32(path.name.encode() + b"\0" + _source(path), check)
+        name.append(check)
+    return cache_path(cpu) / f"pack-{check:08x}{zlib.adler32(repr(name).encode()):08x}"
