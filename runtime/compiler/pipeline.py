@@ -21,7 +21,7 @@ from numba.core.registry import cpu_target
 from alula.runtime.compiler import cpu as cpus
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels import memory
-from alula.runtime.kernels.lang import Kernel
+from alula.runtime.kernels.lang import PLACEHOLDER, Kernel
 
 ALLOWED_SYMBOLS = {"sched_yield", "syscall", "memcpy", "memset", "memmove"}  # libc; anything else is a kernel's mistake
 LIBM_SYMBOLS = {
@@ -129,6 +129,7 @@ def _retarget(source: tuple[str, str], name: str, machine: Any) -> Any:
     text = re.sub(r"^target triple = .*$", f'target triple = "{machine.triple}"', text, flags=re.M)
     text = re.sub(r"^target datalayout = .*$", f'target datalayout = "{machine.target_data}"', text, flags=re.M)
     text = re.sub(r'"(target-cpu|target-features|tune-cpu)"="[^"]*"', "", text)
+    text = re.sub(rf'@"{PLACEHOLDER}([\w.]+)"', r"@\1", text)
     text = re.sub(r"\bnoinline\b", "nounwind", text)
     for counter in ("NRT_incref", "NRT_decref"):
         text = re.sub(

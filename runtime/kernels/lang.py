@@ -46,6 +46,7 @@ class Kernel:
 
 
 KERNELS: dict[str, Kernel] = {}
+PLACEHOLDER = "target:"  # before the name of an intrinsic that only the target's back end knows
 
 CONTRACT = frozenset({"contract", "nsz"})
 REASSOCIATE = CONTRACT | {"reassoc"}  # for sums; never where the order of operations carries accuracy
@@ -68,8 +69,22 @@ def kernel(function: Callable[..., None] | None = None, *, fastmath: frozenset[s
 
 
 if COMPILING:
+    import llvmlite.binding as llvm
     import numba
+    from llvmlite import ir
+    from numba.core import cgutils
     from numba.extending import intrinsic
+
+    def target_call(builder, name, result, values):
+        """Call an LLVM intrinsic of the target, such as `llvm.aarch64.neon.sdot.v4i32.v16i8`; its value.
+
+        Numba also compiles for the machine that it runs on, whose back end does not know the intrinsic: until
+        `compiler/pipeline.py` retargets the module, it is a function of another name, which nobody calls.
+        """
+        placeholder = PLACEHOLDER + name
+        llvm.add_symbol(placeholder, 1)
+        kind = ir.FunctionType(result, [value.type for value in values])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, placeholder), values)
 
     def device(function: Any = None, *, fastmath: frozenset[str] = CONTRACT) -> Any:
         """Mark a function that kernels call; it is inlined."""

@@ -6,6 +6,8 @@ if COMPILING:
     from llvmlite import ir
     from numba.core import cgutils, types
 
+    from alula.runtime.kernels.lang import target_call
+
     I64, I32 = ir.IntType(64), ir.IntType(32)
     ELEMENT = {
         name: (getattr(types, name), llvm)
@@ -148,12 +150,9 @@ def pause(context):
 
     def generate(cx, builder, signature, args):
         if IS_X86:
-            kind = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+            target_call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         else:
-            kind = ir.FunctionType(ir.VoidType(), [I32])
-            hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint")
-            builder.call(hint, [ir.Constant(I32, 1)])
+            target_call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.Constant(I32, 1)])  # yield
         return cx.get_dummy_value()
 
     return types.void(), generate
