@@ -8,7 +8,8 @@ of a block runs through wide panels of weights, (H, RV * W) each, with few rows:
 from alula.runtime.kernels.fmath import F, sigmoid, tanh
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, kernel
 from alula.runtime.kernels.memory import address_of, i64_at, offset
-from alula.runtime.kernels.simd import TILES, matmul_tile
+from alula.runtime.kernels.product import matmul_tile
+from alula.runtime.kernels.simd import TILES
 
 RV = 4  # vectors of a panel of recurrent weights
 TABLE = 32  # elements of scratch for the addresses of a block's rows

@@ -14,7 +14,7 @@ from alula.runtime.kernels.simd import Emitter
 if COMPILING:
     from numba.core import types
 
-    from alula.runtime.kernels.conv import HALF, MR, NR, W
+    from alula.runtime.kernels.conv import MR, NR, STEP, W
 
 
 def _input_2(e, d):
@@ -167,7 +167,7 @@ def f32_winograd(
     """
     size = m + 2
     components = size * size
-    columns = (c_out + HALF - 1) // HALF * HALF  # of a row of products
+    columns = (c_out + STEP - 1) // STEP * STEP  # of a row of products
     v_stride, p_stride = block * c_in + W, block * columns + W
     table = i64_at(address_of(offset(scratch, tid * scratch_size)))
     v = offset(scratch, tid * scratch_size + 2 * (MR + 8))
