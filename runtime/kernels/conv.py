@@ -19,7 +19,7 @@ if COMPILING:
 
 def tile_runner(epilogue):
     """A device function that runs the tile of as many rows (1 to MR) and columns (a whole number of steps) as asked."""
-    lines = ["def run(width, rows, table, weights, taps, length, out, out_stride, bias, low, high):"]
+    lines = ["def run(width, rows, table, weights, taps, length, panels, out, out_stride, bias, low, high):"]
     scope = {}
     for width in range(NR, 0, -STEP):
         lines.append(f"    {'if' if width == NR else 'elif'} width == {width}:")
@@ -28,7 +28,7 @@ def tile_runner(epilogue):
             scope[f"tile{width}_{rows}"] = matmul_tile(rows, widths, epilogue)
             lines.append(
                 f"        {'if' if rows == MR else 'elif'} rows == {rows}:\n"
-                f"            tile{width}_{rows}(table, weights, taps, length, out, out_stride, bias, low, high)"
+                f"            tile{width}_{rows}(table, weights, taps, length, panels, out, out_stride, bias, low, high)"
             )
     exec("\n".join(lines), scope)  # a chain of comparisons over the tiles of this CPU
     return device(scope["run"])
@@ -168,16 +168,20 @@ def f32_conv(
                                stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
                 taps, length = k_h * run, (k_w * c_in if merged else c_in)
             out = offset(y, image * y_image + out_y * y_row + out_x * y_pixel)
-            for panel in range(block, block_end):
-                column = panel * NR
+            column = block * NR
+            here = offset(weight, column * k_h * k_w * c_in)
+            full = min(block_end, c_out // NR) - block
+            if full > 0:
+                run_tile(NR, rows, table, here, taps, length, full, offset(out, column), y_pixel, offset(bias, column),
+                         low, high)  # fmt: skip
+                column += full * NR
+            if column < min(c_out, block_end * NR):  # the last panel, which is narrower
+                here = offset(weight, column * k_h * k_w * c_in)
                 left_over = c_out - column
-                panel_weight = offset(weight, column * k_h * k_w * c_in)
                 width = panel_width(left_over)
-                whole = width <= left_over
+                whole = width == left_over
                 target, stride = (offset(out, column), y_pixel) if whole else (spill, NR)
-                run_tile(
-                    width, rows, table, panel_weight, taps, length, target, stride, offset(bias, column), low, high
-                )
+                run_tile(width, rows, table, here, taps, length, 1, target, stride, offset(bias, column), low, high)
                 if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
             if epilogue != 0:

@@ -5,6 +5,8 @@ There are two inner loops. On x86 an input is broadcast by the load, a channel a
 row are one vector, and the multiply-add picks its lane, so that a step of four channels costs one load a row.
 """
 
+from contextlib import contextmanager
+
 from alula.runtime.kernels.lang import COMPILING, intrinsic
 from alula.runtime.kernels.simd import TILES, Emitter, i64
 
@@ -18,50 +20,62 @@ if COMPILING:
 
 
 def matmul_tile(rows, widths, epilogue):
-    """`rows` results x one vector of each of the `widths`: sum over taps and a run of `length` inputs each.
+    """`rows` results x `panels` panels of one vector of each of the `widths`: sum over taps and a run of inputs each.
 
-    The intrinsic: (table, weights, taps, length, out, out_stride, bias, low, high).
-    table   : addresses of the input rows, taps x rows
-    weights : (taps, length, sum(widths)), float32
+    The intrinsic: (table, weights, taps, length, panels, out, out_stride, bias, low, high).
+    table   : addresses of the input rows, taps x rows; `length` inputs each
+    weights : (panels, taps, length, sum(widths)), float32
     out     : float32, rows `out_stride` elements apart
     epilogue: start from `bias` and clamp to [low, high] (else start from zero and store the sum)
     """
+    columns, places = sum(widths), [sum(widths[:v]) for v in range(len(widths))]
 
     @intrinsic
-    def tile(context, table, weights, taps, length, out, out_stride, bias, low, high):
+    def tile(context, table, weights, taps, length, panels, out, out_stride, bias, low, high):
         def generate(cx, builder, signature, args):
-            table, weights, taps, length, out, out_stride, bias, low, high = args
+            table, weights, taps, length, panels, out, out_stride, bias, low, high = args
             emits = [Emitter(builder, width) for width in widths]
-            places = [sum(widths[:v]) for v in range(len(widths))]
             sums = [[emit.accumulator() for emit in emits] for _ in range(rows)]
-            starts = [e.load(bias, at) if epilogue else e.constant(0.0) for e, at in zip(emits, places, strict=True)]
-            for row in sums:
-                for place, start in zip(row, starts, strict=True):
-                    builder.store(start, place)
-            weight_place = cgutils.alloca_once(builder, weights.type)
-            builder.store(weights, weight_place)
+            weight_place, out_place = _pointer(builder, weights), _pointer(builder, out)
+            bias_place = _pointer(builder, bias)
             accumulate = _by_lane if TILES.by_lane else _by_broadcast
-            with cgutils.for_range(builder, taps) as tap:
-                first = builder.mul(tap.index, i64(rows))
-                inputs = [builder.load(builder.gep(table, [builder.add(first, i64(r))])) for r in range(rows)]
-                accumulate(builder, emits, sums, inputs, weight_place, length)
-            if epilogue:
-                _clamp(builder, emits, sums, low, high)
-            for r in range(rows):
-                target = builder.gep(out, [builder.mul(out_stride, i64(r))])
-                for emit, at, place in zip(emits, places, sums[r], strict=True):
-                    emit.store(builder.load(place), target, at)
+            with _countdown(builder, panels):
+                first = builder.load(bias_place)
+                for emit, at, column in zip(emits, places, zip(*sums, strict=True), strict=True):
+                    start = emit.load(first, at) if epilogue else emit.constant(0.0)
+                    for place in column:
+                        builder.store(start, place)
+                builder.store(builder.gep(first, [i64(columns)]), bias_place)
+                table_place = _pointer(builder, table)
+                with _countdown(builder, taps):
+                    line = builder.load(table_place)
+                    inputs = [builder.load(builder.gep(line, [i64(r)])) for r in range(rows)]
+                    builder.store(builder.gep(line, [i64(rows)]), table_place)
+                    accumulate(builder, emits, sums, inputs, weight_place, length)
+                if epilogue:
+                    _clamp(builder, emits, sums, low, high)
+                target = builder.load(out_place)
+                builder.store(builder.gep(target, [i64(columns)]), out_place)
+                for row in sums:
+                    for emit, at, place in zip(emits, places, row, strict=True):
+                        emit.store(builder.load(place), target, at)
+                    target = builder.gep(target, [out_stride])
             return cx.get_dummy_value()
 
-        return types.void(table, weights, taps, length, out, out_stride, bias, low, high), generate
+        return types.void(table, weights, taps, length, panels, out, out_stride, bias, low, high), generate
 
     return tile
+
+
+def _pointer(builder, value):
+    """A place for a value that moves on as a loop goes; it becomes a register."""
+    return cgutils.alloca_once_value(builder, value)
 
 
 def _clamp(builder, emits, sums, low, high):
     """Clamp all sums; a bound that is infinite costs a comparison for the tile."""
     for bound, infinity, name in ((low, float("-inf"), "maxnum"), (high, float("inf"), "minnum")):
-        with builder.if_then(builder.fcmp_ordered("!=", bound, ir.Constant(F32, infinity))):
+        with builder.if_then(builder.fcmp_unordered("!=", bound, ir.Constant(F32, infinity))):
             limits = [emit.splat(bound) for emit in emits]
             for row in sums:
                 for emit, place, limit in zip(emits, row, limits, strict=True):
@@ -83,21 +97,18 @@ def _by_broadcast(builder, emits, sums, inputs, weight_place, length):
 
 
 def _by_lane(builder, emits, sums, inputs, weight_place, length):
-    """Four channels at a time, then one at a time: the multiply-add picks the lane of an input.
-
-    Offsets run up to 0 from below, so that counting and comparing are one instruction.
-    """
+    """Four channels at a time, then one at a time: the multiply-add picks the lane of an input."""
     lanes = TILES.width
     columns = sum(emit.width for emit in emits)
-    whole = builder.and_(length, i64(-lanes))
-    ends = [_in_register(builder, builder.add(address, builder.shl(whole, i64(2)))) for address in inputs]
-    for step, first, last in ((lanes, builder.neg(whole), i64(0)), (1, i64(0), builder.sub(length, whole))):
-        emit = Emitter(builder, step) if step > 1 else None
-        with _offsets(builder, builder.shl(first, i64(2)), builder.shl(last, i64(2)), 4 * step) as at:
+    places = [_pointer(builder, builder.inttoptr(address, F32.as_pointer())) for address in inputs]
+    four = Emitter(builder, lanes)
+    for step, count in ((lanes, builder.lshr(length, i64(2))), (1, builder.and_(length, i64(lanes - 1)))):
+        with _countdown(builder, count, may_be_none=True):
             vectors = []
-            for end in ends:
-                address = builder.inttoptr(builder.add(end, at), F32.as_pointer())
-                vectors.append(emit.load(address) if emit else builder.load(address))
+            for place in places:
+                pointer = builder.load(place)
+                vectors.append(four.load(pointer) if step == lanes else builder.load(pointer))
+                builder.store(builder.gep(pointer, [i64(step)]), place)
             here = builder.load(weight_place)
             for lane in range(step):
                 if lane:
@@ -107,41 +118,32 @@ def _by_lane(builder, emits, sums, inputs, weight_place, length):
                 if TILES.load_many and lane < step - 1:  # so that the load before moves the pointer on
                     here = builder.inttoptr(_in_register(builder, builder.ptrtoint(here, I64)), here.type)
                 for vector, row in zip(vectors, sums, strict=True):
-                    for e, weight, place in zip(emits, weights, row, strict=True):
-                        factor = e.lane(vector, lane) if emit else e.splat(vector)
-                        builder.store(e.fma(factor, weight, builder.load(place)), place)
+                    for emit, weight, place in zip(emits, weights, row, strict=True):
+                        factor = emit.lane(vector, lane) if step == lanes else emit.splat(vector)
+                        builder.store(emit.fma(factor, weight, builder.load(place)), place)
             builder.store(here, weight_place)
 
 
-class _offsets:
-    """A loop over byte offsets from `first` to before `last`; the value of `with` is the offset."""
-
-    def __init__(self, builder, first, last, step):
-        self.builder, self.first, self.last, self.step = builder, first, last, step
-
-    def __enter__(self):
-        builder = self.builder
-        self.before = builder.basic_block
-        self.body, self.done = builder.append_basic_block("steps"), builder.append_basic_block("done")
-        builder.cbranch(builder.icmp_signed("!=", self.first, self.last), self.body, self.done)
-        builder.position_at_end(self.body)
-        self.at = builder.phi(I64)
-        self.at.add_incoming(self.first, self.before)
-        return self.at
-
-    def __exit__(self, *_):
-        builder = self.builder
-        following = builder.add(self.at, i64(self.step))
-        self.at.add_incoming(following, builder.basic_block)
-        again = builder.cbranch(builder.icmp_signed("!=", following, self.last), self.body, self.done)
-        again.set_metadata("llvm.loop", self._never_unrolled())
-        builder.position_at_end(self.done)
-
-    def _never_unrolled(self):
-        """The metadata of a loop that LLVM must leave as it is."""
-        module = self.builder.module
-        disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-        return module.add_metadata([disable])
+@contextmanager
+def _countdown(builder, count, may_be_none=False):
+    """A loop that runs `count` times, and that LLVM must leave as it is."""
+    before, body = builder.basic_block, builder.append_basic_block("body")
+    done = builder.append_basic_block("done")
+    if may_be_none:
+        builder.cbranch(builder.icmp_signed("!=", count, i64(0)), body, done)
+    else:
+        builder.branch(body)
+    builder.position_at_end(body)
+    left = builder.phi(I64)
+    left.add_incoming(count, before)
+    yield
+    fewer = builder.sub(left, i64(1))
+    left.add_incoming(fewer, builder.basic_block)
+    again = builder.cbranch(builder.icmp_signed("!=", fewer, i64(0)), body, done)
+    module = builder.module
+    disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    again.set_metadata("llvm.loop", module.add_metadata([disable]))
+    builder.position_at_end(done)
 
 
 def _fence(builder):

@@ -24,10 +24,11 @@ def row_chooser():
     """A device function that runs the tile of as many rows as asked, 1 to RR."""
     if not COMPILING:
         return None
-    lines, scope = ["def choose(rows, table, weights, length, out, stride):"], {"F": F}
+    lines, scope = ["def choose(rows, table, weights, length, panels, out, stride):"], {"F": F}
     for rows in range(RR, 0, -1):
         scope[f"tile{rows}"] = matmul_tile(rows, (W,) * RV, False)
-        lines.append(f"    if rows == {rows}: tile{rows}(table, weights, 1, length, out, stride, out, F(0.0), F(0.0))")
+        call = f"tile{rows}(table, weights, 1, length, panels, out, stride, out, F(0.0), F(0.0))"
+        lines.append(f"    if rows == {rows}: {call}")
     exec("\n".join(lines), scope)  # a chain of comparisons over the rows of this CPU's block
     return device(scope["choose"])
 
@@ -40,8 +41,7 @@ def product(table, state, weights, out, stride, rows, h, panels):
     """out = state @ weights for `rows` rows of h elements; out has `stride` elements a row, whole panels."""
     for r in range(rows):
         table[r] = address_of(offset(state, r * h))
-    for panel in range(panels):
-        recurrent_tile(rows, table, offset(weights, panel * h * RN), h, offset(out, panel * RN), stride)
+    recurrent_tile(rows, table, weights, h, panels, out, stride)
 
 
 @device
