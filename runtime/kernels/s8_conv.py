@@ -1,13 +1,16 @@
 """Convolution of int8 as an indirect matrix product over channels-last data, in the manner of `conv.py`.
 
-A tile is a run of output pixels x a panel of output channels; a table of addresses says where the input of each
-(tap, pixel) lies; padding is the address of a row of zero points, which the bias takes back: plan-time arithmetic makes
-it bias - zero_point * sum(weight). Runs of inputs whose length the tile cannot walk are gathered first, pixel by pixel,
-once for all panels. Weights are packed in panels (ceil(C_OUT / columns), K, columns) in the layout of `s8_tile.py`.
+A tile is a run of output pixels of one row x the panels of output channels. There is no border: a picture that is
+padded is first copied into one with a border of zero points (`s8_border`), which costs less than a case for each tile.
+So a tap is one offset for all pixels, and zero points concern the bias alone: it becomes bias - zero_point * sum(weight).
+Inputs in runs that a tile cannot walk are gathered, pixel by pixel, once for all panels. Weights are packed in panels
+(ceil(C_OUT / columns), K, columns) in the layout of `s8_tile.py`.
 """
 
-from alula.runtime.kernels.lang import COMPILING, device, f32p, i8p, i32p, i64, kernel
-from alula.runtime.kernels.memory import address_of, i8_at, i64_at, offset
+import numpy as np
+
+from alula.runtime.kernels.lang import COMPILING, device, f32p, i8p, i32p, i64, i64p, kernel
+from alula.runtime.kernels.memory import address_of, i64_at, offset
 from alula.runtime.kernels.s8_tile import copy_of, s8_tile
 from alula.runtime.kernels.simd import TILES
 
@@ -15,12 +18,10 @@ if COMPILING:
     MR, NR, BY_LANE = TILES.s8.rows, TILES.s8.columns, TILES.s8.by_lane
     copy_16, copy_8, copy_4 = copy_of(16), copy_of(8), copy_of(4)
 
-WORD = 8
-
 
 def tile_runner(codes):
     """A device function that runs the tile of as many rows (1 to MR) and columns (a multiple of 4) as asked."""
-    values = "table, weights, taps, length, out, out_stride, bias, factor, zero, low, high, flip"
+    values = "x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip"
     lines, scope = [f"def run(width, rows, {values}):"], {}
     for width in range(NR, 0, -4):
         lines.append(f"    {'if' if width == NR else 'elif'} width == {width}:")
@@ -51,72 +52,13 @@ def copy_run(source, target, count):
 
 
 @device
-def gather(
-    patch, pixel_size, x, padding, rows, image, out_y, out_x, h, w, c_in, x_pixel, h_out, w_out,
-    k_h, k_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-):  # fmt: skip
-    """The inputs of each pixel of a tile, K_H * K_W * C_IN bytes in a row; rows `pixel_size` apart."""
+def gather(patch, pixel_size, x, step, rows, taps, offsets, length):
+    """The inputs of each pixel of a tile, `taps` runs of `length` bytes in a row; rows `pixel_size` apart."""
     for i in range(rows):
-        target = offset(patch, i * pixel_size)
-        top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
-        whole = dilation_w == 1 and x_pixel == c_in and left >= 0 and left + k_w <= w
-        for ky in range(k_h):
-            in_y = top + ky * dilation_h
-            inside = in_y >= 0 and in_y < h
-            line = offset(x, x_pixel * ((image * h + in_y) * w + left))
-            if whole:
-                copy_run(line if inside else padding, target, k_w * c_in)
-                target = offset(target, k_w * c_in)
-            else:
-                for kx in range(k_w):
-                    in_x = left + kx * dilation_w
-                    there = inside and in_x >= 0 and in_x < w
-                    copy_run(offset(line, x_pixel * kx * dilation_w) if there else padding, target, c_in)
-                    target = offset(target, c_in)
-        out_x += 1
-        if out_x == w_out:
-            out_x = 0
-            out_y += 1
-            if out_y == h_out:
-                out_y = 0
-                image += 1
-
-
-@device
-def columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w):
-    """Whether no pixel of a tile meets the left or right border."""
-    good = True
-    for _ in range(rows):
-        left = out_x * stride_w - pad_left
-        good = good and left >= 0 and left + k_w <= w
-        out_x += 1
-        if out_x == w_out:
-            out_x = 0
-    return good
-
-
-@device
-def fill_table(
-    table, x_at, padding_at, rows, image, out_y, out_x, h, w, x_pixel, h_out, w_out, k_h, run,
-    stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-):  # fmt: skip
-    """Addresses of all taps of a tile that meets the border, or goes on in the next row or image."""
-    for i in range(rows):
-        top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
-        for ky in range(k_h):
-            in_y = top + ky * dilation_h
-            for kx in range(run):
-                in_x = left + kx * dilation_w
-                inside = in_y >= 0 and in_y < h and in_x >= 0 and in_x < w
-                address = x_at + x_pixel * ((image * h + in_y) * w + in_x)
-                table[(ky * run + kx) * rows + i] = address if inside else padding_at
-        out_x += 1
-        if out_x == w_out:
-            out_x = 0
-            out_y += 1
-            if out_y == h_out:
-                out_y = 0
-                image += 1
+        target, source = offset(patch, i * pixel_size), offset(x, i * step)
+        for tap in range(taps):
+            copy_run(offset(source, offsets[tap]), target, length)
+            target = offset(target, length)
 
 
 def convolution(run_tile, size):
@@ -124,86 +66,67 @@ def convolution(run_tile, size):
 
     @device
     def convolve(
-        x, weight, bias, factor, y, padding, scratch, scratch_size, n, h, w, c_in, x_pixel, h_out, w_out, c_out, y_pixel,
-        k_h, k_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, gathered, k_panel,
-        zero, low, high, flip, block_panels, split_columns, tid, n_threads,
+        x, weight, bias, factor, y, offsets, scratch, scratch_size, n, image_pixels, row_pixels, x_pixel, h_out, w_out, c_out,
+        y_pixel, stride_h, stride_w, taps, length, gathered, k_panel, zero, flip, block_panels, split_columns,
+        tid, n_threads,
     ):  # fmt: skip
         mine = offset(scratch, tid * scratch_size)
-        table = i64_at(address_of(mine))
-        spill = offset(mine, WORD * k_h * k_w * MR)  # (MR, NR): a tile that is wider than what is left of y
+        no_offset = i64_at(address_of(mine))
+        no_offset[0] = 0
+        spill = offset(mine, 64)  # (MR, NR): the last panel, where it is wider than what is left of y
         patch = offset(spill, MR * NR * size)
         panels = (c_out + NR - 1) // NR
         first_panel, last_panel = 0, panels
-        pixels = n * h_out * w_out
-        tiles = (pixels + MR - 1) // MR
+        row_tiles = (w_out + MR - 1) // MR
+        least, longer = w_out // row_tiles, w_out % row_tiles  # so many tiles of a row have a pixel more
+        tiles = n * h_out * row_tiles
         first_tile, last_tile = 0, tiles
         if split_columns != 0:
             first_panel, last_panel = panels * tid // n_threads, panels * (tid + 1) // n_threads
         else:
             first_tile, last_tile = tiles * tid // n_threads, tiles * (tid + 1) // n_threads
-        dense = (
-            k_h == 1 and k_w == 1 and stride_h == 1 and stride_w == 1 and pad_top == 0 and pad_left == 0
-            and h == h_out and w == w_out
-        )  # fmt: skip
-        mergeable = dilation_w == 1 and x_pixel == c_in and (BY_LANE or c_in % 16 == 0)
-        x_at, padding_at = address_of(x), address_of(padding)
-        blocks = (last_panel - first_panel + block_panels - 1) // block_panels
-        for b in range(blocks):
-            block = first_panel + b * block_panels
+        full_panels = c_out // NR
+        step = stride_w * x_pixel
+        for turn in range((last_panel - first_panel + block_panels - 1) // block_panels):
+            block = first_panel + turn * block_panels
             block_end = min(block + block_panels, last_panel)
-            for tile in range(first_tile, last_tile):
-                begin = pixels * tile // tiles
-                rows = pixels * (tile + 1) // tiles - begin
-                taps, length = 1, c_in
-                if dense and gathered == 0:
-                    for i in range(rows):
-                        table[i] = x_at + x_pixel * (begin + i)
-                else:
-                    image, rest = begin // (h_out * w_out), begin % (h_out * w_out)
-                    out_y, out_x = rest // w_out, rest % w_out
-                    top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
-                    if gathered != 0:
-                        gather(patch, gathered, x, padding, rows, image, out_y, out_x, h, w, c_in, x_pixel, h_out, w_out,
-                               k_h, k_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
-                        for i in range(rows):
-                            table[i] = address_of(patch) + gathered * i
-                        length = gathered
-                    elif (
-                        out_x + rows <= w_out and top >= 0 and top + (k_h - 1) * dilation_h < h
-                        and left >= 0 and left + (rows - 1) * stride_w + (k_w - 1) * dilation_w < w
-                    ):  # fmt: skip
-                        run = 1 if mergeable else k_w  # no pixel of the tile meets the border: addresses in steps
-                        step = stride_w * x_pixel
-                        for ky in range(k_h):
-                            for kx in range(run):
-                                base = x_at + x_pixel * (
-                                    (image * h + top + ky * dilation_h) * w + left + kx * dilation_w
-                                )
-                                line = offset(table, (ky * run + kx) * rows)
-                                for i in range(rows):
-                                    line[i] = base + step * i
-                        taps, length = k_h * run, (k_w * c_in if mergeable else c_in)
-                    else:
-                        merged = mergeable and columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w)
-                        run = 1 if merged else k_w
-                        fill_table(table, x_at, padding_at, rows, image, out_y, out_x, h, w, x_pixel, h_out, w_out,
-                                   k_h, run, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
-                        taps, length = k_h * run, (k_w * c_in if merged else c_in)
-                out = offset(y, size * begin * y_pixel)
-                for panel in range(block, block_end):
-                    column = panel * NR
-                    left_over = c_out - column
-                    width = min(NR, (left_over + 3) // 4 * 4)
-                    whole = width <= left_over
-                    target, stride = (offset(out, size * column), size * y_pixel) if whole else (spill, size * NR)
+            whole = min(block_end, full_panels) - block
+            row, place = first_tile // row_tiles, first_tile % row_tiles
+            image, out_y = row // h_out, row % h_out
+            begin = place * least + min(place, longer)
+            for _ in range(first_tile, last_tile):
+                rows = least + 1 if place < longer else least
+                source = offset(
+                    x, x_pixel * (image * image_pixels + out_y * stride_h * row_pixels + begin * stride_w)
+                )
+                at, tile_step, tile_taps, tile_offsets, tile_length = address_of(source), step, taps, offsets, length
+                if gathered != 0:
+                    gather(patch, gathered, source, step, rows, taps, offsets, length)
+                    at, tile_step, tile_taps, tile_offsets, tile_length = address_of(patch), gathered, 1, no_offset, gathered
+                out = offset(y, size * (row * w_out + begin) * y_pixel)
+                for narrow in range(2):  # the panels of full width, then the one that is left
+                    count, column, width, fits = whole, block * NR, NR, True
+                    if narrow == 1:
+                        count, column = block_end - max(full_panels, block), full_panels * NR
+                        width = (c_out - column + 3) // 4 * 4
+                        fits = width == c_out - column
+                    if count <= 0:
+                        continue
+                    target, stride = (offset(out, size * column), size * y_pixel) if fits else (spill, size * NR)
                     run_tile(
-                        width, rows, table, offset(weight, column * k_panel), taps, length, address_of(target), stride,
-                        offset(bias, column), offset(factor, column), zero, low, high, flip,
+                        width, rows, at, tile_step, tile_taps, tile_offsets, tile_length, offset(weight, column * k_panel),
+                        count, address_of(target), stride,
+                        offset(bias, column), offset(factor, column), zero, flip,
                     )  # fmt: skip
-                    if not whole:
+                    if not fits:
+                        left = size * (c_out - column)
                         for i in range(rows):
-                            copy_run(offset(spill, i * size * NR), offset(out, size * (i * y_pixel + column)),
-                                     size * left_over)  # fmt: skip
+                            copy_run(offset(spill, i * size * NR), offset(out, size * (i * y_pixel + column)), left)
+                place, begin = place + 1, begin + rows
+                if place == row_tiles:
+                    place, begin, row, out_y = 0, 0, row + 1, out_y + 1
+                    if out_y == h_out:
+                        out_y, image = 0, image + 1
 
     return convolve
 
@@ -214,46 +137,74 @@ if COMPILING:
 
 @kernel
 def s8_conv(
-    x: i8p, weight: i8p, bias: i32p, factor: f32p, y: i8p, padding: i8p, scratch: i8p, scratch_size: i64,
-    n: i64, h: i64, w: i64, c_in: i64, x_pixel: i64, h_out: i64, w_out: i64, c_out: i64, y_pixel: i64,
-    k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64,
-    gathered: i64, k_panel: i64, zero: i64, low: i64, high: i64, flip: i64, block_panels: i64, split_columns: i64,
-    tid: i64, n_threads: i64,
+    x: i8p, weight: i8p, bias: i32p, factor: f32p, y: i8p, offsets: i64p, scratch: i8p, scratch_size: i64,
+    n: i64, image_pixels: i64, row_pixels: i64, x_pixel: i64, h_out: i64, w_out: i64, c_out: i64, y_pixel: i64,
+    stride_h: i64, stride_w: i64, taps: i64, length: i64, gathered: i64, k_panel: i64,
+    zero: i64, flip: i64, block_panels: i64, split_columns: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """Cross-correlate, add bias, multiply by a factor per channel, round half to even, add `zero`, clamp to [low, high].
+    """Cross-correlate, add bias, multiply by a factor per channel, round half to even, add `zero`, saturate.
 
+    offsets          : where the run of each tap begins, in bytes from the first; `length` bytes each
+    image_pixels     : pixels of x from an image to the next; row_pixels: from a row to the next
     x_pixel, y_pixel : elements from a pixel to the next
     gathered         : bytes of a pixel's gathered inputs; 0 to read x itself
     k_panel          : bytes of a channel's weights, fill included
-    flip             : 128 where y is uint8 (zero, low and high are less by as much), else 0
+    flip             : 128 where y is uint8 (and `zero` less by as much), else 0
     block_panels     : panels of weights that stay in the cache while all pixels pass
     split_columns    : threads share the panels instead of the pixels
     """
     convolve_codes(
-        x, weight, bias, factor, y, padding, scratch, scratch_size, n, h, w, c_in, x_pixel, h_out, w_out, c_out, y_pixel,
-        k_h, k_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, gathered, k_panel,
-        zero, low, high, flip, block_panels, split_columns, tid, n_threads,
+        x, weight, bias, factor, y, offsets, scratch, scratch_size, n, image_pixels, row_pixels, x_pixel, h_out, w_out, c_out,
+        y_pixel, stride_h, stride_w, taps, length, gathered, k_panel, zero, flip, block_panels, split_columns,
+        tid, n_threads,
     )  # fmt: skip
 
 
 @kernel
 def s8_conv_s32(
-    x: i8p, weight: i8p, bias: i32p, factor: f32p, y: i8p, padding: i8p, scratch: i8p, scratch_size: i64,
-    n: i64, h: i64, w: i64, c_in: i64, x_pixel: i64, h_out: i64, w_out: i64, c_out: i64, y_pixel: i64,
-    k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64,
-    gathered: i64, k_panel: i64, zero: i64, low: i64, high: i64, flip: i64, block_panels: i64, split_columns: i64,
-    tid: i64, n_threads: i64,
+    x: i8p, weight: i8p, bias: i32p, factor: f32p, y: i8p, offsets: i64p, scratch: i8p, scratch_size: i64,
+    n: i64, image_pixels: i64, row_pixels: i64, x_pixel: i64, h_out: i64, w_out: i64, c_out: i64, y_pixel: i64,
+    stride_h: i64, stride_w: i64, taps: i64, length: i64, gathered: i64, k_panel: i64,
+    zero: i64, flip: i64, block_panels: i64, split_columns: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """The sums alone, bias added: y is int32; factor, zero, low, high and flip are not looked at."""
+    """The sums alone, bias added: y is int32; factor, zero and flip are not looked at."""
     convolve_sums(
-        x, weight, bias, factor, y, padding, scratch, scratch_size, n, h, w, c_in, x_pixel, h_out, w_out, c_out, y_pixel,
-        k_h, k_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, gathered, k_panel,
-        zero, low, high, flip, block_panels, split_columns, tid, n_threads,
+        x, weight, bias, factor, y, offsets, scratch, scratch_size, n, image_pixels, row_pixels, x_pixel, h_out, w_out, c_out,
+        y_pixel, stride_h, stride_w, taps, length, gathered, k_panel, zero, flip, block_panels, split_columns,
+        tid, n_threads,
     )  # fmt: skip
 
 
+@device
+def vec_fill(target, count, value):
+    """`count` bytes of one value."""
+    for i in range(count):
+        target[i] = value
+
+
+@device
+def vec_copy_flipped(source, target, count, flip):
+    """Copy, with an exclusive or."""
+    for i in range(count):
+        target[i] = source[i] ^ flip
+
+
 @kernel
-def s8_from_u8(x: i8p, y: i8p, n: i64, tid: i64, n_threads: i64):
-    """uint8 as int8, less by 128."""
-    for i in range(n * tid // n_threads, n * (tid + 1) // n_threads):
-        y[i] = x[i] ^ -128
+def s8_border(
+    x: i8p, y: i8p, images: i64, h: i64, row: i64, top: i64, bottom: i64, left: i64, right: i64, value: i64, flip: i64,
+    tid: i64, n_threads: i64,
+):  # fmt: skip
+    """Pictures with a border of one value: rows `top` and `bottom`, bytes `left` and `right` of each row.
+
+    flip : what x is combined with by exclusive or: -128 where it is uint8, to make it int8
+    """
+    wide, lines = left + row + right, top + h + bottom
+    for line in range(images * lines * tid // n_threads, images * lines * (tid + 1) // n_threads):
+        image, at = line // lines, line % lines - top
+        target = offset(y, line * wide)
+        if at < 0 or at >= h:
+            vec_fill(target, wide, np.int8(value))
+        else:
+            vec_fill(target, left, np.int8(value))
+            vec_copy_flipped(offset(x, (image * h + at) * row), offset(target, left), row, np.int8(flip))
+            vec_fill(offset(target, left + row), right, np.int8(value))

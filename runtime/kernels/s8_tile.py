@@ -6,6 +6,8 @@ weights (K / 16, columns, 16), then (columns, 8) where K is 8 more than a multip
 int16, which holds them because weights are -127 to 127; x86 widens to int16 first.
 """
 
+from contextlib import contextmanager
+
 from alula.runtime.kernels.lang import COMPILING, intrinsic
 from alula.runtime.kernels.simd import TILES, i64
 
@@ -74,24 +76,24 @@ class Bytes:
         )
 
     def keep(self, value):
-        """A value that LLVM must hold in a register, not compute again where it is used."""
-        return self.builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+        """A pointer that LLVM must hold in a register, not compute again where it is used."""
+        bits = self.builder.ptrtoint(value, I64)
+        held = self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [bits], False)
+        return self.builder.inttoptr(held, value.type)
 
-    def load_many(self, pointer, count):
-        """`count` vectors of 16 bytes, next to each other; four at a time where the CPU can."""
-        if IS_X86:
-            return [self.load(pointer, B16, 16 * i) for i in range(count)]
+    def take_many(self, place, count):
+        """`count` vectors of 16 bytes, next to each other; on NEON four at a time, each load moving the pointer on."""
         found = []
-        while count:
-            n = min(count, 4)
-            where = self.builder.gep(pointer, [i64(16 * len(found))]) if found else pointer
+        while len(found) < count:
+            n = 1 if IS_X86 else min(count - len(found), 4)
+            where = place.take(16 * n)
             if n == 1:
                 found.append(self.load(where, B16))
-            else:
-                many = ir.LiteralStructType([B16] * n)
-                loaded = target_call(self.builder, f"llvm.aarch64.neon.ld1x{n}.v16i8.p0", many, [where])
-                found += [self.builder.extract_value(loaded, i) for i in range(n)]
-            count -= n
+                continue
+            place.set(self.keep(place.here()))
+            many = ir.LiteralStructType([B16] * n)
+            loaded = target_call(self.builder, f"llvm.aarch64.neon.ld1x{n}.v16i8.p0", many, [where])
+            found += [self.builder.extract_value(loaded, i) for i in range(n)]
         return found
 
     def dot_lane(self, total, x, weight, lane):
@@ -141,18 +143,16 @@ class Bytes:
 
 
 class Codes:
-    """From sums to int8: times a float32 factor, rounded half to even, plus the zero point, within [low, high]."""
+    """From sums to int8: times a float32 factor, rounded half to even, plus the zero point, saturated."""
 
-    def __init__(self, emit, zero, low, high, flip):
+    def __init__(self, emit, zero, flip):
         self.emit, builder = emit, emit.builder
         self.flip = emit.splat(builder.trunc(flip, I8), B16)
-        self.zero = zero
         if IS_X86:
-            bounds = [builder.sitofp(builder.sub(bound, zero), F32) for bound in (low, high)]
+            bounds = [builder.sitofp(builder.sub(i64(bound), zero), F32) for bound in (-128, 127)]
             self.low, self.high = (emit.splat(bound, F4) for bound in bounds)
             self.back = emit.splat(builder.trunc(builder.sub(zero, i64(MAGIC_BITS)), I32), S4)
         else:
-            self.low, self.high = (emit.splat(builder.trunc(bound, I8), B16) for bound in (low, high))
             self.zeros = emit.splat(builder.trunc(zero, I16), H8)
 
     def of(self, sums, factors):
@@ -174,67 +174,96 @@ class Codes:
         for pair in (short[:2], short[2:]):
             moved = target_call(builder, f"{neon}.sqadd.v8i16", H8, [emit.join(pair), self.zeros])
             halves.append(target_call(builder, f"{neon}.sqxtn.v8i8", B8, [moved]))
-        codes = target_call(builder, f"{neon}.smax.v16i8", B16, [emit.join(halves), self.low])
-        codes = target_call(builder, f"{neon}.smin.v16i8", B16, [codes, self.high])
-        return builder.xor(codes, self.flip)
+        return builder.xor(emit.join(halves), self.flip)
+
+
+@contextmanager
+def repeat(builder, count, may_be_none=False):
+    """A loop that runs `count` times, and that LLVM must not unroll: the registers are full."""
+    before, body = builder.basic_block, builder.append_basic_block("body")
+    done = builder.append_basic_block("done")
+    if may_be_none:
+        builder.cbranch(builder.icmp_signed("!=", count, i64(0)), body, done)
+    else:
+        builder.branch(body)
+    builder.position_at_end(body)
+    left = builder.phi(I64)
+    left.add_incoming(count, before)
+    yield
+    fewer = builder.sub(left, i64(1))
+    left.add_incoming(fewer, builder.basic_block)
+    again = builder.cbranch(builder.icmp_signed("!=", fewer, i64(0)), body, done)
+    disable = builder.module.add_metadata([ir.MetaDataString(builder.module, "llvm.loop.unroll.disable")])
+    again.set_metadata("llvm.loop", builder.module.add_metadata([disable]))
+    builder.position_at_end(done)
+
+
+class Place:
+    """A pointer that moves on as loops go; it becomes a register."""
+
+    def __init__(self, builder, value):
+        self.builder = builder
+        self.slot = cgutils.alloca_once_value(builder, value)
+
+    def here(self):
+        """Where it stands."""
+        return self.builder.load(self.slot)
+
+    def set(self, value):
+        """Put it elsewhere."""
+        self.builder.store(value, self.slot)
+
+    def take(self, count):
+        """Where it stands; then it is moved on by `count` elements."""
+        value = self.here()
+        self.set(self.builder.gep(value, [i64(count)]))
+        return value
 
 
 def s8_tile(rows, columns, by_lane, codes):
-    """`rows` x `columns` results: sums over taps and a run of `length` inputs each.
+    """`rows` x `panels` panels of `columns` results: sums over taps and a run of `length` inputs each.
 
-    The intrinsic: (table, weights, taps, length, out, out_stride, bias, factor, zero, low, high, flip).
-    table  : addresses of the input rows, taps x rows
+    The intrinsic: (x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip).
+    x      : address of the inputs of the first row; those of the next are `step` bytes further
+    offsets: of each tap, in bytes
     length : bytes of a run, a multiple of 4 (by lane) or 8
-    out    : int8 where `codes`, else int32; rows `out_stride` bytes apart
+    out    : address of int8 where `codes`, else int32; rows `out_stride` bytes apart
     bias   : int32, a multiple of four of them; factor: float32 likewise
     flip   : what codes are combined with by exclusive or: 0, or 128 for uint8
     """
     quads = columns // 4
 
-    def start(emit, bias):
-        """Accumulators with their first value."""
-        if by_lane:
-            first = [emit.load(bias, S4, 4 * j) for j in range(quads)]
-        else:
-            first = [ir.Constant(vector(I32, 8) if WIDE else S4, [0] * (8 if WIDE else 4))] * columns
-        return [[cgutils.alloca_once_value(emit.builder, value) for value in first] for _ in range(rows)]
-
-    def accumulate(emit, totals, inputs, weights, lanes):
+    def accumulate(emit, totals, places, kind, weights, lanes):
         """Add the products of one vector of each input and the weights that belong to it."""
         builder = emit.builder
+        inputs = [emit.load(place.take(kind.count), kind) for place in places]
         for lane in range(lanes):
+            group = weights(len(totals[0]))
             for row, x in zip(totals, inputs, strict=True):
-                for place, weight in zip(row, weights[lane * len(row) : (lane + 1) * len(row)], strict=True):
+                for place, w in zip(row, group, strict=True):
                     total = builder.load(place)
-                    changed = emit.dot_lane(total, x, weight, lane) if by_lane else emit.dot_pairs(total, x, weight)
-                    builder.store(changed, place)
+                    builder.store(emit.dot_lane(total, x, w, lane) if by_lane else emit.dot_pairs(total, x, w), place)
 
-    def one_tap(emit, totals, rows_at, length, weight_place):
+    def one_tap(emit, totals, places, length, weight):
         """All inputs of one tap."""
         builder = emit.builder
-        place = cgutils.alloca_once_value(builder, ir.Constant(I64, 0))
-        builder.store(ir.Constant(I64, 0), place)
-        whole = builder.and_(length, i64(-16))
-        block, lanes = (4 * quads, 4) if by_lane else (columns, 1)  # vectors of weights for 16 inputs
-        with loop_while(builder, lambda: builder.icmp_signed("<", builder.load(place), whole)):
-            at, here = builder.load(place), builder.load(weight_place)
-            inputs = [emit.load(row, B16, at) for row in rows_at]
-            accumulate(emit, totals, inputs, emit.load_many(here, block), lanes)
-            builder.store(builder.gep(here, [i64(16 * block)]), weight_place)
-            builder.store(builder.add(at, i64(16)), place)
+
+        def take_16(count):
+            return emit.take_many(weight, count)
+
+        def take_8(count):
+            start = weight.take(8 * count)
+            return [emit.load(start, B8, 8 * c) for c in range(count)]
+
+        with repeat(builder, builder.lshr(length, i64(4)), may_be_none=True):
+            accumulate(emit, totals, places, B16, take_16, 4 if by_lane else 1)
+        left = builder.and_(length, i64(15))
         if by_lane:
-            with loop_while(builder, lambda: builder.icmp_signed("<", builder.load(place), length)):
-                at, here = builder.load(place), builder.load(weight_place)
-                inputs = [emit.load(row, vector(I8, 4), at) for row in rows_at]
-                accumulate(emit, totals, inputs, emit.load_many(here, quads), 1)
-                builder.store(builder.gep(here, [i64(16 * quads)]), weight_place)
-                builder.store(builder.add(at, i64(4)), place)
+            with repeat(builder, builder.lshr(left, i64(2)), may_be_none=True):
+                accumulate(emit, totals, places, vector(I8, 4), take_16, 1)
         else:
-            with builder.if_then(builder.icmp_signed("<", whole, length)):
-                at, here = builder.load(place), builder.load(weight_place)
-                inputs = [emit.load(row, B8, at) for row in rows_at]
-                accumulate(emit, totals, inputs, [emit.load(here, B8, 8 * c) for c in range(columns)], 1)
-                builder.store(builder.gep(here, [i64(8 * columns)]), weight_place)
+            with builder.if_then(builder.icmp_signed("!=", left, i64(0))):
+                accumulate(emit, totals, places, B8, take_8, 1)
 
     def results(emit, totals, bias):
         """The sums, rows x quads of four channels."""
@@ -242,8 +271,7 @@ def s8_tile(rows, columns, by_lane, codes):
         values = [[builder.load(place) for place in row] for row in totals]
         if by_lane:
             return values
-        first = [emit.load(bias, S4, 4 * j) for j in range(quads)]
-        return [[builder.add(emit.sums_of(row[4 * j : 4 * j + 4]), first[j]) for j in range(quads)] for row in values]
+        return [[builder.add(emit.sums_of(row[4 * j : 4 * j + 4]), bias[j]) for j in range(quads)] for row in values]
 
     def store_codes(emit, sums, targets, factors, form):
         """Codes of as many rows at a time as fit a vector."""
@@ -261,55 +289,51 @@ def s8_tile(rows, columns, by_lane, codes):
                     at, left = at + size, left - size
 
     @intrinsic
-    def tile(context, table, weights, taps, length, out, out_stride, bias, factor, zero, low, high, flip):
+    def tile(
+        context, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip
+    ):
         def generate(cx, builder, signature, args):
-            table, weights, taps, length, out, out_stride, bias, factor, zero, low, high, flip = args
+            x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip = args
             emit = Bytes(builder)
-            totals = start(emit, bias)
-            weight_place = cgutils.alloca_once(builder, weights.type)
-            builder.store(weights, weight_place)
-            with cgutils.for_range(builder, taps) as tap:
-                line = builder.mul(tap.index, i64(rows))
-                entries = [builder.load(builder.gep(table, [builder.add(line, i64(r))])) for r in range(rows)]
-                rows_at = [builder.inttoptr(emit.keep(entry), I8.as_pointer()) for entry in entries]
-                one_tap(emit, totals, rows_at, length, weight_place)
-            sums = results(emit, totals, bias)
-            out_at = builder.inttoptr(out, I8.as_pointer())
-            targets = [builder.gep(out_at, [builder.mul(out_stride, i64(r))]) for r in range(rows)]
-            if codes:
-                factors = [emit.load(factor, F4, 4 * j) for j in range(quads)]
-                store_codes(emit, sums, targets, factors, Codes(emit, zero, low, high, flip))
-            else:
-                for row, target in zip(sums, targets, strict=True):
-                    for j, value in enumerate(row):
-                        emit.store(value, target, 16 * j)
+            kind = S4 if by_lane or not WIDE else vector(I32, 8)
+            totals = [[cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)]
+            weight, bias, factor = (Place(builder, pointer) for pointer in (weights, bias, factor))
+            target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
+            form = Codes(emit, zero, flip) if codes else None
+            with repeat(builder, panels):
+                start = bias.take(columns)
+                biases = [emit.load(start, S4, 4 * j) for j in range(quads)]
+                first = biases if by_lane else [ir.Constant(kind, [0] * kind.count)] * columns
+                for row in totals:
+                    for place, value in zip(row, first, strict=True):
+                        builder.store(value, place)
+                tap = Place(builder, offsets)
+                with repeat(builder, taps):
+                    at = builder.add(x, builder.load(tap.take(1)))
+                    places = []
+                    for r in range(rows):
+                        places.append(Place(builder, builder.inttoptr(at, I8.as_pointer())))
+                        places[-1].set(builder.inttoptr(at, I8.as_pointer()))
+                        at = builder.add(at, step) if r < rows - 1 else at
+                    one_tap(emit, totals, places, length, weight)
+                sums = results(emit, totals, biases)
+                line, targets = target.take(columns * (1 if codes else 4)), []
+                for _ in range(rows):
+                    targets.append(line)
+                    line = builder.gep(line, [out_stride])
+                if codes:
+                    scale = factor.take(columns)
+                    store_codes(emit, sums, targets, [emit.load(scale, F4, 4 * j) for j in range(quads)], form)
+                else:
+                    for row, where in zip(sums, targets, strict=True):
+                        for j, value in enumerate(row):
+                            emit.store(value, where, 16 * j)
             return cx.get_dummy_value()
 
-        whole = types.int64
-        return types.void(
-            table, weights, whole, whole, whole, whole, bias, factor, whole, whole, whole, whole
-        ), generate
+        n = types.int64
+        return types.void(n, n, n, offsets, n, weights, n, n, n, bias, factor, n, n), generate
 
     return tile
-
-
-class loop_while:  # noqa: N801 as cgutils.for_range
-    """A loop that tests first; the body is what is built inside the `with`."""
-
-    def __init__(self, builder, condition):
-        self.builder, self.condition = builder, condition
-
-    def __enter__(self):
-        self.test = self.builder.append_basic_block("while")
-        body, self.end = self.builder.append_basic_block("body"), self.builder.append_basic_block("end")
-        self.builder.branch(self.test)
-        self.builder.position_at_end(self.test)
-        self.builder.cbranch(self.condition(), body, self.end)
-        self.builder.position_at_end(body)
-
-    def __exit__(self, *error):
-        self.builder.branch(self.test)
-        self.builder.position_at_end(self.end)
 
 
 def copy_of(count):

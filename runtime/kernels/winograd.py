@@ -14,7 +14,7 @@ from alula.runtime.kernels.simd import Emitter
 if COMPILING:
     from numba.core import types
 
-    from alula.runtime.kernels.conv import HALF, MR, NR, W
+    from alula.runtime.kernels.conv import MR, NR, STEP, W
 
 
 def _input_2(e, d):
@@ -167,7 +167,7 @@ def f32_winograd(
     """
     size = m + 2
     components = size * size
-    columns = (c_out + HALF - 1) // HALF * HALF  # of a row of products
+    columns = (c_out + STEP - 1) // STEP * STEP  # of a row of products
     v_stride, p_stride = block * c_in + W, block * columns + W
     table = i64_at(address_of(offset(scratch, tid * scratch_size)))
     v = offset(scratch, tid * scratch_size + 2 * (MR + 8))
@@ -177,7 +177,8 @@ def f32_winograd(
     tiles_y, tiles_x = (h_out + m - 1) // m, (w_out + m - 1) // m
     tiles = n * tiles_y * tiles_x
     blocks = (tiles + block - 1) // block
-    panels = (c_out + NR - 1) // NR
+    full = columns // NR
+    rest = columns - full * NR
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
         first, last = tiles * b // blocks, tiles * (b + 1) // blocks
         count = last - first
@@ -205,22 +206,11 @@ def f32_winograd(
                 for i in range(rows):
                     table[i] = address_of(offset(v, component * v_stride + (row + i) * c_in))
                 out = offset(products, component * p_stride + row * columns)
-                for panel in range(panels):
-                    column = panel * NR
-                    width = panel_width(columns - column)
-                    run_tile(
-                        width,
-                        rows,
-                        table,
-                        offset(matrix, column * c_in),
-                        1,
-                        c_in,
-                        offset(out, column),
-                        columns,
-                        bias,
-                        low,
-                        high,
-                    )
+                if full > 0:
+                    run_tile(NR, rows, table, matrix, 1, c_in, full, out, columns, bias, low, high)
+                if rest > 0:
+                    rest_matrix = offset(matrix, full * NR * c_in)
+                    run_tile(rest, rows, table, rest_matrix, 1, c_in, 1, offset(out, full * NR), columns, bias, low, high)
         for t in range(first, last):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
             out_y, out_x = place // tiles_x * m, place % tiles_x * m

@@ -56,11 +56,40 @@ def shifted_weights(weight: Array, zero: Array | None) -> Array:
     return np.asarray(weight.astype(np.int16) - each)
 
 
-def gathered_bytes(tiles: S8Tiles, taps: int, c_in: int) -> int:
-    """Bytes of a pixel's inputs where they must be gathered; 0 where a tile reads the picture itself."""
-    if c_in % 16 == 0 or (c_in > 16 and c_in % tiles.step == 0):
-        return 0
-    return -(-taps * c_in // tiles.step) * tiles.step
+@frozen
+class Picture:
+    """int8 pictures with their border, as the kernel walks them: (N, H, W, C), all of whose windows lie inside.
+
+    ref  : of the first channel of a group
+    zero : what stands for 0
+    """
+
+    ref: Ref
+    dims: tuple[int, ...]
+    zero: int
+
+
+@frozen
+class Runs:
+    """How a tile walks the inputs of a pixel: so many runs of `length` bytes, `offsets` from the first."""
+
+    offsets: tuple[int, ...]
+    length: int
+
+    @classmethod
+    def of(cls, window: Window, picture: tuple[int, ...], c_in: int) -> Runs:
+        """A row of the window is one run where its pixels lie next to each other."""
+        (k_h, k_w), (d_h, d_w), (width, pixel) = window.kernel, window.dilations, picture[2:]
+        if d_w == 1 and pixel == c_in:
+            return cls(tuple(y * d_h * width * pixel for y in range(k_h)), k_w * c_in)
+        taps = ((y, x) for y in range(k_h) for x in range(k_w))
+        return cls(tuple((y * d_h * width + x * d_w) * pixel for y, x in taps), c_in)
+
+    def gathered_bytes(self, tiles: S8Tiles) -> int:
+        """Bytes of a pixel's inputs where they must be gathered; 0 where a tile reads the picture itself."""
+        if self.length % tiles.step == 0 and self.length >= 16:
+            return 0
+        return -(-len(self.offsets) * self.length // tiles.step) * tiles.step
 
 
 def pack_s8_panels(matrix: Array, tiles: S8Tiles, run: int) -> Array:
@@ -98,57 +127,73 @@ def _lower(lowering: Lowering, node: Node, given: Operands, coding: tuple[str, .
     if np.abs(weights).max() > MOST:
         return False
     window = planar(conv_window(node.attrs, x.dims, weight.shape))
-    picture = (x.dims[0], 1, *x.dims[1:]) if len(x.dims) == 3 else x.dims
-    zero, source = _scalar(lowering, given.x_zero), lowering.ref(given.x)
-    if x.dtype == "uint8":
-        zero, source = zero - 128, lowering.scratch(x.size)
-        lowering.emit(kernels.s8_from_u8, x=lowering.ref(given.x), y=source, n=x.size)
+    picture = _picture(lowering, given, window)
     c_out, groups = out.dims[-1], node.attrs.group
     bias = _value(lowering, given.bias)
     sums = weights.reshape(c_out, -1).sum(1, dtype=np.int64)
-    biases = (0 if bias is None else bias.astype(np.int64)) - zero * sums  # padding holds `zero` as well
+    biases = (0 if bias is None else bias.astype(np.int64)) - picture.zero * sums
     codes = _coding(lowering, coding, c_out)
-    size = 1 if codes else 4
-    filters, c_in = c_out // groups, picture[-1] // groups
+    filters, c_in, y = c_out // groups, picture.dims[-1] // groups, lowering.ref(node.outputs[0])
     for g in range(groups):
         rows = slice(g * filters, (g + 1) * filters)
+        part = Picture(picture.ref + g * c_in, picture.dims, picture.zero)
         _emit(
-            lowering, given, f"{g}/{groups}", weights[rows].astype(np.int8).reshape(filters, -1), biases[rows],
-            codes and Coding(codes.factors[rows], codes.zero, codes.dtype), window, picture, zero, c_in,
-            source + g * c_in, lowering.ref(node.outputs[0]) + size * g * filters, c_out,
+            lowering, given, f"s8 {g}/{groups}", weights[rows].reshape(filters, -1), biases[rows],
+            codes and Coding(codes.factors[rows], codes.zero, codes.dtype), window, part,
+            y + g * filters * (1 if codes else 4), c_out,
         )  # fmt: skip
     return True
 
 
+def _picture(lowering: Lowering, given: Operands, window: Window) -> Picture:
+    """The input as int8 and with a border, in a copy if need be."""
+    spec, zero = lowering.spec(given.x), _scalar(lowering, given.x_zero)
+    n, h, w, c = (spec.dims[0], 1, *spec.dims[1:]) if len(spec.dims) == 3 else spec.dims
+    flip = 128 if spec.dtype == "uint8" else 0
+    (top, left), (bottom, right) = window.pads_begin, window.pads_end
+    if not (flip or top or left or bottom or right):
+        return Picture(lowering.ref(given.x), (n, h, w, c), zero)
+    dims = (n, top + h + bottom, left + w + right, c)
+    copy = lowering.scratch(math.prod(dims))
+    lowering.emit(
+        kernels.s8_border, x=lowering.ref(given.x), y=copy, images=n, h=h, row=w * c, top=top, bottom=bottom,
+        left=left * c, right=right * c, value=zero - flip, flip=-flip,
+    )  # fmt: skip
+    return Picture(copy, dims, zero - flip)
+
+
 def _emit(
     lowering: Lowering, given: Operands, part: str, matrix: Array, bias: Array, codes: Coding | None, window: Window,
-    picture: tuple[int, ...], zero: int, c_in: int, x: Ref, y: Ref, y_pixel: int,
+    picture: Picture, y: Ref, y_pixel: int,
 ) -> None:  # fmt: skip
     """One group's product. `matrix` is (filters, K), `bias` (filters,) with the zero point's share."""
     tiles, threads = lowering.tiles.s8, lowering.n_threads
-    filters, taps = len(matrix), math.prod(window.kernel)
-    gathered = gathered_bytes(tiles, taps, c_in)
-    k_panel = gathered or taps * c_in
+    filters, c_in = len(matrix), matrix.shape[1] // math.prod(window.kernel)
+    n, h, w, pixel = picture.dims
+    runs, (h_out, w_out) = Runs.of(window, picture.dims, c_in), window.out
+    if window.kernel == window.strides == (1, 1) and (h_out, w_out) == (h, w):
+        n, h_out, w_out = 1, 1, n * h * w  # the pixels are one row
+    gathered = runs.gathered_bytes(tiles)
+    k_panel = gathered or matrix.shape[1]
     weight = lowering.packed(
-        given.weight, f"s8 panels{part}|{given.w_zero}", lambda _: pack_s8_panels(matrix, tiles, gathered or c_in)
-    )
+        given.weight, f"{part}|{given.w_zero}",
+        lambda _: pack_s8_panels(matrix.astype(np.int8), tiles, gathered or runs.length),
+    )  # fmt: skip
     spare = -filters % 4
-    scratch = 8 * taps * tiles.rows + 4 * tiles.rows * tiles.columns + tiles.rows * gathered
+    scratch = 64 + 4 * tiles.rows * tiles.columns + tiles.rows * gathered
     scratch += -scratch % 64
     panels = -(-filters // tiles.columns)
-    row_tiles = -(-picture[0] * math.prod(window.out) // tiles.rows)
-    is_u8 = codes is not None and codes.dtype == "uint8"
+    row_tiles = n * h_out * -(-w_out // tiles.rows)
+    flip = 128 if codes is not None and codes.dtype == "uint8" else 0
     lowering.emit(
-        kernels.s8_conv if codes else kernels.s8_conv_s32, x=x, weight=weight, y=y, y_pixel=y_pixel,
+        kernels.s8_conv if codes else kernels.s8_conv_s32, x=picture.ref, weight=weight, y=y, y_pixel=y_pixel,
         bias=lowering.table(np.pad(bias, (0, spare)).astype(np.int32)),
         factor=lowering.table(np.pad(codes.factors, (0, spare))) if codes else 0,
-        padding=lowering.table(np.full(window.kernel[1] * c_in + 16, zero, np.int8)),
+        offsets=lowering.table(np.array(runs.offsets, np.int64)), taps=len(runs.offsets), length=runs.length,
         scratch=lowering.scratch(scratch * threads), scratch_size=scratch,
-        n=picture[0], h=picture[1], w=picture[2], c_in=c_in, x_pixel=picture[3],
-        h_out=window.out[0], w_out=window.out[1], c_out=filters, k_h=window.kernel[0], k_w=window.kernel[1],
-        stride_h=window.strides[0], stride_w=window.strides[1], pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
-        dilation_h=window.dilations[0], dilation_w=window.dilations[1], gathered=gathered, k_panel=k_panel,
-        zero=codes.zero - 128 * is_u8 if codes else 0, low=-128, high=127, flip=128 * is_u8,
+        n=n, image_pixels=h * w, row_pixels=w, x_pixel=pixel, h_out=h_out, w_out=w_out, c_out=filters,
+        stride_h=window.strides[0], stride_w=window.strides[1], gathered=gathered, k_panel=k_panel,
+        zero=codes.zero - flip if codes else 0, flip=flip,
         block_panels=min(panels, max(1, lowering.tiles.l2_bytes // (k_panel * tiles.columns))),
         split_columns=int(threads > 1 and row_tiles < 4 * threads and panels >= threads),
     )  # fmt: skip
