@@ -81,16 +81,17 @@ class Bytes:
         held = self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [bits], False)
         return self.builder.inttoptr(held, value.type)
 
-    def after(self, vector, place):
-        """A vector as it is, but known only once the sum in a place is: products of the next row must not come earlier.
+    def after(self, vector, places):
+        """A vector as it is, but known only once the sums in places are: products of the next row must not come earlier.
 
         Without it, LLVM would begin all products of a tile at once, which takes more registers than there are.
         """
-        values = [vector, self.builder.load(place)]
-        kinds = [value.type for value in values]
-        kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
-        tied = self.builder.asm(kind, "# vectors", "=x,=x,0,1", values, False)
-        self.builder.store(self.builder.extract_value(tied, 1), place)
+        values = [vector, *map(self.builder.load, places)]
+        kinds, n = [value.type for value in values], len(values)
+        constraint = ",".join(["=x"] * n + [str(i) for i in range(n)])
+        tied = self.builder.asm(ir.FunctionType(ir.LiteralStructType(kinds), kinds), "", constraint, values, False)
+        for i, place in enumerate(places):
+            self.builder.store(self.builder.extract_value(tied, i + 1), place)
         return self.builder.extract_value(tied, 0)
 
     def take_many(self, place, count):
@@ -253,7 +254,7 @@ def s8_tile(rows, columns, by_lane, codes):
             group = weights(len(totals[0]))
             for r, (row, x) in enumerate(zip(totals, inputs, strict=True)):
                 if r and not by_lane and not IS_X86 and kind is B16:
-                    x = emit.after(x, totals[r - 1][-1])
+                    x = emit.after(x, totals[r - 1])
                 for place, w in zip(row, group, strict=True):
                     total = builder.load(place)
                     builder.store(emit.dot_lane(total, x, w, lane) if by_lane else emit.dot_pairs(total, x, w), place)
