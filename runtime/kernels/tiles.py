@@ -4,6 +4,7 @@ width   : float32 lanes of a vector
 rows    : pixels (rows of a matrix product) per tile
 vectors : vectors of output channels per tile; rows * vectors accumulators, plus weights, fit the register file
 l2_bytes: what a core may fill of its second-level cache
+depthwise_rows: rows of outputs of a depthwise convolution that pass over the picture together
 """
 
 from alula.runtime.frozen import frozen
@@ -17,6 +18,7 @@ class Tiles:
     rows: int
     vectors: int
     l2_bytes: int
+    depthwise_rows: int = 1
 
     @property
     def columns(self) -> int:
@@ -33,8 +35,8 @@ class Tiles:
         return min(self.columns, -(-left // self.half) * self.half)
 
 
-AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
-NEON = Tiles(4, 8, 2, 1 << 18)
+AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19, 4), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
+NEON = Tiles(4, 8, 2, 1 << 18, 4)
 
 BY_CPU = {
     "x86-64-v4": AVX512, "znver4": AVX512, "znver5": AVX512, "skylake-avx512": AVX512, "icelake-server": AVX512,
