@@ -17,7 +17,7 @@ if COMPILING:
 
     I8, I64 = ir.IntType(8), ir.IntType(64)
     W, ROWS = TILES.width, TILES.depthwise_rows
-    WIDTHS = (W,) if W == 4 else (W, W // 2)  # fewer channels go pixel by pixel
+    WIDTHS = (W, W // 2) if W >= 16 else (W,)  # fewer channels go pixel by pixel
 
 COLUMNS = 40  # input columns of a sweep, about: what it reads stays in the first-level cache until the next vector
 SCRATCH_WORDS = 32  # of a thread: the arguments of a sweep or of an epilogue
@@ -26,16 +26,17 @@ SCRATCH_WORDS = 32  # of a thread: the arguments of a sweep or of an epilogue
 class Sweep:
     """Emits the sweep of one vector of channels over `rows` rows of outputs.
 
-    k         : the window is k x k, its strides `strides`; fewer than `skipped` (top, bottom) rows of it are there
-    live      : outputs of a row that a column of the input may belong to
-    resident  : whether all filters stay in registers; else each step reads them again
+    k        : the window is k x k, its strides are `strides`
+    live     : outputs of a row that a column of the input may belong to; as many columns are a round of the loop, so
+               that sums need not move from register to register
+    resident : whether all filters stay in registers; else each column reads them again
     """
 
-    def __init__(self, builder, width, k, strides, rows, skipped):
+    def __init__(self, builder, width, k, strides, rows):
         self.builder, self.emit, self.k, self.rows = builder, Emitter(builder, width), k, rows
         self.down, self.right = strides
         self.live = -(-k // self.right)
-        self.lines = range(skipped[0], (rows - 1) * self.down + k - skipped[1])  # rows of the input
+        self.lines = range((rows - 1) * self.down + k)  # rows of the input
         self.resident = k * k <= 9
         self.sums = [[self.emit.accumulator() for _ in range(rows)] for _ in range(self.live)]
 
@@ -43,7 +44,7 @@ class Sweep:
         """What is the same for all vectors of channels."""
         b = self.builder
         self.pixel = b.mul(c, ir.Constant(I64, 4))
-        self.inputs = {r: b.load(b.gep(table, [ir.Constant(I64, r)])) for r in self.lines}
+        self.inputs = [b.load(b.gep(table, [ir.Constant(I64, r)])) for r in self.lines]
         first = b.ptrtoint(y, I64)
         if self.right == 1:  # one offset serves both: an output lies where the last column of its window does
             first = b.sub(first, b.mul(self.pixel, ir.Constant(I64, self.k - 1)))
@@ -89,19 +90,17 @@ class Sweep:
     def column(self, place, uses):
         """Read the column of the input at byte `place`, add it to the sums: uses are pairs (sums, column of the window)."""
         b = self.builder
-        values = {}
-        for r in self.lines:
-            values[r] = b.load(self.at(self.inputs[r], place))
-            values[r].align = 4
+        values = [b.load(self.at(self.inputs[r], place)) for r in self.lines]
+        for value in values:
+            value.align = 4
         weight = self.weight if self.resident else self.reread(self.weight)
         for k_y in range(self.k):
             for slot, k_x in uses:
                 tap = k_y * self.k + k_x
                 factor = self.taps[tap] if self.resident else self.vector(weight, tap)
                 for row, total in enumerate(self.sums[slot]):
-                    value = values.get(row * self.down + k_y)
-                    if value is not None:
-                        b.store(self.emit.fma(value, factor, b.load(total)), total)
+                    value = values[row * self.down + k_y]
+                    b.store(self.emit.fma(value, factor, b.load(total)), total)
 
     def finish(self, slot, place, clamped):
         """Write a column of outputs at byte `place`."""
@@ -171,7 +170,7 @@ class Sweep:
         b.position_at_end(done)
 
 
-def depthwise_sweep(width, k, strides, rows, skipped=(0, 0)):
+def depthwise_sweep(width, k, strides, rows):
     """The intrinsic: (table, y, y_row, c, first, last, weight, bias, low, high, clamped, missing, steps, tail, half).
 
     table       : addresses of the rows of the input, at the left edge of the first window
@@ -184,7 +183,7 @@ def depthwise_sweep(width, k, strides, rows, skipped=(0, 0)):
     def sweep(context, table, y, y_row, c, first, last, weight, bias, low, high, clamped, missing, steps, tail, half):
         def generate(cx, builder, signature, args):
             table, y, y_row, c, first, last, weight, bias, low, high, clamped, missing, steps, tail, half = args
-            sweeper = Sweep(builder, width, k, strides, rows, skipped)
+            sweeper = Sweep(builder, width, k, strides, rows)
             sweeper.set(table, y, y_row, c, low, high)
             size, filters = ir.Constant(I64, width), ir.Constant(I64, k * k * width)
             final = builder.sub(c, size)
@@ -262,7 +261,9 @@ def sweep_kernel(k, down, right):
 
 
 # (window, stride down, to the right) -> its kernel; other windows go pixel by pixel
-SWEEPS = {key: sweep_kernel(*key) for key in [(3, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 2), (5, 1, 1), (5, 2, 1), (5, 2, 2)]}
+SWEEPS = {
+    key: sweep_kernel(*key) for key in [(3, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 2), (5, 1, 1), (5, 2, 1), (5, 2, 2)]
+}
 
 if COMPILING:
     pixel_wide, pixel_half = edge_pixel(W), edge_pixel(W // 2)

@@ -41,11 +41,12 @@ def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tup
         return False
     width = lowering.tiles.width if c >= lowering.tiles.width else lowering.tiles.width // 2
     blocks = sweeps(window, w) if c >= min(lowering.tiles.width, 8) else 0
-    sweep = kernels.SWEEPS[window.kernel[1], *window.strides].name if blocks else ""
+    (k_h, k_w), (down, right) = window.kernel, window.strides
+    sweep = FnRef(kernels.SWEEPS[k_w, down, right].name) if blocks else 0
     lines = n * window.out[0]
     shared = lowering.n_threads > 1 and c % max(LINE, width) == 0 and lines < 16 * lowering.n_threads
     groups = min(lowering.n_threads, c // max(LINE, width)) if shared else 1
-    columns = -(-window.out[1] // max(blocks, 1)) * window.strides[1] + window.kernel[1]
+    columns = -(-window.out[1] // max(blocks, 1)) * right + k_w
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     lowering.emit(
         kernels.f32_depthwise, x=lowering.ref(node.inputs[0]),
@@ -53,9 +54,10 @@ def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tup
         bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]),
         zeros=lowering.zeros(4 * columns * c if blocks else 0),
         scratch=lowering.scratch(8 * kernels.SCRATCH_WORDS * lowering.n_threads),
-        n=n, h=h, w=w, c=c, h_out=window.out[0], w_out=window.out[1], k_h=window.kernel[0], k_w=window.kernel[1],
-        stride_h=window.strides[0], stride_w=window.strides[1], pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
-        dilation_h=window.dilations[0], dilation_w=window.dilations[1], sweep=FnRef(sweep) if blocks else 0, blocks=max(blocks, 1), groups=groups,
+        n=n, h=h, w=w, c=c, h_out=window.out[0], w_out=window.out[1], k_h=k_h, k_w=k_w,
+        stride_h=down, stride_w=right, pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
+        dilation_h=window.dilations[0], dilation_w=window.dilations[1],
+        sweep=sweep, blocks=max(blocks, 1), groups=groups,
         low=tail.low, high=tail.high, epilogue=tail.kernel, chain=tail.chain,
     )  # fmt: skip
     return True
