@@ -82,7 +82,9 @@ def read_manifest(path: Path) -> Manifest:
     for name, kind in FIELDS.items():
         if not _is_of(fields.get(name), kind):
             raise Unfit(f"expected a manifest with {name}, got a damaged one ({path.name})", damaged=True)
-    values = {name: tuple(fields[name]) if kind is list else fields[name] for name, kind in FIELDS.items()}
+    values: dict[str, Any] = {
+        name: tuple(fields[name]) if kind is list else fields[name] for name, kind in FIELDS.items()
+    }
     return Manifest(**values)
 
 
@@ -90,8 +92,9 @@ def _is_of(value: Any, kind: type) -> bool:
     """Whether a value of the JSON is of a kind; lists and dicts hold texts."""
     if type(value) is not kind:
         return False
-    inside = value if kind is list else value.values() if kind is dict else ()
-    return all(isinstance(item, str) for item in inside)
+    if isinstance(value, dict):
+        value = list(value.values())
+    return not isinstance(value, list) or all(isinstance(item, str) for item in value)
 
 
 def digest_of(data: bytes) -> str:

@@ -124,13 +124,19 @@ def verify_contents(pack: Path, manifest: Manifest) -> None:
 
 def _places(machine: Machine, sources: str) -> Iterator[tuple[str, Path, str]]:
     """The packs that are there, with their CPUs and where they come from, best first."""
-    name = cache.pack_name(sources)
+    name, first = cache.pack_name(sources), True
     for cpu in machine.candidates():
-        for folder in cache.folders(cpu):
+        # What was built here for a lesser CPU, to try it out, must not keep the compiler from doing better
+        for folder in cache.folders(cpu) if first or not _has_compiler() else ():
             yield from _existing(cpu, folder / f"{name}.so", "built on this machine")
             if (objects := folder / f"{name}.list").exists() and not machine.lacks(cpu):
                 yield cpu, objects, "built on this machine without a linker"
         yield from _existing(cpu, SHIPPED / f"{cpu}.so", "came with Alula")
+        first = first and bool(machine.lacks(cpu))
+
+
+def _has_compiler() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def _existing(cpu: str, pack: Path, origin: str) -> Iterator[tuple[str, Path, str]]:
@@ -169,7 +175,7 @@ def _none(machine: Machine, refused: list[tuple[Path, str]], damaged: list[Path]
         cpu = best(machine)
     except CompilerError as error:
         return Choice(machine.architecture, None, str(error), tuple(refused), False, tuple(damaged))
-    if importlib.util.find_spec("numba"):
+    if _has_compiler():
         reason = f"no pack for {cpu} fits yet: its kernels are compiled when they are first used"
         return Choice(cpu, None, reason, tuple(refused), True, tuple(damaged))
     got = f"only unfit packs ({_listed(refused)})" if refused else "neither"
