@@ -67,9 +67,7 @@ def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
     return needs
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Build the wheel."""
     global _packs
     os.environ.setdefault("SOURCE_DATE_EPOCH", EARLIEST)

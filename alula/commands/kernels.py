@@ -29,20 +29,26 @@ def run(args: argparse.Namespace) -> Report:
     """List the kernels, build what is missing, or say where they lie."""
     if args.what == "build":
         return _build(args.cpu, args.out)
-    from alula.runtime.compiler import packs
-    from alula.runtime.compiler.cpu import this_machine
-    from alula.runtime.compiler.target import target
+    choice = _choice(args.cpu)
+    refused = [{"path": str(path), "reason": why} for path, why in choice.refused]
+    pack = str(choice.path) if choice.path else None
+    document: dict[str, object] = {"cpu": choice.cpu, "pack": pack, "reason": choice.reason, "refused": refused}
+    lines = [f"pack: {pack} ({choice.reason})" if pack else f"no pack: {choice.reason}"]
+    lines += [f"refused: {path}: {why}" for path, why in choice.refused]
+    return _where(choice, document, lines) if args.what == "where" else _list(choice, document, lines)
 
-    here = args.cpu == "host"
-    if not here:
-        target(args.cpu)  # an unknown name is refused
-    choice = packs.choose() if here or not this_machine().problem else None
-    own = choice if choice and (here or choice.cpu == args.cpu) else None
-    cpu = own.cpu if own else args.cpu
-    document = {"cpu": cpu, **(_document(own) if own else {})}
-    if args.what == "where":
-        return _where(cpu, document, own)
-    return _list(cpu, document, own)
+
+def _choice(name: str) -> Choice:
+    """The pack that this machine loads, or the one that is there for another CPU."""
+    from alula.runtime.compiler import cache, packs
+
+    if name == "host":
+        return packs.choose()
+    sources = cache.source_hash()
+    for pack, origin in packs.stored(name, sources):
+        if pack.suffix == ".list" or packs.is_whole(pack, name, sources):
+            return packs.Choice(name, pack, origin)
+    return packs.Choice(name, None, f"build one with: alula kernels build --cpu {name}")
 
 
 def _build(name: str, out: Path | None) -> Report:
@@ -53,15 +59,14 @@ def _build(name: str, out: Path | None) -> Report:
     start = time.monotonic()
     cpu = compiler.host_cpu() if name == "host" else name
     compiled = 0
-
     with Progress(f"compiling kernels for {cpu}") as progress:
 
-        def count(done: int, total: int, what: str = "") -> None:
+        def tell(done: int, total: int, what: str) -> None:
             nonlocal compiled
             compiled = done
             progress(done, total, what)
 
-        pack = compiler.build(cpu, count, out=out)
+        pack = compiler.build(cpu, tell, out=out)
     took_s = time.monotonic() - start
     document = {"cpu": cpu, "pack": str(pack), "built": compiled, "seconds": round(took_s, 2)}
     line = f"{compiled} kernels compiled for {cpu} in {took_s:.1f} s: {pack}"
@@ -72,53 +77,41 @@ def _build(name: str, out: Path | None) -> Report:
     return Report(document, [line])
 
 
-def _where(cpu: str, document: dict[str, object], choice: Choice | None) -> Report:
-    """Where the kernels are, and where built ones go."""
+def _where(choice: Choice, document: dict[str, object], lines: list[str]) -> Report:
+    """Where built kernels go, and where those are that are loaded."""
     from alula.runtime import compiler
-    from alula.runtime.compiler.target import TARGETS
     from alula.runtime.errors import CompilerError
 
     try:
-        folder = str(compiler.cache_path(cpu)) if cpu in TARGETS else None
-    except CompilerError:
-        folder = None
-    lines: list[Table | str] = [folder] if folder else []
-    return Report({**document, "path": folder}, [*lines, *_lines(choice)], 0 if folder else 1)
+        folder = str(compiler.cache_path(choice.cpu))
+    except CompilerError:  # not a CPU that kernels are built for, or no folder to keep them in
+        return Report({**document, "path": None}, [*lines])
+    return Report({**document, "path": folder}, [folder, *lines])
 
 
-def _list(cpu: str, document: dict[str, object], choice: Choice | None) -> Report:
-    """Every kernel, and whether it is in the pack or compiled at least."""
+def _list(choice: Choice, document: dict[str, object], lines: list[str]) -> Report:
+    """Every kernel, and whether it is in the pack, or compiled at least."""
     from alula.runtime import compiler
     from alula.runtime.compiler.manifest import read_manifest
     from alula.runtime.compiler.target import TARGETS
     from alula.runtime.kernels import all_kernels
 
     packed: tuple[str, ...] = ()
-    if choice and choice.path and choice.path.suffix == ".so":
-        packed = read_manifest(choice.path.with_suffix(".json")).kernels
     sizes: dict[str, int] = {}
-    if not packed and cpu in TARGETS:
-        rows = compiler.list_kernels(cpu)
-        sizes = {kernel.name: path.stat().st_size for kernel, path, exists in rows if exists}
+    if choice.path and choice.path.suffix == ".so":
+        packed = read_manifest(choice.path.with_suffix(".json")).kernels
+    elif choice.cpu in TARGETS:
+        sizes = {
+            kernel.name: path.stat().st_size for kernel, path, exists in compiler.list_kernels(choice.cpu) if exists
+        }
     documents: list[dict[str, object]] = []
     cells: list[tuple[Cell, ...]] = []
     for kernel in sorted(all_kernels().values(), key=lambda kernel: (kernel.family, kernel.name)):
-        built, nbytes = kernel.name in packed or kernel.name in sizes, sizes.get(kernel.name)
-        documents.append({"kernel": kernel.name, "family": kernel.family, "built": built, "size_bytes": nbytes})
+        nbytes = sizes.get(kernel.name)
         state = "in the pack" if kernel.name in packed else "not built" if nbytes is None else size(nbytes)
+        built = state != "not built"
+        documents.append({"kernel": kernel.name, "family": kernel.family, "built": built, "size_bytes": nbytes})
         cells.append((kernel.name, kernel.family, state))
-    line = f"{sum(bool(d['built']) for d in documents)} of {len(cells)} kernels are built for {cpu}"
+    line = f"{sum(bool(d['built']) for d in documents)} of {len(cells)} kernels are built for {choice.cpu}"
     table = Table(("kernel", "family", "state"), cells)
-    return Report({**document, "kernels": documents}, [table, line, *_lines(choice)])
-
-
-def _document(choice: Choice) -> dict[str, object]:
-    refused = [{"path": str(path), "reason": why} for path, why in choice.refused]
-    return {"pack": str(choice.path) if choice.path else None, "reason": choice.reason, "refused": refused}
-
-
-def _lines(choice: Choice | None) -> list[Table | str]:
-    if choice is None:
-        return []
-    found = f"pack: {choice.path} ({choice.reason})" if choice.path else f"no pack: {choice.reason}"
-    return [found, *(f"refused: {path}: {why}" for path, why in choice.refused)]
+    return Report({**document, "kernels": documents}, [table, line, *lines])

@@ -18,8 +18,8 @@ import alula
 from alula.runtime.compiler import cache
 from alula.runtime.compiler import cpu as cpus
 from alula.runtime.compiler.link import find_linker, link, linker_version
-from alula.runtime.compiler.manifest import ABI, Manifest, Unfit, digest_of, read_manifest
-from alula.runtime.compiler.packs import verify_contents
+from alula.runtime.compiler.manifest import ABI, Manifest, digest_of
+from alula.runtime.compiler.packs import is_whole
 from alula.runtime.compiler.target import TARGETS
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels import all_kernels
@@ -36,7 +36,7 @@ def list_kernels(cpu: str | None = None, folder: Path | None = None) -> list[tup
     target = cpu or cpus.host_cpu()
     place = folder or cache.cache_path(target)
     rows = [(kernel, place / cache.object_name(kernel, target)) for _, kernel in sorted(all_kernels().items())]
-    return [(kernel, path, path.exists()) for kernel, path in rows]
+    return [(kernel, path, os.path.exists(path)) for kernel, path in rows]
 
 
 def build(
@@ -51,21 +51,22 @@ def build(
     raise  : CompilerError if the compiler is not installed or a kernel does not compile
     """
     target = cpu or cpus.host_cpu()
-    name = cache.pack_name()
+    sources = cache.source_hash()
+    name = cache.pack_name(sources)
     for folder in cache.folders(target):  # one that cannot be written to may have what is wanted
-        if _is_whole(folder / f"{name}.so", target):
+        if is_whole(folder / f"{name}.so", target, sources):
             return _copied(folder / f"{name}.so", target, out)
     with _workplace(target) as folder:
-        pack = _build(target, folder, name, progress, jobs or os.cpu_count() or 1)
+        pack = _build(target, folder, sources, progress, jobs or os.cpu_count() or 1)
         return _copied(pack, target, out)
 
 
-def _build(cpu: str, folder: Path, name: str, progress: Progress | None, jobs: int) -> Path:
+def _build(cpu: str, folder: Path, sources: str, progress: Progress | None, jobs: int) -> Path:
     """Compile and link in a folder that is ours."""
     rows = list_kernels(cpu, folder)
     linker = find_linker(cpu)
-    pack = folder / f"{name}{'.so' if linker else '.list'}"
-    if _is_whole(pack, cpu) if linker else pack.exists():
+    pack = folder / f"{cache.pack_name(sources)}{'.so' if linker else '.list'}"
+    if is_whole(pack, cpu, sources) if linker else pack.exists():
         return pack  # another process has built it meanwhile
     missing = [(kernel, path) for kernel, path, exists in rows if not exists]
     if missing:
@@ -74,38 +75,30 @@ def _build(cpu: str, folder: Path, name: str, progress: Progress | None, jobs: i
     if linker:
         kernels = tuple(kernel.name for kernel, _, _ in rows)
         link(linker, objects, pack, cpu, kernels)
-        _describe(pack, cpu, kernels, linker_version(linker))
+        _describe(pack, cpu, sources, kernels, linker_version(linker))
     else:
         pack.write_text("\n".join(path.name for path in objects), encoding="utf-8")
     return pack
 
 
-def _describe(pack: Path, cpu: str, kernels: tuple[str, ...], linker: str) -> None:
+def _describe(pack: Path, cpu: str, sources: str, kernels: tuple[str, ...], linker: str) -> None:
     """Write a pack's manifest."""
     data = pack.read_bytes()
     versions = {"alula": alula.__version__, **cache.versions(), "linker": linker}
     manifest = Manifest(
-        ABI, cpu, tuple(sorted(TARGETS[cpu].needs)), cache.source_hash(), versions, kernels, len(data), digest_of(data)
+        ABI, cpu, tuple(sorted(TARGETS[cpu].needs)), sources, versions, kernels, len(data), digest_of(data)
     )
     temporary = pack.with_suffix(f".json.{os.getpid()}")
     manifest.write(temporary)
     temporary.replace(pack.with_suffix(".json"))
 
 
-def _is_whole(pack: Path, cpu: str) -> bool:
-    """Whether a pack and its manifest are there and belong together."""
-    try:
-        manifest = read_manifest(pack.with_suffix(".json"))
-        verify_contents(pack, manifest)
-    except Unfit:
-        return False
-    return manifest.abi == ABI and manifest.cpu == cpu and manifest.sources == cache.source_hash()
-
-
 def _copied(pack: Path, cpu: str, out: Path | None) -> Path:
     """The pack, or its copy in the folder that was asked for."""
     if out is None:
         return pack
+    if "linux" not in TARGETS[cpu].triple:
+        raise CompilerError(f"pack for {cpu}: expected a CPU under Linux, got {cpu}; its kernels stay in the cache")
     if pack.suffix != ".so":
         raise CompilerError(
             f"pack for {cpu}: expected a linker for {cpu}, got none; install it with: pip install ziglang"

@@ -23,7 +23,7 @@ from alula.runtime.errors import CompilerError
 from alula.runtime.frozen import frozen
 
 SHIPPED = Path(__file__).parent.parent / "packs"
-VARIABLE = "ALULA_PACK"
+VARIABLE, BUILT = "ALULA_PACK", "built on this machine"
 
 
 @frozen
@@ -65,6 +65,10 @@ def choose(machine: Machine | None = None, unloadable: Mapping[Path, str] | None
                 raise Unfit(unloadable[pack], damaged=True)
             if pack.suffix == ".so":
                 check(pack, machine, sources, cpu)
+            elif lacking := machine.lacks(cpu):
+                raise Unfit(
+                    f"expected kernels that this machine's cores can run, got some that need {' '.join(lacking)}"
+                )
         except Unfit as error:
             refused.append((pack, str(error)))
             damaged += [pack] if error.damaged else []
@@ -124,14 +128,12 @@ def verify_contents(pack: Path, manifest: Manifest) -> None:
 
 def _places(machine: Machine, sources: str) -> Iterator[tuple[str, Path, str]]:
     """The packs that are there, with their CPUs and where they come from, best first."""
-    name, first = cache.pack_name(sources), True
+    first = True
     for cpu in machine.candidates():
-        # What was built here for a lesser CPU, to try it out, must not keep the compiler from doing better
-        for folder in cache.folders(cpu) if first or not _has_compiler() else ():
-            yield from _existing(cpu, folder / f"{name}.so", "built on this machine")
-            if (objects := folder / f"{name}.list").exists() and not machine.lacks(cpu):
-                yield cpu, objects, "built on this machine without a linker"
-        yield from _existing(cpu, SHIPPED / f"{cpu}.so", "came with Alula")
+        for pack, origin in stored(cpu, sources):
+            # What was built here for a lesser CPU, to try it out, must not keep the compiler from doing better
+            if origin != BUILT or first or not _has_compiler():
+                yield cpu, pack, origin
         first = first and bool(machine.lacks(cpu))
 
 
@@ -139,21 +141,39 @@ def _has_compiler() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def _existing(cpu: str, pack: Path, origin: str) -> Iterator[tuple[str, Path, str]]:
-    if pack.exists() or (SHIPPED == pack.parent and pack.with_suffix(".json").exists()):
-        yield cpu, pack, origin
+def stored(cpu: str, sources: str) -> Iterator[tuple[Path, str]]:
+    """The packs for a CPU that are there, whether they fit or not, with where they come from."""
+    name = cache.pack_name(sources)
+    for folder in cache.folders(cpu):
+        if os.path.exists(pack := folder / f"{name}.so"):
+            yield pack, BUILT
+        if os.path.exists(objects := folder / f"{name}.list"):
+            yield objects, BUILT
+    pack = SHIPPED / f"{cpu}.so"
+    if os.path.exists(pack) or os.path.exists(pack.with_suffix(".json")):
+        yield pack, "came with Alula"
+
+
+def is_whole(pack: Path, cpu: str, sources: str) -> bool:
+    """Whether a pack and its manifest are there, belong together and are this version's."""
+    try:
+        manifest = read_manifest(pack.with_suffix(".json"))
+        verify_contents(pack, manifest)
+    except Unfit:
+        return False
+    return (manifest.abi, manifest.cpu, manifest.sources) == (ABI, cpu, sources)
 
 
 def _named(named: Path, machine: Machine, unloadable: Mapping[Path, str]) -> Choice:
     """The choice where the environment names a pack or a folder: what does not fit is an error."""
     order = machine.candidates()
     sources = cache.source_hash()
-    packs = sorted(named.glob("*.so")) if named.is_dir() else [named.with_suffix(".so")]
+    packs = sorted(named.glob("*.so")) if os.path.isdir(named) else [named.with_suffix(".so")]
     fit: list[tuple[int, Path, str]] = []
     refused: list[tuple[Path, str]] = []
     for pack in packs:
         try:
-            if not pack.exists():
+            if not os.path.exists(pack):
                 raise Unfit("expected a pack, a .so with its .json beside it, got no such file")
             if pack in unloadable:
                 raise Unfit(unloadable[pack])
