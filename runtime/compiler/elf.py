@@ -61,7 +61,7 @@ def read_shared_object(data: bytes) -> SharedObject:
         raise CompilerError("expected a shared object for x86-64 or 64-bit ARM, got another file; build it again")
     try:
         return _parse(data, architecture)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise CompilerError(f"expected a whole shared object, got a damaged one ({error}); build it again") from None
 
 
