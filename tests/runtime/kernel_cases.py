@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from alula.runtime.compiler.cpu import host_cpu
+from alula.runtime.compiler.packs import choose
 from alula.runtime.kernels.tiles import for_cpu
 from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
 
-TILES = for_cpu(host_cpu())
+TILES = for_cpu(choose().cpu)
 V, NR, MR = TILES.width, TILES.columns, TILES.rows  # lanes of a vector; channels and pixels of a tile
 
 BROADCASTS = [
