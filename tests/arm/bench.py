@@ -31,7 +31,7 @@ from alula.host.ort import OrtModel
 from alula.runtime.compiler import build, library
 from tests.arm import baseline, rivals, tables
 from tests.arm.boards import BOARDS, MAIN, Board, ensure
-from tests.arm.counting import Row, count_ours, environment, fixed_addresses, plugin
+from tests.arm.counting import Row, count_ours, fixed_addresses, plugin
 from tests.arm.debian import BoardsError
 from tests.bench.footprint import OURS, fresh
 from tests.bench.networks import Network, prepare
