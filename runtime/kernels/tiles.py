@@ -4,6 +4,8 @@ width   : float32 lanes of a vector
 rows    : pixels (rows of a matrix product) per tile
 vectors : vectors of output channels per tile; rows * vectors accumulators, plus weights, fit the register file
 l2_bytes: what a core may fill of its second-level cache
+by_lane : a multiply-add may pick one lane of its factor, so inputs are loaded a vector at a time (NEON)
+load_many: one instruction loads up to four vectors of weights
 """
 
 from alula.runtime.frozen import frozen
@@ -17,6 +19,8 @@ class Tiles:
     rows: int
     vectors: int
     l2_bytes: int
+    by_lane: bool = False
+    load_many: bool = False
 
     @property
     def columns(self) -> int:
@@ -24,22 +28,23 @@ class Tiles:
         return self.width * self.vectors
 
     @property
-    def half(self) -> int:
-        """Output channels of the narrowest tile, half a vector."""
-        return self.width // 2
+    def step(self) -> int:
+        """What the widths of tiles are multiples of: half a vector, or a whole one of four lanes."""
+        return max(self.width // 2, 4)
 
     def panel_width(self, left: int) -> int:
-        """How wide a panel of weights is when `left` output channels are left: as few half vectors as hold them."""
-        return min(self.columns, -(-left // self.half) * self.half)
+        """How wide a panel of weights is when `left` output channels are left: as few steps as hold them."""
+        return min(self.columns, -(-left // self.step) * self.step)
 
 
 AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
-NEON = Tiles(4, 8, 2, 1 << 18)
+NEON = Tiles(4, 5, 4, 1 << 18, by_lane=True, load_many=True)
+A53 = Tiles(4, 5, 4, 1 << 18, by_lane=True, load_many=False)
 
 BY_CPU = {
     "x86-64-v4": AVX512, "znver4": AVX512, "znver5": AVX512, "skylake-avx512": AVX512, "icelake-server": AVX512,
     "sapphirerapids": AVX512, "x86-64-v3": AVX2, "haswell": AVX2, "znver1": AVX2, "znver2": AVX2, "znver3": AVX2,
-    "alderlake": AVX2, "x86-64-v2": SSE, "x86-64": SSE, "cortex-a53": NEON, "cortex-a72": NEON, "cortex-a76": NEON,
+    "alderlake": AVX2, "x86-64-v2": SSE, "x86-64": SSE, "cortex-a53": A53, "cortex-a72": NEON, "cortex-a76": NEON,
     "apple-m1": NEON, "generic": NEON,
 }  # fmt: skip
 
