@@ -19,7 +19,7 @@ import numpy as np
 import alula
 from alula.runtime.artifact import huffman
 from alula.runtime.artifact.codes import decode_huffman
-from alula.runtime.compiler import library
+from alula.runtime.compiler import host_cpu, library
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
 from alula.runtime.program import Program
@@ -105,10 +105,11 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     pack = library().path
     counter.set_region(*counter.code_of(pack))
-    tell("pack", pack.name, cpu=alula.runtime.compiler.host_cpu())
+    tell("pack", pack.name, cpu=host_cpu())
     if job["layers"]:
-        for each in layers():
-            layer(each)
+        for each in layers(host_cpu()):
+            if each.case.op in all_ops():
+                layer(each)
         entropy()
     for each in job["networks"]:
         network(**each)
