@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "write a graph of an .alula file as an ONNX model",
     "kernels": "list the kernels, build them, or say where they are",
     "demo": "pack the OCR networks, fly the clip and write a report",
+    "doctor": "say what this machine is, what of it works, and how to mend the rest",
     "zoo": "write a network of the zoo as an ONNX model",
 }
 
