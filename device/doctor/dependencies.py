@@ -23,6 +23,10 @@ if not isinstance(version, str):
     version = metadata.version(owners[0]) if owners else None
 answer({"version": version, "path": getattr(module, "__file__", None) or ""})
 """
+APT_CAMERA = (
+    "for the ribbon-cable camera: sudo apt install -y python3-picamera2 --no-install-recommends, "
+    "and a venv made with --system-site-packages"
+)
 # What NumPy's two generations say of a module that was built against the other one.
 ABI_SIGNS = ("numpy.dtype size changed", "numpy.ufunc size changed", "_ARRAY_API not found",
              "compiled using NumPy 1.x", "numpy.core.multiarray failed to import", "compiled against ABI version")  # fmt: skip
@@ -45,9 +49,8 @@ def optional(machine: Machine, names: Iterable[str] = OPTIONAL) -> list[Finding]
         found = f"not installed, and needed only by what uses them: {', '.join(absent)}"
         facts: dict[str, Fact] = {"not_installed": " ".join(absent)}
         without_camera = machine.is_pi and "picamera2" in absent
-        mend = "for the ribbon-cable camera: sudo apt install -y python3-picamera2 --no-install-recommends, and a venv with --system-site-packages"
         verdict = Verdict.NOTE if without_camera else Verdict.OK
-        findings.append(Finding("optional", verdict, found, mend if without_camera else "", facts))
+        findings.append(Finding("optional", verdict, found, APT_CAMERA if without_camera else "", facts))
     return findings
 
 
@@ -80,7 +83,9 @@ def judge(name: str, outcome: Outcome, machine: Machine) -> Finding:
     least = REQUIRED.get(name)
     if least and version and _numbers(version) < least:
         wanted = ".".join(map(str, least))
-        return Finding(name, Verdict.WRONG, found, f"{wanted} or later is needed: pip install '{name}>={wanted}'", facts)
+        return Finding(
+            name, Verdict.WRONG, found, f"{wanted} or later is needed: pip install '{name}>={wanted}'", facts
+        )
     return Finding(name, Verdict.OK, found, facts=facts)
 
 

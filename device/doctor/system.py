@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alula.device.doctor.finding import Finding, Verdict, unknown
+from alula.device.doctor.finding import Fact, Finding, Verdict, unknown
 from alula.device.doctor.machine import Machine
 
 LEAST_PYTHON, FIRST_UNTRIED_PYTHON = (3, 11), (3, 14)
@@ -32,7 +32,7 @@ def operating_system(machine: Machine) -> Finding:
     name = release.get("PRETTY_NAME") or release.get("NAME") or release.get("ID", "")
     if machine.text("etc/rpi-issue") is not None:
         name = f"Raspberry Pi OS, {name}"
-    facts = {"os": name, "os_codename": release.get("VERSION_CODENAME")}
+    facts: dict[str, Fact] = {"os": name, "os_codename": release.get("VERSION_CODENAME")}
     if release.get("ID") == "raspbian":
         return Finding("os", Verdict.WRONG, f"{name}, 32-bit", "flash the 64-bit Raspberry Pi OS", facts)
     if machine.is_pi and release.get("VERSION_CODENAME", "") not in PI_RELEASES:
@@ -51,7 +51,7 @@ def python(machine: Machine) -> Finding:
     """Version, and the trap of the 32-bit system: on it a 64-bit kernel runs a 32-bit Python, and no wheel fits."""
     version = ".".join(map(str, machine.python))
     found = f"{version}, {machine.bits}-bit"
-    facts = {"python": version, "python_bits": machine.bits}
+    facts: dict[str, Fact] = {"python": version, "python_bits": machine.bits}
     if machine.bits == 32 and machine.machine in SIXTY_FOUR:
         mend = "the kernel is 64-bit and the system is not: flash the 64-bit Raspberry Pi OS"
         return Finding("python", Verdict.WRONG, f"{found}, on a 64-bit kernel", mend, facts)
