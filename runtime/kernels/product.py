@@ -8,7 +8,7 @@ row are one vector, and the multiply-add picks its lane, so that a step of four 
 from contextlib import contextmanager
 
 from alula.runtime.kernels.lang import COMPILING, intrinsic
-from alula.runtime.kernels.simd import TILES, Emitter, i64
+from alula.runtime.kernels.simd import TILES, Emitter, fence, i64, in_register
 
 if COMPILING:
     from llvmlite import ir
@@ -41,10 +41,10 @@ def matmul_tile(rows, widths, epilogue):
             accumulate = _by_lane if TILES.by_lane else _by_broadcast
             with _countdown(builder, panels):
                 first = builder.load(bias_place)
-                for emit, at, column in zip(emits, places, zip(*sums, strict=True), strict=True):
-                    start = emit.load(first, at) if epilogue else emit.constant(0.0)
-                    for place in column:
-                        builder.store(start, place)
+                for row in sums:
+                    fence(builder)  # a pair of loads costs less than two copies of vectors
+                    for emit, at, place in zip(emits, places, row, strict=True):
+                        builder.store(emit.load(first, at) if epilogue else emit.constant(0.0), place)
                 builder.store(builder.gep(first, [i64(columns)]), bias_place)
                 table_place = _pointer(builder, table)
                 with _countdown(builder, taps):
@@ -53,7 +53,7 @@ def matmul_tile(rows, widths, epilogue):
                     builder.store(builder.gep(line, [i64(rows)]), table_place)
                     accumulate(builder, emits, sums, inputs, weight_place, length)
                 if epilogue:
-                    _clamp(builder, emits, sums, low, high)
+                    clamp_all(builder, emits, sums, low, high)
                 target = builder.load(out_place)
                 builder.store(builder.gep(target, [i64(columns)]), out_place)
                 for row in sums:
@@ -72,8 +72,8 @@ def _pointer(builder, value):
     return cgutils.alloca_once_value(builder, value)
 
 
-def _clamp(builder, emits, sums, low, high):
-    """Clamp all sums; a bound that is infinite costs a comparison for the tile."""
+def clamp_all(builder, emits, sums, low, high):
+    """Clamp rows of accumulators, in place; a bound that is infinite costs one comparison for all of them."""
     for bound, infinity, name in ((low, float("-inf"), "maxnum"), (high, float("inf"), "minnum")):
         with builder.if_then(builder.fcmp_unordered("!=", bound, ir.Constant(F32, infinity))):
             limits = [emit.splat(bound) for emit in emits]
@@ -112,11 +112,11 @@ def _by_lane(builder, emits, sums, inputs, weight_place, length):
             here = builder.load(weight_place)
             for lane in range(step):
                 if lane:
-                    _fence(builder)
+                    fence(builder)
                 weights = _load_weights(builder, emits, here)
                 here = builder.gep(here, [i64(columns)])
                 if TILES.load_many and lane < step - 1:  # so that the load before moves the pointer on
-                    here = builder.inttoptr(_in_register(builder, builder.ptrtoint(here, I64)), here.type)
+                    here = builder.inttoptr(in_register(builder, builder.ptrtoint(here, I64)), here.type)
                 for vector, row in zip(vectors, sums, strict=True):
                     for emit, weight, place in zip(emits, weights, row, strict=True):
                         factor = emit.lane(vector, lane) if step == lanes else emit.splat(vector)
@@ -144,16 +144,6 @@ def _countdown(builder, count, may_be_none=False):
     disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     again.set_metadata("llvm.loop", module.add_metadata([disable]))
     builder.position_at_end(done)
-
-
-def _fence(builder):
-    """No load moves across, so that no more weights wait in registers than there are registers for."""
-    builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
-
-
-def _in_register(builder, value):
-    """The same value, which LLVM now keeps in a register instead of computing it again in the loop."""
-    return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [value], False)
 
 
 def _load_weights(builder, emits, pointer):

@@ -108,6 +108,16 @@ def i64(value):
     return ir.Constant(I64, value) if isinstance(value, int) else value
 
 
+def fence(builder):
+    """No load moves across, so that no more weights wait in registers than there are registers for."""
+    builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
+
+
+def in_register(builder, value):
+    """The same value, which LLVM now keeps in a register instead of computing it again in the loop."""
+    return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [value], False)
+
+
 def fma_chain_for(width):
     """`rounds` x 16 independent multiply-adds of one vector each."""
 

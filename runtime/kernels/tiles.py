@@ -6,6 +6,7 @@ vectors : vectors of output channels per tile; rows * vectors accumulators, plus
 l2_bytes: what a core may fill of its second-level cache
 by_lane : a multiply-add may pick one lane of its factor, so inputs are loaded a vector at a time (NEON)
 load_many: one instruction loads up to four vectors of weights
+depthwise_rows: rows of outputs of a depthwise convolution that pass over the picture together
 s8      : tiles of products of 8-bit integers
 """
 
@@ -47,6 +48,7 @@ class Tiles:
     l2_bytes: int
     by_lane: bool = False
     load_many: bool = False
+    depthwise_rows: int = 1
     s8: S8Tiles = S8Tiles(2, 4, by_lane=False)
 
     @property
@@ -64,9 +66,9 @@ class Tiles:
         return min(self.columns, -(-left // self.step) * self.step)
 
 
-AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
-NEON = Tiles(4, 5, 4, 1 << 18, by_lane=True, load_many=True)
-A53 = Tiles(4, 5, 4, 1 << 18, by_lane=True, load_many=False)
+AVX512, AVX2, SSE = Tiles(16, 14, 2, 1 << 19, depthwise_rows=4), Tiles(8, 6, 2, 1 << 18), Tiles(4, 6, 2, 1 << 17)
+NEON = Tiles(4, 5, 4, 1 << 18, by_lane=True, load_many=True, depthwise_rows=4)
+A53 = Tiles(4, 5, 4, 1 << 18, by_lane=True, load_many=False, depthwise_rows=4)
 
 BY_CPU = {
     "x86-64-v4": AVX512, "znver4": AVX512, "znver5": AVX512, "skylake-avx512": AVX512, "icelake-server": AVX512,
