@@ -27,7 +27,10 @@ if COMPILING:
 
     B16, B8, H8, S4, F4 = vector(I8, 16), vector(I8, 8), vector(I16, 8), vector(I32, 4), vector(F32, 4)
 
-MAGIC, MAGIC_BITS = 12582912.0, 0x4B400000  # 1.5 * 2**23: a small float added to it has its rounded value in the low bits
+MAGIC, MAGIC_BITS = (
+    12582912.0,
+    0x4B400000,
+)  # 1.5 * 2**23: a small float added to it has its rounded value in the low bits
 
 
 class Bytes:
@@ -304,14 +307,14 @@ def s8_tile(rows, columns, by_lane, codes):
                     at, left = at + size, left - size
 
     @intrinsic
-    def tile(
-        context, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip
-    ):
+    def tile(context, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip):
         def generate(cx, builder, signature, args):
             x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip = args
             emit = Bytes(builder)
             kind = S4 if by_lane or not WIDE else vector(I32, 8)
-            totals = [[cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)]
+            totals = [
+                [cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)
+            ]
             weight, bias, factor = (Place(builder, pointer) for pointer in (weights, bias, factor))
             target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
             form = Codes(emit, zero, flip) if codes else None
