@@ -7,14 +7,15 @@ A board is its own CPU (another core's instructions end in SIGILL), its own /pro
 zone and clock governor. What the board's view does not have is the host's: a script sees this checkout under its path.
 Time is not emulated; instruction counts are exact.
 
-Memory: a process may hold as much private writable memory (RLIMIT_DATA) as Linux has on that board, besides what QEMU
-itself maps, which is measured when the board is made. Files and shared libraries do not count, nor do other processes.
+Memory: the address space of a process is as large as the memory that Linux has on that board. That is stricter than
+the board, where only touched pages count; a request beyond it fails as on a full board, with MemoryError.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -159,13 +160,11 @@ def files(board: Board) -> dict[str, str]:
 
 def _make_view(board: Board, root: Path, emulator: str) -> None:
     """The board's files, links to the shared Debian, and its Python, put in place in one step."""
-    library = [emulator, "-cpu", board.cpu, "-L", str(board.view)]
-    wrapper = (
-        "#!/bin/sh\n# The arm64 Python of an emulated {model}. Memory: {memory} kB of its own, the rest is QEMU's.\n"
-        'ulimit -d {limit}\nexec {command} -0 "$0" -E PYTHONHOME={home} {python} "$@"\n'
-    )
+    command = [emulator, "-cpu", board.cpu, "-R", f"{board.memory_kb & ~63}K", "-L", str(board.view)]  # whole pages
+    python = f"-E PYTHONHOME='{root}/usr' '{root}/usr/bin/python3.11'"
+    wrapper = f'#!/bin/sh\n# {board.model}, emulated\nexec {shlex.join(command)} -0 "$0" {python} "$@"\n'
     wanted = files(board)
-    stamp = repr((sorted(wanted.items()), library, wrapper, str(root)))
+    stamp = repr((sorted(wanted.items()), wrapper))
     stamped = board.view / "stamp"
     board.home.mkdir(parents=True, exist_ok=True)
     if stamped.exists() and stamped.read_text(encoding="utf-8") == stamp and board.executable.exists():
@@ -176,29 +175,9 @@ def _make_view(board: Board, root: Path, emulator: str) -> None:
         (board.view / path).write_text(text, encoding="utf-8")
     for name in ("bin", "lib", "sbin", "usr", "etc", "var"):
         (board.view / name).symlink_to(root / name)
-    command = " ".join(f"'{part}'" for part in library)
-    limit = board.memory_kb + _emulators_share_kb(library, root)
-    board.executable.write_text(
-        wrapper.format(
-            model=board.model, memory=board.memory_kb, limit=limit, command=command, home=f"'{root}/usr'",
-            python=f"'{root}/usr/bin/python3.11'",
-        ),
-        encoding="utf-8",
-    )  # fmt: skip
+    board.executable.write_text(wrapper, encoding="utf-8")
     board.executable.chmod(0o755)
     stamped.write_text(stamp, encoding="utf-8")
-
-
-def _emulators_share_kb(command: list[str], root: Path) -> int:
-    """What QEMU itself maps of writable memory: the size of a process that does next to nothing."""
-    result = subprocess.run(
-        [*command, str(root / "usr/bin/cat"), "/proc/self/status"], capture_output=True, text=True, check=False
-    )
-    sizes = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("VmData:")]
-    if result.returncode or not sizes:
-        reason = " ".join(result.stderr.split())[:200] or f"exit status {result.returncode}"
-        raise BoardsError(f"boards: expected {command[0]} to run arm64 programs, got {reason}; is qemu-user whole?")
-    return int(sizes[0])
 
 
 def main() -> int:
