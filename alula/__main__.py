@@ -2,6 +2,6 @@
 
 import sys
 
-from alula.cli import main
+from alula.entry import main
 
 sys.exit(main())

@@ -1,16 +1,21 @@
 """The command `alula`. Each command is a file in `commands/`, imported when it is the one that was asked for.
 
 A command's file has `add_arguments(parser)` and `run(args) -> Report`. Exit status: 0 done, 1 done and the answer is no
-(a difference beyond the tolerance, say), 2 refused with one line on standard error, 130 interrupted.
+(a difference beyond the tolerance, say), 2 refused with one line on standard error, 130 interrupted (Ctrl-C), 143
+terminated (SIGTERM, as systemd and `kill` send it), 129 hung up: these three let the command close its files first.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import alula
@@ -28,8 +33,20 @@ COMMANDS = {
     "export": "write a graph of an .alula file as an ONNX model",
     "kernels": "list the kernels, build them, or say where they are",
     "demo": "pack the OCR networks, fly the clip and write a report",
+    "doctor": "say what this machine is, what of it works, and how to mend the rest",
     "zoo": "write a network of the zoo as an ONNX model",
 }
+
+
+ENDINGS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal that asks the command to end; what Ctrl-C closes, it closes."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(ENDINGS[signal.Signals(number)])
+        self.status = 128 + number
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,14 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     asked = next((word for word in words if not word.startswith("-")), None)
-    args = parser(asked).parse_args(words)
     try:
-        report: Report = args.run(args)
-        report.show(args.json)
-        return report.status
+        with _ends_in_order():
+            args = parser(asked).parse_args(words)
+            report: Report = args.run(args)
+            report.show(args.json)
+            return report.status
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Terminated as end:
+        return _refuse(str(end), end.status)
     except KeyboardInterrupt:
         return _refuse("interrupted", 130)
     except AlulaError as error:
@@ -74,6 +94,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except MemoryError as error:
         return _refuse(f"expected more memory, got none left ({error}); close other programs or use a smaller shape", 2)
+
+
+@contextlib.contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP end the command as Ctrl-C does, unless somebody has other plans for them."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for other in ours:
+            signal.signal(other, signal.SIG_IGN)  # the files are being closed: once is enough
+        raise Terminated(number)
+
+    ours = [number for number in ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []  # only the main thread hears signals
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _refuse(message: str, status: int) -> int:

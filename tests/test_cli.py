@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +164,68 @@ def test_an_interrupt_ends_with_one_line_and_130(
     monkeypatch.setattr("alula.commands.kernels.run", interrupt)
     assert main(["kernels", "where"]) == 130
     assert capsys.readouterr().err == "alula: interrupted\n"
+
+
+def test_ctrl_c_while_modules_are_imported_ends_with_one_line_and_130(tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", "import sys; from alula.entry import main; sys.exit(main())", "info"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (130, "alula: interrupted\n")
+
+
+ENDLESS = """
+import sys, time
+import alula.commands.kernels as kernels
+from alula.cli import main
+from alula.device.power import EnergyLog, select_meter
+def run(args):
+    with EnergyLog(select_meter("model:1,2"), sys.argv[1] + ".csv", sys.argv[1] + ".json") as log, log.phase("detect"):
+        print("ready", flush=True)
+        time.sleep(60)
+kernels.run = run
+sys.exit(main(["kernels"]))
+"""
+
+
+@pytest.mark.parametrize("number, status, line", [(signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up"),
+                                                  (signal.SIGINT, 130, "interrupted")])  # fmt: skip
+def test_a_signal_ends_a_command_with_its_energy_log_whole(
+    number: signal.Signals, status: int, line: str, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path / "energy")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:  # fmt: skip
+        assert child.stdout and child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        said = child.communicate(timeout=60)[1]
+    assert (child.returncode, said) == (status, f"alula: {line}\n")
+    summary = json.loads((tmp_path / "energy.json").read_text())
+    assert summary["state"] in ("Terminated", "KeyboardInterrupt")
+    assert summary["phases"]["detect"]["calls"] == 1
+
+
+def test_main_leaves_signals_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["kernels", "where"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("words", [["--every", "2"], ["--shape", "1,3,8,9"], ["--frames", "3"], ["--meter", "model"]])
+def test_options_that_mean_nothing_for_an_array_are_refused(
+    words: list[str], packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 8, 9), np.float32))
+    assert words[0] in refused(capsys, "run", packed, tmp_path / "x.npy", *words)
+
+
+def test_a_shape_means_nothing_for_a_video(onnx_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "signs.alula"
+    models = [word for name in ("detect", "classify", "recognise") for word in ("--graph", f"{name}={onnx_file}")]
+    assert main(["pack", *models, "-o", str(path)]) == 0
+    capsys.readouterr()
+    assert "--shape" in refused(capsys, "run", path, "clip.mp4", "--shape", "1,3,8,9")
 
 
 def test_an_error_of_many_lines_is_printed_in_one(

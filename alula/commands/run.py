@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import alula
 from alula.commands.arguments import add_file, add_shape, add_threads, positive
@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--energy", type=Path, metavar="FILE.json", help="an energy log: summary here, samples in .csv beside it"
     )
-    parser.add_argument("--meter", default="auto", help="power meter of the energy log (auto)")
+    parser.add_argument("--meter", help="power meter of the energy log (auto)")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after so many frames")
-    parser.add_argument("--every", type=positive, default=1, metavar="N", help="look at one frame of N (1)")
+    parser.add_argument("--every", type=positive, metavar="N", help="look at one frame of N (1)")
     add_shape(parser)
     add_threads(parser)
 
@@ -51,7 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     """Choose by what the file holds."""
     from alula.runtime.artifact import open_artifact
+    from alula.runtime.errors import SourceError
 
+    if args.meter and not args.energy:
+        raise SourceError(
+            "--meter: expected --energy FILE.json with it, got none; there is no energy log to measure for"
+        )
     samples = args.energy.with_suffix(".csv") if args.energy else None
     check_outputs([args.out, args.video, args.energy, samples], [args.file, args.input])
     artifact = open_artifact(args.file)
@@ -61,6 +66,10 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
+    if args.shape:
+        _refuse_unused(
+            args, "--shape", "the pictures give the shapes; leave it out, or choose one network with --graph"
+        )
     for name in ("OPENCV_LOG_LEVEL", "OPENCV_VIDEOIO_LOG_LEVEL"):
         os.environ.setdefault(name, "SILENT")  # what OpenCV cannot read is counted and said by us, in one line
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -75,24 +84,34 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
         source = stack.enter_context(open_source(args.input))
         log = None
         if args.energy:
-            meter = stack.enter_context(contextlib.closing(select_meter(args.meter)))
+            meter = stack.enter_context(contextlib.closing(select_meter(args.meter or "auto")))
             log = stack.enter_context(EnergyLog(meter, args.energy.with_suffix(".csv"), args.energy))
         drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
         progress = stack.enter_context(Progress("reading signs"))
+        every = args.every or 1
         detect, classify, recognise = (cast("Network", models[name]) for name in NETWORKS)
-        spotter = Spotter(detect, classify, recognise, charset, SpotterConfig(every=args.every), log)
-        total = args.frames or -(-len(source) // args.every)
+        spotter = Spotter(detect, classify, recognise, charset, SpotterConfig(every=every), log)
+        total = args.frames or -(-len(source) // every)
 
         def watch(frame: Frame, seen: Any) -> None:
             if drawn:
                 drawn.watch(frame, seen)
-            progress(min(frame.index // args.every + 1, total) if total else 0, total, f"{len(seen)} signs in sight")
+            progress(min(frame.index // every + 1, total) if total else 0, total, f"{len(seen)} signs in sight")
 
         flight = spotter.run(source, args.frames, watch)
         energy = log.summary() if log else None
     if args.out:
         write_whole(args.out, lambda handle: handle.write(signs_as_json(flight.signs).encode()))
     return _flight_report(flight, energy, args.out)
+
+
+def _refuse_unused(args: argparse.Namespace, option: str, why: str) -> NoReturn:
+    """Say that an option means nothing for this file and this input."""
+    from alula.runtime.errors import SourceError
+
+    raise SourceError(
+        f"{option}: expected only options that mean something for {args.file} on {args.input}, got {option}; {why}"
+    )
 
 
 def spotter_charset(artifact: Artifact) -> list[str]:
@@ -138,14 +157,15 @@ def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | No
 def _infer(args: argparse.Namespace) -> Report:
     import numpy as np
 
-    from alula.host.inputs import load_inputs, parse_shapes
-    from alula.runtime.errors import SourceError
+    from alula.host.inputs import PICTURES, load_inputs, parse_shapes
 
-    unused = [f"--{name}" for name in ("video", "energy", "frames") if getattr(args, name)]
-    if unused:
-        raise SourceError(
-            f"{args.file}: expected a file with the graphs {', '.join(NETWORKS)} for {unused[0]}, got another"
-        )
+    if args.shape and Path(args.input).suffix.lower() not in PICTURES:
+        _refuse_unused(args, "--shape", "it is what a picture is resized to, and arrays have shapes; leave it out")
+    for name in ("video", "energy", "frames", "every"):
+        if getattr(args, name):
+            _refuse_unused(
+                args, f"--{name}", f"it is for a file with the graphs {', '.join(NETWORKS)} on a video; leave it out"
+            )
     model = alula.load(args.file, graph=args.graph, threads=args.threads)
     inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape))
     model.run(inputs)  # plans the program

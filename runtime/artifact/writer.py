@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import zlib
@@ -49,8 +50,15 @@ def write_artifact(
             os.fsync(handle.fileno())
         open_artifact(temporary)
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(target)) from error  # named as the caller knows it
+    except ArtifactError as error:
+        raise ArtifactError(str(error).replace(str(temporary), str(target))) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # so that the new name survives a power cut, too

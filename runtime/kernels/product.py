@@ -41,10 +41,10 @@ def matmul_tile(rows, widths, epilogue):
             accumulate = _by_lane if TILES.by_lane else _by_broadcast
             with _countdown(builder, panels):
                 first = builder.load(bias_place)
-                for emit, at, column in zip(emits, places, zip(*sums, strict=True), strict=True):
-                    start = emit.load(first, at) if epilogue else emit.constant(0.0)
-                    for place in column:
-                        builder.store(start, place)
+                for row in sums:
+                    fence(builder)  # a pair of loads costs less than two copies of vectors
+                    for emit, at, place in zip(emits, places, row, strict=True):
+                        builder.store(emit.load(first, at) if epilogue else emit.constant(0.0), place)
                 builder.store(builder.gep(first, [i64(columns)]), bias_place)
                 table_place = _pointer(builder, table)
                 with _countdown(builder, taps):
