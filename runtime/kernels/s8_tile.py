@@ -81,18 +81,6 @@ class Bytes:
         held = self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [bits], False)
         return self.builder.inttoptr(held, value.type)
 
-    def after(self, vector, place):
-        """A vector as it is, but known only once the sum in a place is: products of the next row must not come earlier.
-
-        Without it, LLVM would begin all products of a tile at once, which takes more registers than there are.
-        """
-        values = [vector, self.builder.load(place)]
-        kinds = [value.type for value in values]
-        kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
-        tied = self.builder.asm(kind, "# vectors", "=x,=x,0,1", values, False)
-        self.builder.store(self.builder.extract_value(tied, 1), place)
-        return self.builder.extract_value(tied, 0)
-
     def take_many(self, place, count):
         """`count` vectors of 16 bytes, next to each other; on NEON four at a time, each load moving the pointer on."""
         found = []
@@ -251,9 +239,7 @@ def s8_tile(rows, columns, by_lane, codes):
         inputs = [emit.load(place.take(kind.count), kind) for place in places]
         for lane in range(lanes):
             group = weights(len(totals[0]))
-            for r, (row, x) in enumerate(zip(totals, inputs, strict=True)):
-                if r and not by_lane and not IS_X86 and kind is B16:
-                    x = emit.after(x, totals[r - 1][-1])
+            for row, x in zip(totals, inputs, strict=True):
                 for place, w in zip(row, group, strict=True):
                     total = builder.load(place)
                     builder.store(emit.dot_lane(total, x, w, lane) if by_lane else emit.dot_pairs(total, x, w), place)
