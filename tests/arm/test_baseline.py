@@ -1,3 +1,5 @@
+"""What a baseline says of counts: which are worse, which are better or new."""
+
 from __future__ import annotations
 
 from pathlib import Path
