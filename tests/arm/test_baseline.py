@@ -18,7 +18,11 @@ def test_a_count_over_two_percent_above_the_baseline_is_named() -> None:
 def test_a_better_count_and_a_new_one_are_told_and_are_no_failure() -> None:
     worse, news = baseline.compare({"cortex-a53": {"layer a": 900, "layer c": 7}, "cortex-a72": {"layer a": 1}}, BEFORE)
     assert worse == []
-    assert [line.partition(":")[0] for line in news] == ["cortex-a53, layer a", "cortex-a53, layer c", "cortex-a72, layer a"]
+    assert [line.partition(":")[0] for line in news] == [
+        "cortex-a53, layer a",
+        "cortex-a53, layer c",
+        "cortex-a72, layer a",
+    ]
 
 
 def test_an_update_of_a_part_keeps_the_rest_and_of_the_whole_does_not(
