@@ -96,13 +96,17 @@ def convolution(run_tile, size):
             begin = place * least + min(place, longer)
             for _ in range(first_tile, last_tile):
                 rows = least + 1 if place < longer else least
-                source = offset(
-                    x, x_pixel * (image * image_pixels + out_y * stride_h * row_pixels + begin * stride_w)
-                )
+                source = offset(x, x_pixel * (image * image_pixels + out_y * stride_h * row_pixels + begin * stride_w))
                 at, tile_step, tile_taps, tile_offsets, tile_length = address_of(source), step, taps, offsets, length
                 if gathered != 0:
                     gather(patch, gathered, source, step, rows, taps, offsets, length)
-                    at, tile_step, tile_taps, tile_offsets, tile_length = address_of(patch), gathered, 1, no_offset, gathered
+                    at, tile_step, tile_taps, tile_offsets, tile_length = (
+                        address_of(patch),
+                        gathered,
+                        1,
+                        no_offset,
+                        gathered,
+                    )
                 out = offset(y, size * (row * w_out + begin) * y_pixel)
                 for narrow in range(2):  # the panels of full width, then the one that is left
                     count, column, width, fits = whole, block * NR, NR, True

@@ -27,7 +27,10 @@ if COMPILING:
 
     B16, B8, H8, S4, F4 = vector(I8, 16), vector(I8, 8), vector(I16, 8), vector(I32, 4), vector(F32, 4)
 
-MAGIC, MAGIC_BITS = 12582912.0, 0x4B400000  # 1.5 * 2**23: a small float added to it has its rounded value in the low bits
+MAGIC, MAGIC_BITS = (
+    12582912.0,
+    0x4B400000,
+)  # 1.5 * 2**23: a small float added to it has its rounded value in the low bits
 
 
 class Bytes:
@@ -80,6 +83,19 @@ class Bytes:
         bits = self.builder.ptrtoint(value, I64)
         held = self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [bits], False)
         return self.builder.inttoptr(held, value.type)
+
+    def after(self, vector, places):
+        """A vector as it is, but known only once the sums in places are: products of the next row must not come earlier.
+
+        Without it, LLVM would begin all products of a tile at once, which takes more registers than there are.
+        """
+        values = [vector, *map(self.builder.load, places)]
+        kinds, n = [value.type for value in values], len(values)
+        constraint = ",".join(["=x"] * n + [str(i) for i in range(n)])
+        tied = self.builder.asm(ir.FunctionType(ir.LiteralStructType(kinds), kinds), "", constraint, values, False)
+        for i, place in enumerate(places):
+            self.builder.store(self.builder.extract_value(tied, i + 1), place)
+        return self.builder.extract_value(tied, 0)
 
     def take_many(self, place, count):
         """`count` vectors of 16 bytes, next to each other; on NEON four at a time, each load moving the pointer on."""
@@ -239,7 +255,9 @@ def s8_tile(rows, columns, by_lane, codes):
         inputs = [emit.load(place.take(kind.count), kind) for place in places]
         for lane in range(lanes):
             group = weights(len(totals[0]))
-            for row, x in zip(totals, inputs, strict=True):
+            for r, (row, x) in enumerate(zip(totals, inputs, strict=True)):
+                if r and not by_lane and not IS_X86 and kind is B16:
+                    x = emit.after(x, totals[r - 1])
                 for place, w in zip(row, group, strict=True):
                     total = builder.load(place)
                     builder.store(emit.dot_lane(total, x, w, lane) if by_lane else emit.dot_pairs(total, x, w), place)
@@ -289,14 +307,14 @@ def s8_tile(rows, columns, by_lane, codes):
                     at, left = at + size, left - size
 
     @intrinsic
-    def tile(
-        context, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip
-    ):
+    def tile(context, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip):
         def generate(cx, builder, signature, args):
             x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip = args
             emit = Bytes(builder)
             kind = S4 if by_lane or not WIDE else vector(I32, 8)
-            totals = [[cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)]
+            totals = [
+                [cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)
+            ]
             weight, bias, factor = (Place(builder, pointer) for pointer in (weights, bias, factor))
             target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
             form = Codes(emit, zero, flip) if codes else None

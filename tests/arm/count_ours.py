@@ -108,8 +108,7 @@ def main() -> None:
     tell("pack", pack.name, cpu=host_cpu())
     if job["layers"]:
         for each in layers(host_cpu()):
-            if each.case.op in all_ops():
-                layer(each)
+            layer(each)
         entropy()
     for each in job["networks"]:
         network(**each)

@@ -11,6 +11,7 @@ import numpy as np
 
 from alula.runtime.compiler.packs import choose
 from alula.runtime.kernels.tiles import for_cpu
+from tests.runtime.integer_cases import integer_convolutions
 from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
 
 TILES = for_cpu(choose().cpu)
@@ -420,6 +421,7 @@ CASES = [
         movement,
         reductions,
         quantisation,
+        lambda: integer_convolutions(TILES.s8),
         convolutions,
         products,
         windows,
