@@ -28,6 +28,7 @@ EXTRAS = {  # wheels laid beside it on request, each with what it needs itself
     "opencv": ("opencv-python-headless",),
     "onnxruntime": ("onnxruntime", "flatbuffers", "packaging", "protobuf"),
     "ncnn": ("ncnn",),
+    "pytest": ("pytest", "iniconfig", "packaging", "pluggy", "pygments"),
 }
 PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in (36, 35, 34, 31, 28, 27, 26, 24, 17)) + (
     "manylinux2014_aarch64",
