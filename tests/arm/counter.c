@@ -45,6 +45,7 @@ extern void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t, on_syscall *)
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
 extern uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
+extern void *qemu_plugin_insn_haddr(const struct qemu_plugin_insn *);
 extern const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 extern unsigned qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t);
 extern bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t);
@@ -58,6 +59,7 @@ enum counter {
 };
 static uint64_t counts[N_COUNTERS];
 static uint64_t region_low, region_high = UINT64_MAX;
+static uint64_t guest_base; /* host address of the guest's address 0: not 0 where the guest's memory is limited (-R) */
 static bool watch_memory;
 
 /* ---- classes ("Arm Architecture Reference Manual", C4.1: encoding by group, then by instruction) ---- */
@@ -165,6 +167,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     uint64_t found[N_COUNTERS] = { 0 };
     size_t n = qemu_plugin_tb_n_insns(block);
     found[PROCESS] = n;
+    guest_base = (uint64_t)qemu_plugin_insn_haddr(qemu_plugin_tb_get_insn(block, 0)) -
+                 qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, 0));
     for (size_t i = 0; i < n; i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
         uint64_t address = qemu_plugin_insn_vaddr(instruction);
@@ -183,7 +187,7 @@ static void called(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t w
                    uint64_t d, uint64_t e, uint64_t f, uint64_t g) {
     if (number != COUNTER_CALL) return;
     if (what == 0) region_low = a, region_high = b;
-    if (what == 1) memcpy((void *)a, counts, sizeof counts); /* guest addresses are the host's: both have 64 bits */
+    if (what == 1) memcpy((void *)(guest_base + a), counts, sizeof counts);
     if (what == 2) empty_cache(&l1), empty_cache(&l2);
 }
 
