@@ -17,7 +17,10 @@ from alula.device.tasks.spotter import Spotter, SpotterConfig
 
 
 def spot(packed: Path, long_side: int, wanted: list[int]) -> list[dict[str, Any]]:
-    """What is seen in each of the wanted frames, each looked at for the first time."""
+    """The whole signs in each of the wanted frames, each looked at for the first time.
+
+    OpenCV rounds otherwise on another CPU, which decides what is read of a sign that the picture's edge cuts.
+    """
     networks, charset = load_networks(packed)
     config = SpotterConfig(long_side=long_side)
     found = []
@@ -25,7 +28,7 @@ def spot(packed: Path, long_side: int, wanted: list[int]) -> list[dict[str, Any]
         for frame in clip:
             if frame.index in wanted:
                 spotter = Spotter(networks["detect"], networks["classify"], networks["recognise"], charset, config)
-                for _, sighting in spotter.look(frame):
+                for sighting in (sighting for _, sighting in spotter.look(frame) if sighting.whole):
                     text = sighting.reading.text if sighting.reading else ""
                     found.append({"frame": frame.index, "quad": sighting.quad.tolist(), "text": text})
             if frame.index >= max(wanted):
