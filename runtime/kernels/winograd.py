@@ -8,7 +8,7 @@ with bias and clamp. F(4x4) needs a quarter of the multiply-adds of the direct f
 
 from functools import partial
 
-from alula.runtime.kernels.conv import copy_block, panel_width, tile_runner
+from alula.runtime.kernels.conv import copy_block, tile_runner
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
 from alula.runtime.kernels.product import clamp_all
