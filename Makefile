@@ -1,19 +1,24 @@
-# make demo | test | lint | bench | clean. Each makes its own .venv, once; PYTHON chooses the interpreter.
+# make demo | test | test-arm | lint | bench | bench-arm | clean. Each makes its own .venv, once; PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The OCR networks, without the wheel's dependencies: they would lay a second OpenCV over the headless one.
 OCR_MODELS := rapidocr-onnxruntime==1.4.4
+CPUS := cortex-a53 cortex-a72 cortex-a76
 BENCHES := conformance inference footprint entropy
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 
-.PHONY: demo test lint bench kernels clean
+.PHONY: demo test test-arm lint bench bench-arm kernels packs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/alula demo
 
 test: $(VENV)/.test kernels
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore=tests/arm
+
+# On emulated Raspberry Pis, which are built in build/arm on the first call
+test-arm: $(VENV)/.test kernels packs
+	$(BIN)/python -m pytest tests/arm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -23,8 +28,17 @@ bench: $(VENV)/.test kernels
 	@mkdir -p build
 	set -e; for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name --json build/bench-$$name.json; done
 
+# Instructions on the Raspberry Pis; RIVALS=measure counts onnxruntime and ncnn again
+RIVALS := stored
+bench-arm: $(VENV)/.test packs
+	@mkdir -p build
+	$(BIN)/python -m tests.arm.bench --rivals $(RIVALS) --json build/bench-arm.json
+
 kernels: $(VENV)/.test
 	$(BIN)/alula kernels build
+
+packs: $(VENV)/.test
+	for cpu in $(CPUS); do $(BIN)/alula kernels build --cpu $$cpu || exit 1; done
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -77,7 +77,7 @@ class Pose:
         )
         tilt = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [self.tilt_x, self.tilt_y, 1.0]])
         centre = np.array([[1.0, 0.0, WIDTH / 2], [0.0, 1.0, HEIGHT / 2], [0.0, 0.0, 1.0]])
-        return centre @ tilt @ turn
+        return np.asarray(centre @ tilt @ turn)
 
 
 def words(rng: np.random.Generator, count: int) -> list[str]:
@@ -110,7 +110,7 @@ def panel_picture(rng: np.random.Generator, text: str, letter_height: float) -> 
         draw.rectangle((3, 3, size[0] - 4, size[1] - 4), outline=ink, width=2)
     painted = np.asarray(board, np.float32) * np.float32(rng.uniform(0.8, 1.0))
     dirt = cv2.GaussianBlur(rng.normal(size=painted.shape[:2]).astype(np.float32), (0, 0), 4.0)
-    return painted + dirt[:, :, None] * np.float32(rng.uniform(20.0, 70.0))
+    return np.asarray(painted + dirt[:, :, None] * np.float32(rng.uniform(20.0, 70.0)))
 
 
 def paint_board(ground: NDArray[np.uint8], board: NDArray[np.float32], to_ground: Points) -> None:

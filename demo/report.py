@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alula.demo.scoring import Verdict
 from alula.device.camera import VideoFile
 from alula.device.tasks.annotate import AnnotatedVideo
 from alula.device.tasks.crops import crop_quad
 from alula.device.tasks.spotter import Flight, Sign
 from alula.device.tasks.track import Sighting, Track
 from alula.runtime.errors import require
-from demo.plots import draw_latency, draw_power, draw_sizes
-from demo.scoring import Verdict
 
 if TYPE_CHECKING:
-    from demo.run import Packed
+    from alula.demo.networks import Packed
 
 PACKAGES = ("alula", "numpy", "opencv-python-headless", "onnxruntime", "numba", "llvmlite")
 STYLE = """
@@ -40,10 +39,10 @@ td.n, th.n { text-align: right } img { max-width: 100% } td img { height: 34px; 
 
 def build_report(
     folder: Path, clip: Path, flight: Flight, energy: dict[str, Any], samples: Path, packed: Packed,
-    verdicts: Sequence[Verdict], extra: Sequence[Sign], same_ratio: float, differences: Sequence[dict[str, Any]],
-    seen: dict[int, list[tuple[Track, Sighting]]], run: dict[str, Any],
+    verdicts: Sequence[Verdict], extra: Sequence[Sign], same_ratio: float | None, differences: Sequence[dict[str, Any]],
+    seen: dict[int, list[tuple[Track, Sighting]]], run: dict[str, Any], with_page: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write report.html and report.json into `folder`. return: what report.json holds"""
+    """Write report.json, and report.html if `with_page`, into `folder`. return: what report.json holds"""
     document = {
         "summary": summarise(flight, energy, packed, verdicts, extra, same_ratio) | run,
         "signs": [
@@ -55,31 +54,48 @@ def build_report(
         "differences": list(differences),
         "energy": energy,
         "latency": [asdict(times) for times in flight.times],
-        "tensor_classes": tensor_classes(packed.report.tensors),
+        "tensor_classes": tensor_classes(packed.report.tensors if packed.report else ()),
         "machine": machine(),
     }  # fmt: skip
     crops = cut_crops(
         clip, [verdict.read for verdict in verdicts if verdict.read], seen, folder / "out" / "annotated.mp4"
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "report.html").write_text(page(document, flight, verdicts, crops, samples), encoding="utf-8")
+    write_json(document, folder / "report.json")
+    if with_page:
+        (folder / "report.html").write_text(page(document, flight, verdicts, crops, samples), encoding="utf-8")
     return document
+
+
+def write_json(document: dict[str, Any], path: Path) -> None:
+    """Write a document for people to read as well."""
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def summarise(
     flight: Flight, energy: dict[str, Any], packed: Packed, verdicts: Sequence[Verdict],
-    extra: Sequence[Sign], same_ratio: float,
+    extra: Sequence[Sign], same_ratio: float | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The figures, flat. `compression_ratio` is packed over original; latencies are medians over the frames."""
+    """The figures, flat. `compression_ratio` is packed over original; latencies are medians over the frames.
+
+    A figure that was not found out is left out: same_ratio where nothing was compared, sizes where nothing was packed.
+    """
+    verdicts = [verdict for verdict in verdicts if verdict.frames_visible]
     medians = {
         f"{stage}_ms": float(np.median([getattr(times, f"{stage}_ms") for times in flight.times]))
         for stage in ("capture", "detect", "recognise")
     }
-    original_bytes, packed_bytes = packed.original_bytes, packed.report.size_bytes
+    original_bytes, packed_bytes = packed.original_bytes, packed.report.size_bytes if packed.report else 0
+    sizes = {} if not packed_bytes else {
+        "original_bytes": original_bytes,
+        "packed_bytes": packed_bytes,
+        "compression_ratio": packed_bytes / original_bytes,
+        "times_smaller": original_bytes / packed_bytes,
+    }  # fmt: skip
     return {
-        "signs_exact_ratio": sum(verdict.exact for verdict in verdicts) / len(verdicts),
-        "same_as_onnxruntime_ratio": same_ratio,
+        "mode": "flight",
+        "signs_exact_ratio": sum(verdict.exact for verdict in verdicts) / max(1, len(verdicts)),
+        **({} if same_ratio is None else {"same_as_onnxruntime_ratio": same_ratio}),
         "signs": len(verdicts),
         "signs_exact": sum(verdict.exact for verdict in verdicts),
         "signs_not_in_truth": len(extra),
@@ -89,10 +105,7 @@ def summarise(
         "j_per_frame": energy["energy_j"] / flight.frames,
         "energy_source": energy["source"],
         "energy_accuracy": energy["accuracy"],
-        "original_bytes": original_bytes,
-        "packed_bytes": packed_bytes,
-        "compression_ratio": packed_bytes / original_bytes,
-        "times_smaller": original_bytes / packed_bytes,
+        **sizes,
     }
 
 
@@ -161,15 +174,18 @@ def page(
     document: dict[str, Any], flight: Flight, verdicts: Sequence[Verdict], crops: dict[str, bytes], samples: Path
 ) -> str:
     """The HTML page."""
+    from alula.demo.plots import draw_latency, draw_power, draw_sizes  # they need matplotlib
+
     summary, energy = document["summary"], document["energy"]
     estimate = energy["accuracy"] != "measured"
     tiles = [
         (f"{summary['signs_exact']} of {summary['signs']}", "signs read exactly"),
-        (f"{summary['same_as_onnxruntime_ratio']:.1%}", "of crops read as onnxruntime does"),
+        *([(f"{summary['same_as_onnxruntime_ratio']:.1%}", "of crops read as onnxruntime does")]
+          if "same_as_onnxruntime_ratio" in summary else []),
         (f"{summary['j_per_frame']:.2f} J", f"per frame, {'estimated' if estimate else 'measured'}"),
         (f"{summary['fps']:.1f}", "frames a second"),
-        (f"{summary['times_smaller']:.1f} x", "smaller than the ONNX files"),
-    ]
+        *([(f"{summary['times_smaller']:.1f} x", "smaller than the ONNX files")] if "times_smaller" in summary else []),
+    ]  # fmt: skip
     phases = [
         (name, f"{phase['seconds']:.2f} s", f"{phase['energy_j']:.2f} J", f"{phase['energy_j'] / flight.frames:.3f} J")
         for name, phase in [*energy["phases"].items(), ("other", energy["other"])]
@@ -197,10 +213,12 @@ def page(
         "<h2>Latency</h2>", _image(draw_latency(flight.times)),
         f"<p>Median: capture {summary['capture_ms']:.1f} ms, detect {summary['detect_ms']:.1f} ms, "
         f"recognise {summary['recognise_ms']:.1f} ms.</p>",
-        "<h2>The packed file</h2>",
-        f"<p>{summary['original_bytes']:,} bytes of ONNX, {summary['packed_bytes']:,} bytes packed.</p>",
-        _image(draw_sizes(document["tensor_classes"])),
-        _table(("graph", "kind", "tensors", "bytes before", "bytes packed"), classes, numeric=(2, 3, 4)),
+        *([
+            "<h2>The packed file</h2>",
+            f"<p>{summary['original_bytes']:,} bytes of ONNX, {summary['packed_bytes']:,} bytes packed.</p>",
+            _image(draw_sizes(document["tensor_classes"])),
+            _table(("graph", "kind", "tensors", "bytes before", "bytes packed"), classes, numeric=(2, 3, 4)),
+        ] if classes else []),
         "<h2>Machine</h2>", _table(("", ""), [(key, value) for key, value in document["machine"].items()]),
     ]  # fmt: skip
     body = "\n".join(sections)

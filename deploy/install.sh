@@ -227,7 +227,8 @@ build() {
 }
 
 prove() { # the new environment, before it is used
-    "$new/bin/alula" --version >/dev/null || refuse "$wheel: expected a working alula, got one that fails; see above"
+    said=$("$new/bin/alula" --version 2>&1) ||
+        refuse "$wheel: expected a working alula, got: $(printf '%s\n' "$said" | tail -n 1); take another wheel"
     got=$("$new/bin/alula" --version)
     [ "$got" = "alula $release" ] || refuse "$wheel: expected alula $release, got $got; is the wheel renamed?"
     if [ -n "$system_numpy" ]; then

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx_layout import SPATIAL, WEIGHTED, to_first
+from alula.host.onnx_layout import SPATIAL, to_first, turned_inputs
 from alula.runtime.errors import GraphError, require
 from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.passes.fusion import unfuse_chains
@@ -179,9 +179,9 @@ class _Writer:
         """A spatial op's inputs in ONNX's order; biases and statistics are vectors."""
         rank = self._rank(node, node.inputs[0])
         perm = to_first(rank) if rank > 2 else ()
-        n_turned = 2 if node.op in WEIGHTED else 1
-        rest = [self.want(name) if name else "" for name in node.inputs[n_turned:]]
-        return perm, [*(self.want(name, perm) for name in node.inputs[:n_turned]), *rest]
+        turned = turned_inputs(node.op)
+        named = enumerate(node.inputs)
+        return perm, [self.want(name, perm if i in turned else ()) if name else "" for i, name in named]
 
     def _transpose(self, node: Node) -> None:
         """No node: the same ONNX tensor is another permutation of the result."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from alula.host.onnx_upgrade import Build, Step
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose"})
+WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input the weight is
 POOLS = frozenset({"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"})
 OTHERS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "GroupNormalization", "DepthToSpace", "SpaceToDepth"}
 )
-SPATIAL = WEIGHTED | POOLS | OTHERS
+SPATIAL = WEIGHTED.keys() | POOLS | OTHERS
 
 
 def to_last(rank: int) -> tuple[int, ...]:
@@ -27,8 +27,13 @@ def to_first(rank: int) -> tuple[int, ...]:
     return (0, rank - 1, *range(1, rank - 1))
 
 
+def turned_inputs(op: str) -> tuple[int, ...]:
+    """The inputs of a spatial op that have its layout; the rest are vectors and scalars."""
+    return (0, WEIGHTED[op]) if op in WEIGHTED else (0,)
+
+
 def _rank(step: Step, build: Build) -> int:
-    weight = step.input(1)
+    weight = step.input(WEIGHTED.get(step.op, 1))
     if step.op in WEIGHTED and weight in build.shapes:
         return len(build.shapes[weight])
     if "kernel_shape" in step.attrs:
@@ -65,7 +70,7 @@ class Layout:
         if rank < 3:
             return [step]  # (N, C) has no spatial axes: channels are last already
         steps: list[Step] = []
-        for index in range(2 if step.op in WEIGHTED else 1):
+        for index in turned_inputs(step.op):
             step.inputs[index] = self.channels_last(step.inputs[index], rank, steps)
         after = []
         # MaxPool's second output (where each maximum was) is laid out like the first; the norms' others are (C,)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from alula.host.onnx_upgrade import Build, Step
 
 KEEP = frozenset(
-    "Conv ConvTranspose MaxPool AveragePool GlobalMaxPool GlobalAveragePool BatchNormalization InstanceNormalization "
-    "GroupNormalization LayerNormalization DepthToSpace SpaceToDepth Transpose Slice Concat Split Pad Tile Resize Softmax "
-    "LogSoftmax Dropout QuantizeLinear DequantizeLinear Clip".split()
+    "Conv ConvTranspose ConvInteger QLinearConv MaxPool AveragePool GlobalMaxPool GlobalAveragePool "
+    "BatchNormalization InstanceNormalization GroupNormalization LayerNormalization DepthToSpace SpaceToDepth "
+    "Transpose Slice Concat Split Pad Tile Resize Softmax LogSoftmax Dropout QuantizeLinear DequantizeLinear Clip".split()
 )
 FIXED = {"Flatten": 2, "Gemm": 2, "Shape": 1, "LSTM": 3, "GRU": 3}
 BROADCAST = frozenset(

@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from alula.runtime.compiler import host_cpu, library
+from alula.runtime.compiler import library
 from alula.runtime.kernels.tiles import for_cpu
 
 REST_S = 0.03
@@ -78,7 +78,7 @@ def peak_gflops(threads: int = 1, tries: int = 5, seconds: float = 0.03) -> floa
 
     return : 10^9 float32 operations per second, a multiply-add counting as two
     """
-    width = for_cpu(host_cpu()).width
+    width = for_cpu(library().cpu).width
     kernel = library().function("f32_peak")
     results = [np.zeros(FMA_CHAINS * width, np.float32) for _ in range(threads)]
     rounds = 1 << 16

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from alula.runtime.compiler.cpu import host_cpu
+from alula.runtime.compiler.loader import library
 from alula.runtime.errors import DTypeError, GraphError
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
@@ -140,7 +140,7 @@ class Model:
             self._programs.move_to_end(key)
             return self._programs[key]
         network = specialise(self.graph, specs, {name: value.copy() for name, value in static.items()})
-        program = Program(network, self._store, self._arena, for_cpu(host_cpu()), team(self.threads), self.max_bytes)
+        program = Program(network, self._store, self._arena, for_cpu(library().cpu), team(self.threads), self.max_bytes)
         self._programs[key] = program
         while len(self._programs) > MAX_PROGRAMS:
             self._programs.popitem(last=False)

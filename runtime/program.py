@@ -7,7 +7,8 @@ kernel for their dtype run as their NumPy reference between two stretches of ker
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -83,12 +84,15 @@ class Program:
     @property
     def macs(self) -> int:
         """Multiply-adds of one run."""
+        return sum(map(self.macs_of, self.network.nodes))
+
+    def macs_of(self, node: Node) -> int:
+        """Multiply-adds of one of its nodes, with what is fused to it."""
         total, specs = 0, self.network.specs
-        for whole in self.network.nodes:
-            for node in unfuse(whole):
-                if macs := find(node.op, node.label).macs:
-                    inputs = [specs[n] if n else None for n in node.inputs]
-                    total += macs(node.attrs, inputs, [specs[n] for n in node.outputs if n])
+        for part in unfuse(node):
+            if macs := find(part.op, part.label).macs:
+                inputs = [specs[n] if n else None for n in part.inputs]
+                total += macs(part.attrs, inputs, [specs[n] for n in part.outputs if n])
         return total
 
     @property
@@ -107,20 +111,25 @@ class Program:
                     self._run_reference(stretch.node, inputs, arrays)
         return {name: self._output(name, inputs, arrays) for name in self.network.outputs}
 
-    def profile(self, inputs: Mapping[str, Array], rounds: int = 10) -> list[tuple[Instruction, float]]:
-        """Mean seconds of each instruction, run one at a time; a reference node counts its Python, too."""
-        seconds = [0.0] * len(self.instructions)
+    def profile(
+        self, inputs: Mapping[str, Array], rounds: int = 10, clock: Callable[[], Any] = time.perf_counter
+    ) -> list[tuple[Instruction, Any]]:
+        """What each instruction costs on average, run one at a time; a reference node counts its Python, too.
+
+        clock : what is read before and after: seconds, or counters of another kind
+        """
+        costs: list[Any] = [0] * len(self.instructions)
         with self.team.lock:
             arrays = self._patch(inputs)
             for _ in range(rounds):
                 for i, instruction in enumerate(self.instructions):
-                    start = time.perf_counter()
+                    start = clock()
                     if instruction.kernel is None:
                         self._run_reference(instruction.node, inputs, arrays)
                     else:
                         self.team.run(self._table.ctypes.data + 8 * TABLE_WORDS * i, 1)
-                    seconds[i] += time.perf_counter() - start
-        return [(instruction, total / rounds) for instruction, total in zip(self.instructions, seconds, strict=True)]
+                    costs[i] += clock() - start
+        return [(instruction, total / rounds) for instruction, total in zip(self.instructions, costs, strict=True)]
 
     def _patch(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Write the addresses of the inputs and of new output arrays; these are returned and must outlive the run."""

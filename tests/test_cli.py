@@ -166,16 +166,20 @@ def test_an_interrupt_ends_with_one_line_and_130(
     assert capsys.readouterr().err == "alula: interrupted\n"
 
 
+# A process that was started in the background ignores Ctrl-C, and so do its children
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def test_ctrl_c_while_modules_are_imported_ends_with_one_line_and_130(tmp_path: Path) -> None:
     (tmp_path / "argparse.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True: pass\n")
     ended = subprocess.run(
-        [sys.executable, "-c", "import sys; from alula.entry import main; sys.exit(main())", "info"],
+        [sys.executable, "-c", f"{HEEDING}; import sys; from alula.entry import main; sys.exit(main())", "info"], timeout=60,
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (130, "alula: interrupted\n")
 
 
-ENDLESS = """
+ENDLESS = f"{HEEDING}\n" + """
 import sys, time
 import alula.commands.kernels as kernels
 from alula.cli import main

@@ -1,41 +1,33 @@
-"""`alula demo`: pack the OCR networks, fly the clip, write `demo/report.html`."""
+"""`alula demo`: pack the OCR networks or take packed ones, fly the clip, write a report."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import sys
 from pathlib import Path
 
-import alula
+from alula.commands.arguments import positive
 from alula.report import Cell, Report, Table
-
-SCRIPT = Path(alula.__file__).parent.parent / "demo" / "run.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the report goes."""
+    """Where the report goes, how far to fly, with which networks."""
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="folder of the report; demo/ of the checkout if left out"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the report; alula-demo/, or demo/ of a checkout, if left out",
+    )
+    parser.add_argument("--frames", type=positive, metavar="N", help="look at N frames only")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE.alula", help="packed networks; packed now, or found, if left out"
     )
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Run demo/run.py of the checkout."""
-    from alula.runtime.errors import SourceError, require
+    """Fly; without OpenCV, read stored crops."""
+    from alula.demo.run import main
 
-    if not SCRIPT.exists():
-        raise SourceError(
-            f"demo: expected {SCRIPT}, got no such file; the demo needs a checkout of the project, not a wheel"
-        )
-    for module in ("matplotlib", "cv2", "onnx", "onnxruntime"):
-        require(module, "demo", "demo")
-    spec = importlib.util.spec_from_file_location("alula_demo", SCRIPT)
-    assert spec and spec.loader
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # dataclasses look their module up
-    spec.loader.exec_module(script)
-    document = script.main(args.out)
+    document = main(args.out, args.frames, args.model)
     rows: list[tuple[Cell, ...]] = [(name, _cell(value)) for name, value in document["summary"].items()]
     return Report(document, [Table(("summary", "value"), rows)])
 

@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> Report:
     document = {"path": str(args.file), "size_bytes": artifact.size, "digest": artifact.digest,
                 "metadata": artifact.metadata, "graphs": graphs, "tensors": tensors}  # fmt: skip
     parts: list[Table | str] = [_tensor_table(tensors, args.tensors), _graph_table(graphs)]
-    if unplanned := [g["graph"] for g in graphs if g["unplanned"]]:
+    if without := [g["unplanned"] for g in graphs if g.get("kernels") is False]:
+        parts.append(f"memory and multiply-adds need kernels; {without[0]}")
+    elif unplanned := [g["graph"] for g in graphs if g["unplanned"]]:
         parts.append(
             f"{', '.join(unplanned)}: memory and multiply-adds need sizes for free dimensions, "
             f"as in --graph {unplanned[0]} --shape 1,3,48,320"
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> Report:
 def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads: int | None) -> dict[str, Any]:
     """One graph: its inputs, and its plan if its shapes are known."""
     from alula.host.inputs import resolve_shapes
-    from alula.runtime.errors import GraphError, ShapeError
+    from alula.runtime.errors import CompilerError, GraphError, ShapeError
     from alula.runtime.model import Model
 
     graph = artifact.graphs[name]
@@ -82,6 +84,8 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
         if mine:
             raise  # asked for, and refused
         return {**row, "unplanned": str(error)}
+    except CompilerError as error:
+        return {**row, "unplanned": str(error), "kernels": False}
     return row | {
         "shapes": {key: list(shape) for key, shape in chosen.items()}, "weight_bytes": model.weight_bytes,
         "arena_bytes": program.arena_bytes, "macs": program.macs, "instructions": len(program.instructions),

@@ -1,72 +1,121 @@
 """Where compiled kernels lie, and the content hashes that name them.
 
-`<user cache>/alula/kernels/<cpu>/` holds one object per kernel, `<kernel>-<hash>.o`, and one pack per set of objects,
-`pack-<hash>.so` (or `pack-<hash>.list`, the objects' names, where there is no linker). An object's hash covers the
-sources it was made of; the versions of the compiler are in its manifest.
+`<user cache>/alula/kernels/<cpu>/` holds one object per kernel, `<kernel>-<hash>.o`, and one pack per state of the
+sources, `pack-<hash>.so` with its manifest (or `pack-<hash>.list`, the objects' names, where there is no linker). An
+object's hash covers the sources it was made of and the versions of the compiler. Where the user's cache cannot be
+written to, a folder of the user's own among the temporary files takes its place.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import zlib
 from functools import cache
 from pathlib import Path
 
 from alula.runtime.compiler import cpu as cpus
+from alula.runtime.compiler.target import target
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels.lang import Kernel
 
 KERNEL_FOLDER = Path(__file__).parent.parent / "kernels"
-COMPILER_SOURCES = tuple(Path(__file__).parent / name for name in ("pipeline.py", "cpu.py"))
+COMPILER_SOURCES = tuple(Path(__file__).parent / name for name in ("pipeline.py", "target.py"))
 IMPORT = re.compile(r"^from alula\.runtime\.kernels(?:\.(\w+))? import ([\w, ]*)", re.M)
 
 
+def roots() -> tuple[Path, ...]:
+    """The folders that may hold caches, the user's own first. They need not exist."""
+    found = []
+    try:
+        found.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alula" / "kernels")
+    except RuntimeError:  # no HOME, and no such user
+        pass
+    temporary = Path(os.environ.get("TMPDIR") or "/tmp") / f"alula-{os.getuid()}"
+    if _is_ours(temporary):
+        found.append(temporary / "kernels")
+    return tuple(found)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else can write to a folder, or has made it first: its files are loaded as code."""
+    try:
+        found = folder.lstat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+
+
+def folders(cpu: str) -> tuple[Path, ...]:
+    """The folders that may hold one CPU's kernels, the user's own first.
+
+    raise : CompilerError if there are no kernels for such a CPU
+    """
+    target(cpu)
+    return tuple(root / cpu for root in roots())
+
+
 def cache_path(cpu: str | None = None) -> Path:
-    """The folder of one CPU's kernels; it need not exist yet."""
-    if cpu is not None and not re.fullmatch(r"\w[\w.-]*", cpu):
-        raise CompilerError(f"cpu {cpu!r}: expected LLVM's name of a CPU, such as cortex-a72, got another text")
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "alula" / "kernels" / (cpu or cpus.host_cpu())
+    """The folder of one CPU's kernels; it need not exist yet.
 
-
-@cache
-def _source(path: Path) -> bytes:
-    return path.read_bytes()
+    raise : CompilerError if there is no place for one
+    """
+    if places := folders(cpu or cpus.host_cpu()):
+        return places[0]
+    raise CompilerError("kernel cache: expected a home or a temporary folder, got neither; set XDG_CACHE_HOME")
 
 
 @cache
 def _family_hash(family: str) -> str:
     """Hash of a family's file and, through its imports, of all it is made of."""
-    seen: set[str] = set()
+    import hashlib
+
+    seen: dict[str, bytes] = {}
     pending = [family, "lang", "memory"]
     while pending:
         name = pending.pop()
         if name in seen:
             continue
-        seen.add(name)
-        for module, names in IMPORT.findall(_source(KERNEL_FOLDER / f"{name}.py").decode()):
+        seen[name] = (KERNEL_FOLDER / f"{name}.py").read_bytes()
+        for module, names in IMPORT.findall(seen[name].decode()):
             pending += [module] if module else [n.strip() for n in names.split(",")]
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=16)
-    for path in (*COMPILER_SOURCES, *(KERNEL_FOLDER / f"{name}.py" for name in sorted(seen))):
-        digest.update(path.name.encode() + b"\0" + _source(path) + b"\0")
+    digest = hashlib.blake2b(repr(sorted(versions().items())).encode(), digest_size=16)
+    for path in COMPILER_SOURCES:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, source in sorted(seen.items()):
+        digest.update(f"{name}.py".encode() + b"\0" + source + b"\0")
     return digest.hexdigest()
 
 
-def object_path(kernel: Kernel, cpu: str) -> Path:
-    """The file of one compiled kernel."""
+@cache
+def versions() -> dict[str, str]:
+    """Of what makes an object besides the sources; empty where the compiler is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return {name: version(name) for name in ("numba", "llvmlite")}
+    except PackageNotFoundError:
+        return {}
+
+
+def object_name(kernel: Kernel, cpu: str) -> str:
+    """The name of one compiled kernel's file."""
     import hashlib
 
     digest = hashlib.blake2b(f"{kernel.name} {cpu} {_family_hash(kernel.family)}".encode(), digest_size=12)
-    return cache_path(cpu) / f"{kernel.name}-{digest.hexdigest()}.o"
+    return f"{kernel.name}-{digest.hexdigest()}.o"
 
 
-def pack_path(cpu: str) -> Path:
-    """The pack of all kernels (without its ending). Every start looks for it, so no kernel is imported to name it."""
+def source_hash() -> str:
+    """Checksum of all that kernels are made of. Every start compares it, so no kernel is imported for it."""
     name, check = [], 0  # checksums do, and hashlib would load OpenSSL at every start
     for path in (*COMPILER_SOURCES, *sorted(KERNEL_FOLDER.glob("*.py"))):
-        check = zlib.crc32(path.name.encode() + b"\0" + _source(path), check)
+        check = zlib.crc32(path.name.encode() + b"\0" + path.read_bytes(), check)
         name.append(check)
-    return cache_path(cpu) / f"pack-{check:08x}{zlib.adler32(repr(name).encode()):08x}"
+    return f"{check:08x}{zlib.adler32(repr(name).encode()):08x}"
+
+
+def pack_name(sources: str | None = None) -> str:
+    """The name of the pack of all kernels, without its ending."""
+    return f"pack-{sources or source_hash()}"

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.runtime.compiler import cache
-from alula.runtime.compiler import cpu as cpus
+from alula.runtime.compiler import packs
 from alula.runtime.errors import CompilerError, require
 from alula.runtime.graph import Array
 
@@ -25,11 +24,12 @@ _lock = threading.Lock()
 class KernelLibrary:
     """The kernels of one pack.
 
+    cpu   : whose they are, which decides their tiles
     raise : CompilerError if the pack cannot be loaded
     """
 
-    def __init__(self, pack: Path) -> None:
-        self.path = pack
+    def __init__(self, pack: Path, cpu: str) -> None:
+        self.path, self.cpu = pack, cpu
         self._addresses: dict[str, int] = {}
         if pack.suffix == ".list":
             self._engine = _load_objects(pack)
@@ -37,9 +37,7 @@ class KernelLibrary:
             try:
                 self._shared = ctypes.CDLL(str(pack))
             except OSError as error:
-                raise CompilerError(
-                    f"{pack}: expected kernels for this machine, got {error}; delete the file and run again"
-                ) from None
+                raise CompilerError(f"expected the system to load it, got {error}") from None
 
     def address(self, name: str) -> int:
         """The address of a kernel."""
@@ -72,18 +70,33 @@ def word_of(value: int | float | Array) -> int:
 
 @memoise
 def library() -> KernelLibrary:
-    """The kernels for this machine: from the cache, or built now, with a line that says so.
+    """The kernels for this machine: of the pack that `packs.choose` finds, or built now, with a line that says so.
 
     raise : CompilerError if they can be neither found nor built
     """
-    stem = cache.pack_path(cpus.host_cpu())
-    for ending in (".so", ".list"):
-        if (pack := stem.with_suffix(ending)).exists():
-            return KernelLibrary(pack)
-    from alula.runtime.compiler.builder import build
-
+    unloadable: dict[Path, str] = {}
     with _lock:
-        return KernelLibrary(build(progress=_tell()))
+        while (choice := packs.choose(unloadable=unloadable)).path:
+            try:
+                kernels = KernelLibrary(choice.path, choice.cpu)
+            except CompilerError as error:
+                unloadable[choice.path] = str(error)
+                continue
+            _complain(choice)
+            return kernels
+        _complain(choice)
+        if not choice.builds:
+            raise CompilerError(choice.reason)
+        from alula.runtime.compiler.builder import build
+
+        return KernelLibrary(build(choice.cpu, progress=_tell()), choice.cpu)
+
+
+def _complain(choice: packs.Choice) -> None:
+    """Name the damaged packs, each in a line on stderr: what still works goes on."""
+    for path, why in choice.refused:
+        if path in choice.damaged:
+            print(f"alula: {path}: {why}; install or build it again", file=sys.stderr, flush=True)
 
 
 def _tell() -> Callable[[int, int, str], None]:

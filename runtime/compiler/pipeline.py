@@ -18,27 +18,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu import FastMathOptions
 from numba.core.registry import cpu_target
 
-from alula.runtime.compiler import cpu as cpus
+from alula.runtime.compiler.link import ALLOWED_SYMBOLS
+from alula.runtime.compiler.target import target
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels import memory
 from alula.runtime.kernels.lang import PLACEHOLDER, Kernel
-
-ALLOWED_SYMBOLS = {"sched_yield", "syscall", "memcpy", "memset", "memmove"}  # libc; anything else is a kernel's mistake
-LIBM_SYMBOLS = {
-    "expf",
-    "logf",
-    "powf",
-    "sinf",
-    "cosf",
-    "tanhf",
-    "fmodf",
-    "floorf",
-    "ceilf",
-    "roundf",
-    "rintf",
-    "fmaf",
-    "truncf",
-}
 
 
 def compile_kernel(kernel: Kernel, cpu: str) -> bytes:
@@ -69,8 +53,9 @@ def assembly(kernel: Kernel, cpu: str) -> str:
 def _target_machine(cpu: str) -> Any:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    target = llvm.Target.from_triple(cpus.triple(cpu))
-    return target.create_target_machine(cpu=cpu, features=cpus.features(cpu), opt=3, reloc="pic", codemodel="small")
+    wanted = target(cpu)
+    triple = llvm.Target.from_triple(wanted.triple)
+    return triple.create_target_machine(cpu=cpu, features=wanted.features, opt=3, reloc="pic", codemodel="small")
 
 
 def _entry(kernel: Kernel) -> Any:
@@ -143,6 +128,11 @@ def _retarget(source: tuple[str, str], name: str, machine: Any) -> Any:
         lambda m: _without_aliases(m.group(0)) if name in m.group(0) or "vec_" in m.group(0) else m.group(0),
         text, flags=re.M,
     )  # fmt: skip
+    if not machine.triple.startswith("x86"):  # vector registers have another letter than on the machine Numba compiles for
+        text = re.sub(r'asm "", "=x[^"]*"', lambda m: m[0].replace("x", "w"), text)
+    # What names a loop's metadata refers to itself, which llvmlite's builder cannot write
+    for loop in set(re.findall(r"!llvm\.loop !(\d+)", text)):
+        text = re.sub(rf"^!{loop} = !\{{", f"!{loop} = distinct !{{!{loop}, ", text, flags=re.M)
     module = llvm.parse_assembly(text)
     module.verify()
     for function in module.functions:
@@ -167,7 +157,7 @@ def _without_aliases(definition: str) -> str:
 def _check_symbols(kernel: Kernel, module: Any) -> None:
     alien = sorted(
         f.name for f in module.functions
-        if f.is_declaration and not f.name.startswith("llvm.") and f.name not in ALLOWED_SYMBOLS | LIBM_SYMBOLS
+        if f.is_declaration and not f.name.startswith("llvm.") and f.name not in ALLOWED_SYMBOLS
     )  # fmt: skip
     if alien:
         raise CompilerError(

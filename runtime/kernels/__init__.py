@@ -21,6 +21,7 @@ FAMILIES = (
     "cast",
     "gather",
     "quantize",
+    "s8_conv",
     "huffman",
     "calibrate",
 )

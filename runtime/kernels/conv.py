@@ -3,31 +3,32 @@
 A tile is a run of output pixels x a panel of output channels. For each tile a small table of addresses says where
 the input of each (tap, pixel) lies; padding is the address of a row of zeros. Where a tile touches no border on the
 left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights are packed in panels:
-(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one only as many half vectors wide as
-needed. A matrix product is a convolution of kernel 1 over M pixels.
+(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one only as many
+steps of `Tiles.step` wide as needed. A matrix product is a convolution of kernel 1 over M pixels.
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, offset
-from alula.runtime.kernels.simd import TILES, matmul_tile
+from alula.runtime.kernels.product import matmul_tile
+from alula.runtime.kernels.simd import TILES
 
 if COMPILING:
     MR, NV, W = TILES.rows, TILES.vectors, TILES.width
-    NR, HALF = NV * W, W // 2
+    NR, STEP = NV * W, TILES.step
 
 
 def tile_runner(epilogue):
-    """A device function that runs the tile of as many rows (1 to MR) and columns (a whole number of half vectors) as asked."""
-    lines = ["def run(width, rows, table, weights, taps, length, out, out_stride, bias, low, high):"]
+    """A device function that runs the tile of as many rows (1 to MR) and columns (a whole number of steps) as asked."""
+    lines = ["def run(width, rows, table, weights, taps, length, panels, out, out_stride, bias, low, high):"]
     scope = {}
-    for halves in range(2 * NV, 0, -1):
-        lines.append(f"    {'if' if halves == 2 * NV else 'elif'} width == {halves * HALF}:")
-        widths = (W,) * (halves // 2) + (HALF,) * (halves % 2)
+    for width in range(NR, 0, -STEP):
+        lines.append(f"    {'if' if width == NR else 'elif'} width == {width}:")
+        widths = (W,) * (width // W) + (STEP,) * (width % W // STEP)
         for rows in range(MR, 0, -1):
-            scope[f"tile{halves}_{rows}"] = matmul_tile(rows, widths, epilogue)
+            scope[f"tile{width}_{rows}"] = matmul_tile(rows, widths, epilogue)
             lines.append(
                 f"        {'if' if rows == MR else 'elif'} rows == {rows}:\n"
-                f"            tile{halves}_{rows}(table, weights, taps, length, out, out_stride, bias, low, high)"
+                f"            tile{width}_{rows}(table, weights, taps, length, panels, out, out_stride, bias, low, high)"
             )
     exec("\n".join(lines), scope)  # a chain of comparisons over the tiles of this CPU
     return device(scope["run"])
@@ -40,7 +41,7 @@ if COMPILING:
 @device
 def panel_width(left):
     """`Tiles.panel_width` in the dialect."""
-    return min(NR, (left + HALF - 1) // HALF * HALF)
+    return min(NR, (left + STEP - 1) // STEP * STEP)
 
 
 @device
@@ -167,16 +168,20 @@ def f32_conv(
                                stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
                 taps, length = k_h * run, (k_w * c_in if merged else c_in)
             out = offset(y, image * y_image + out_y * y_row + out_x * y_pixel)
-            for panel in range(block, block_end):
-                column = panel * NR
+            column = block * NR
+            here = offset(weight, column * k_h * k_w * c_in)
+            full = min(block_end, c_out // NR) - block
+            if full > 0:
+                run_tile(NR, rows, table, here, taps, length, full, offset(out, column), y_pixel, offset(bias, column),
+                         low, high)  # fmt: skip
+                column += full * NR
+            if column < min(c_out, block_end * NR):  # the last panel, which is narrower
+                here = offset(weight, column * k_h * k_w * c_in)
                 left_over = c_out - column
-                panel_weight = offset(weight, column * k_h * k_w * c_in)
                 width = panel_width(left_over)
-                whole = width <= left_over
+                whole = width == left_over
                 target, stride = (offset(out, column), y_pixel) if whole else (spill, NR)
-                run_tile(
-                    width, rows, table, panel_weight, taps, length, target, stride, offset(bias, column), low, high
-                )
+                run_tile(width, rows, table, here, taps, length, 1, target, stride, offset(bias, column), low, high)
                 if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
             if epilogue != 0:

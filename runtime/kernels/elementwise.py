@@ -11,6 +11,8 @@ calls it on each block of the result while the block is in the cache. A step is 
 from alula.runtime.kernels.fmath import (
     F,
     absolute,
+    at_least,
+    at_most,
     ceil,
     erf,
     exp,
@@ -35,10 +37,11 @@ FULL, CONSTANT, SCALAR, CHANNEL, ROW, IMAGE = range(6)
 
 UNARY = {
     "copy": lambda x, p, q: x,
-    "clip": lambda x, p, q: x if x != x else min(max(x, p), q),
+    "clip": lambda x, p, q: at_most(at_least(x, p), q),
     "leaky_relu": lambda x, p, q: x if x >= F(0.0) else p * x,
-    "hard_sigmoid": lambda x, p, q: x if x != x else min(max(p * x + q, F(0.0)), F(1.0)),
-    "hard_swish": lambda x, p, q: x if x != x else x * min(max(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
+    "hard_sigmoid": lambda x, p, q: at_most(at_least(p * x + q, F(0.0)), F(1.0)),
+    "hard_swish": lambda x, p, q: x * at_most(at_least(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
+    "hard_swish_affine": lambda x, p, q: x * at_most(at_least(x * (p / F(6.0)) + p * F(0.5), min(p, F(0.0))), max(p, F(0.0))) + q,
     "sigmoid": lambda x, p, q: sigmoid(x),
     "swish": lambda x, p, q: x * sigmoid(p * x),
     "tanh": lambda x, p, q: tanh(x),
@@ -64,17 +67,18 @@ UNARY = {
 }
 
 BINARY = {
-    "add": lambda x, y: x + y,
-    "sub": lambda x, y: x - y,
-    "rsub": lambda x, y: y - x,
-    "mul": lambda x, y: x * y,
-    "div": lambda x, y: x / y,
-    "rdiv": lambda x, y: y / x,
-    "min": lambda x, y: x if (x != x) or (x < y) else y,
-    "max": lambda x, y: x if (x != x) or (x > y) else y,
-    "prelu": lambda x, y: x if x >= F(0.0) else x * y,
-    "pow": lambda x, y: pow(x, y),
-    "rpow": lambda x, y: pow(y, x),
+    "add": lambda x, y, p, q: x + y,
+    "add_clip": lambda x, y, p, q: at_most(at_least(x + y, p), q),
+    "sub": lambda x, y, p, q: x - y,
+    "rsub": lambda x, y, p, q: y - x,
+    "mul": lambda x, y, p, q: x * y,
+    "div": lambda x, y, p, q: x / y,
+    "rdiv": lambda x, y, p, q: y / x,
+    "min": lambda x, y, p, q: x if (x != x) or (x < y) else y,
+    "max": lambda x, y, p, q: x if (x != x) or (x > y) else y,
+    "prelu": lambda x, y, p, q: x if x >= F(0.0) else x * y,
+    "pow": lambda x, y, p, q: pow(x, y),
+    "rpow": lambda x, y, p, q: pow(y, x),
 }
 
 CODES = {name: code for code, name in enumerate((*UNARY, *BINARY))}
@@ -94,13 +98,13 @@ def _unary_loop(function):
 def _binary_loops(function):
     step = device(function)
 
-    def vec_binary(source, operand, target, n):
+    def vec_binary(source, operand, target, n, p, q):
         for i in range(n):
-            target[i] = step(source[i], operand[i])
+            target[i] = step(source[i], operand[i], p, q)
 
-    def vec_constant(source, value, target, n):
+    def vec_constant(source, value, target, n, p, q):
         for i in range(n):
-            target[i] = step(source[i], value)
+            target[i] = step(source[i], value, p, q)
 
     return device(vec_binary), device(vec_constant)
 
@@ -115,8 +119,8 @@ def _chooser():
     for name, function in BINARY.items():
         scope[name], scope[f"{name}_value"] = _binary_loops(function)
         lines.append(
-            f"    if code == {CODES[name]}:\n        if by_value:\n            {name}_value(source, value, target, n)\n"
-            f"        else:\n            {name}(source, operand, target, n)"
+            f"    if code == {CODES[name]}:\n        if by_value:\n            {name}_value(source, value, target, n, p, q)\n"
+            f"        else:\n            {name}(source, operand, target, n, p, q)"
         )
     exec("\n".join(lines), scope)
     return device(scope["choose"])

@@ -8,7 +8,8 @@ of a block runs through wide panels of weights, (H, RV * W) each, with few rows:
 from alula.runtime.kernels.fmath import F, sigmoid, tanh
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, kernel
 from alula.runtime.kernels.memory import address_of, i64_at, offset
-from alula.runtime.kernels.simd import TILES, matmul_tile
+from alula.runtime.kernels.product import matmul_tile
+from alula.runtime.kernels.simd import TILES
 
 RV = 4  # vectors of a panel of recurrent weights
 TABLE = 32  # elements of scratch for the addresses of a block's rows
@@ -23,10 +24,11 @@ def row_chooser():
     """A device function that runs the tile of as many rows as asked, 1 to RR."""
     if not COMPILING:
         return None
-    lines, scope = ["def choose(rows, table, weights, length, out, stride):"], {"F": F}
+    lines, scope = ["def choose(rows, table, weights, length, panels, out, stride):"], {"F": F}
     for rows in range(RR, 0, -1):
         scope[f"tile{rows}"] = matmul_tile(rows, (W,) * RV, False)
-        lines.append(f"    if rows == {rows}: tile{rows}(table, weights, 1, length, out, stride, out, F(0.0), F(0.0))")
+        call = f"tile{rows}(table, weights, 1, length, panels, out, stride, out, F(0.0), F(0.0))"
+        lines.append(f"    if rows == {rows}: {call}")
     exec("\n".join(lines), scope)  # a chain of comparisons over the rows of this CPU's block
     return device(scope["choose"])
 
@@ -39,8 +41,7 @@ def product(table, state, weights, out, stride, rows, h, panels):
     """out = state @ weights for `rows` rows of h elements; out has `stride` elements a row, whole panels."""
     for r in range(rows):
         table[r] = address_of(offset(state, r * h))
-    for panel in range(panels):
-        recurrent_tile(rows, table, offset(weights, panel * h * RN), h, offset(out, panel * RN), stride)
+    recurrent_tile(rows, table, weights, h, panels, out, stride)
 
 
 @device

@@ -1,6 +1,6 @@
 """Sums, means and extremes over one axis of (outer, n, inner); softmax and layer normalisation over rows."""
 
-from alula.runtime.kernels.fmath import INF, F, absolute, exp, log, sqrt
+from alula.runtime.kernels.fmath import INF, F, absolute, exp, largest, log, smallest, sqrt
 from alula.runtime.kernels.lang import REASSOCIATE, device, f32, f32p, i64, kernel
 from alula.runtime.kernels.memory import offset
 
@@ -39,21 +39,19 @@ def vec_sum_squares(x, shift, n):
 @device
 def vec_max(x, n):
     """Largest of n elements; NaN if one is NaN."""
-    best, nan = -INF, F(0.0)
+    best = -INF
     for i in range(n):
-        nan += x[i] * F(0.0) if x[i] != x[i] else F(0.0)
-        best = max(best, x[i])
-    return best + nan
+        best = largest(best, x[i])
+    return best
 
 
 @device
 def vec_min(x, n):
     """Smallest of n elements; NaN if one is NaN."""
-    best, nan = INF, F(0.0)
+    best = INF
     for i in range(n):
-        nan += x[i] * F(0.0) if x[i] != x[i] else F(0.0)
-        best = min(best, x[i])
-    return best + nan
+        best = smallest(best, x[i])
+    return best
 
 
 @device(fastmath=REASSOCIATE)

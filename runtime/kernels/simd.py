@@ -1,7 +1,7 @@
-"""Micro-kernel generators: functions that build LLVM IR for a tile of a result, all accumulators in registers.
+"""LLVM vector operations, for the generators of micro-kernels.
 
-A tile is `rows` x `vectors` vectors of `width` lanes. Numba never sees the vectors: each generator returns an
-intrinsic that takes addresses and sizes, so the loops around it stay plain Python.
+Numba never sees the vectors: each generator returns an intrinsic that takes addresses and sizes, so the loops around
+it stay plain Python.
 """
 
 from alula.runtime.kernels.lang import COMPILING, intrinsic
@@ -24,18 +24,19 @@ class Emitter:
         self.width = width
         self.vector = ir.VectorType(F32, width)
 
-    def _call(self, name, *values):
+    def call(self, name, *values):
+        """An LLVM intrinsic that takes and gives vectors."""
         kind = ir.FunctionType(self.vector, [self.vector] * len(values))
         function = cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{self.width}f32")
         return self.builder.call(function, values)
 
     def fma(self, a, b, c):
         """a * b + c, rounded once."""
-        return self._call("fma", a, b, c)
+        return self.call("fma", a, b, c)
 
     def clamp(self, value, low, high):
         """min(max(value, low), high)."""
-        return self._call("minnum", self._call("maxnum", value, low), high)
+        return self.call("minnum", self.call("maxnum", value, low), high)
 
     def index(self, value):
         """An index constant."""
@@ -88,6 +89,11 @@ class Emitter:
             first, undefined, ir.Constant(ir.VectorType(I32, self.width), [0] * self.width)
         )
 
+    def lane(self, vector, index):
+        """A vector of lane `index` of another."""
+        mask = ir.Constant(ir.VectorType(I32, self.width), [index] * self.width)
+        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
     def constant(self, value):
         """A vector of one constant."""
         return ir.Constant(self.vector, [value] * self.width)
@@ -102,54 +108,14 @@ def i64(value):
     return ir.Constant(I64, value) if isinstance(value, int) else value
 
 
-def matmul_tile(rows, widths, epilogue):
-    """`rows` results x one vector of each of the `widths`: sum over taps and a run of `length` inputs each.
+def fence(builder):
+    """No load moves across, so that no more weights wait in registers than there are registers for."""
+    builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], True)
 
-    The intrinsic: (table, weights, taps, length, out, out_stride, bias, low, high).
-    table   : addresses of the input rows, taps x rows
-    weights : (taps, length, sum(widths)), float32
-    out     : float32, rows `out_stride` elements apart
-    epilogue: start from `bias` and clamp to [low, high] (else start from zero and store the sum)
-    """
 
-    @intrinsic
-    def tile(context, table, weights, taps, length, out, out_stride, bias, low, high):
-        def generate(cx, builder, signature, args):
-            table, weights, taps, length, out, out_stride, bias, low, high = args
-            emits = [Emitter(builder, width) for width in widths]
-            places = [sum(widths[:v]) for v in range(len(widths))]
-            sums = [[emit.accumulator() for emit in emits] for _ in range(rows)]
-            starts = [e.load(bias, at) if epilogue else e.constant(0.0) for e, at in zip(emits, places, strict=True)]
-            for row in sums:
-                for place, start in zip(row, starts, strict=True):
-                    builder.store(start, place)
-            weight_place = cgutils.alloca_once(builder, weights.type)
-            builder.store(weights, weight_place)
-            with cgutils.for_range(builder, taps) as tap:
-                first = builder.mul(tap.index, i64(rows))
-                inputs = [
-                    builder.inttoptr(builder.load(builder.gep(table, [builder.add(first, i64(r))])), F32.as_pointer())
-                    for r in range(rows)
-                ]
-                with cgutils.for_range(builder, length) as channel:
-                    here = builder.load(weight_place)
-                    columns = [emit.load(here, at) for emit, at in zip(emits, places, strict=True)]
-                    for r in range(rows):
-                        scalar = builder.load(builder.gep(inputs[r], [channel.index]))
-                        for emit, column, place in zip(emits, columns, sums[r], strict=True):
-                            builder.store(emit.fma(emit.splat(scalar), column, builder.load(place)), place)
-                    builder.store(builder.gep(here, [i64(sum(widths))]), weight_place)
-            bounds = [(emit.splat(low), emit.splat(high)) for emit in emits]
-            for r in range(rows):
-                target = builder.gep(out, [builder.mul(out_stride, i64(r))])
-                for emit, at, place, (least, most) in zip(emits, places, sums[r], bounds, strict=True):
-                    value = builder.load(place)
-                    emit.store(emit.clamp(value, least, most) if epilogue else value, target, at)
-            return cx.get_dummy_value()
-
-        return types.void(table, weights, taps, length, out, out_stride, bias, low, high), generate
-
-    return tile
+def in_register(builder, value):
+    """The same value, which LLVM now keeps in a register instead of computing it again in the loop."""
+    return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [value], False)
 
 
 def fma_chain_for(width):

@@ -6,15 +6,19 @@ stages in its own scratch: input transform, one matrix product for each of the 1
 with bias and clamp. F(4x4) needs a quarter of the multiply-adds of the direct form, and loses about 2 bits.
 """
 
+from functools import partial
+
 from alula.runtime.kernels.conv import copy_block, panel_width, tile_runner
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
-from alula.runtime.kernels.simd import Emitter
+from alula.runtime.kernels.product import clamp_all
+from alula.runtime.kernels.simd import Emitter, fence, in_register
 
 if COMPILING:
     from numba.core import types
 
-    from alula.runtime.kernels.conv import HALF, MR, NR, W
+    from alula.runtime.kernels.conv import MR, NR, STEP, W
+    from alula.runtime.kernels.simd import I64
 
 
 def _input_2(e, d):
@@ -28,25 +32,45 @@ def _output_2(e, m):
 
 
 def _input_4(e, d):
-    """B' of F(4, 3) on 6 vectors."""
-    even, odd = e.axpy(-4.0, d[2], d[4]), e.axpy(-4.0, d[1], d[3])
+    """B' of F(4, 3) on 6 vectors. Each multiply-add adds to a value of no further use: on NEON it overwrites it."""
+    last = e.axpy(4.0, d[1], e.axpy(-5.0, d[3], d[5]))
     far, near = e.sub(d[4], d[2]), e.sub(d[3], d[1])
-    return [
-        e.axpy(4.0, d[0], e.axpy(-5.0, d[2], d[4])), e.add(even, odd), e.sub(even, odd),
-        e.axpy(2.0, near, far), e.axpy(-2.0, near, far), e.axpy(4.0, d[1], e.axpy(-5.0, d[3], d[5])),
-    ]  # fmt: skip
+    even, odd = e.axpy(-4.0, d[2], d[4]), e.axpy(-4.0, d[1], d[3])
+    twice = e.add(near, near)
+    first = e.axpy(4.0, d[0], e.sub(even, d[2]))
+    return [first, e.add(even, odd), e.sub(even, odd), e.add(far, twice), e.sub(far, twice), last]
 
 
 def _output_4(e, m):
     """A' of F(4, 3) on 6 vectors."""
     a, b, c, d = e.add(m[1], m[2]), e.sub(m[1], m[2]), e.add(m[3], m[4]), e.sub(m[3], m[4])
-    return [e.add(e.add(m[0], a), c), e.axpy(2.0, d, b), e.axpy(4.0, c, a), e.add(e.axpy(8.0, d, b), m[5])]
+    first, last = e.add(e.add(m[0], a), c), e.add(e.axpy(8.0, d, m[5]), b)
+    return [first, e.axpy(2.0, d, b), e.axpy(4.0, c, a), last]
 
 
-def _twice(emit, transform, grid):
-    """A transform over the columns of a grid of vectors, then over its rows."""
-    columns = list(zip(*(transform(emit, list(column)) for column in zip(*grid, strict=True)), strict=True))
-    return [transform(emit, list(row)) for row in columns]
+def _twice(emit, transform, places):
+    """A transform over the columns of a grid of vectors in memory, then over its rows.
+
+    The columns come one after the other: all of the grid is more than the registers hold.
+    """
+    columns = []
+    for column in zip(*places, strict=True):
+        fence(emit.builder)
+        columns.append(transform(emit, [place() for place in column]))
+    return [transform(emit, list(row)) for row in zip(*columns, strict=True)]
+
+
+def _grid(emit, base, row_stride, column_stride, rows, columns):
+    """Pointers to a grid of vectors; strides in elements. A row costs one addition, a column a register."""
+    builder, index = emit.builder, emit.index
+    address = builder.ptrtoint(base, I64)
+    row_step, column_step = builder.shl(row_stride, index(2)), builder.shl(column_stride, index(2))
+    steps = [index(0), *(in_register(builder, builder.mul(index(j), column_step)) for j in range(1, columns))]
+    grid = []
+    for _ in range(rows):
+        grid.append([builder.inttoptr(builder.add(address, step), base.type) for step in steps])
+        address = in_register(builder, builder.add(address, row_step))
+    return grid
 
 
 def input_transform(transform, size, width):
@@ -57,12 +81,13 @@ def input_transform(transform, size, width):
         def generate(cx, builder, signature, args):
             source, row_stride, pixel_stride, target, component_stride = args
             emit = Emitter(builder, width)
-            grid = [
-                [emit.load_at(source, (i, row_stride), (j, pixel_stride)) for j in range(size)] for i in range(size)
-            ]
-            for i, row in enumerate(_twice(emit, transform, grid)):
-                for j, value in enumerate(row):
-                    emit.store_at(value, target, (i * size + j, component_stride))
+            pixels = _grid(emit, source, row_stride, pixel_stride, size, size)
+            loads = [[partial(emit.load, pixel) for pixel in row] for row in pixels]
+            values = _twice(emit, transform, loads)
+            lines = builder.mul(emit.index(size), component_stride)
+            for row, line in zip(values, _grid(emit, target, lines, component_stride, size, size), strict=True):
+                for value, place in zip(row, line, strict=True):
+                    emit.store(value, place)
             return cx.get_dummy_value()
 
         i = types.int64
@@ -79,13 +104,21 @@ def output_transform(transform, size, width):
         def generate(cx, builder, signature, args):
             source, component_stride, target, row_stride, pixel_stride, bias, low, high = args
             emit = Emitter(builder, width)
-            grid = [[emit.load_at(source, (i * size + j, component_stride)) for j in range(size)] for i in range(size)]
-            start, low, high = emit.load(bias), emit.splat(low), emit.splat(high)
-            for i, row in enumerate(_twice(emit, transform, grid)):
-                for j, value in enumerate(row):
-                    emit.store_at(
-                        emit.clamp(emit.add(value, start), low, high), target, (i, row_stride), (j, pixel_stride)
-                    )
+            lines = builder.mul(emit.index(size), component_stride)
+            grid = _grid(emit, source, lines, component_stride, size, size)
+            loads = [[partial(emit.load, place) for place in row] for row in grid]
+            # Column 1 of A' is all ones: what is added to component (1, 1) comes to all outputs
+            loads[1][1] = lambda: emit.add(emit.load(grid[1][1]), emit.load(bias))
+            sums = []
+            for row in _twice(emit, transform, loads):
+                sums.append([emit.accumulator() for _ in row])
+                for place, value in zip(sums[-1], row, strict=True):
+                    builder.store(value, place)
+            clamp_all(builder, [emit], [[place] for row in sums for place in row], low, high)
+            outputs = _grid(emit, target, row_stride, pixel_stride, size - 2, size - 2)
+            for row, line in zip(sums, outputs, strict=True):
+                for value, place in zip(row, line, strict=True):
+                    emit.store(builder.load(value), place)
             return cx.get_dummy_value()
 
         i = types.int64
@@ -167,7 +200,7 @@ def f32_winograd(
     """
     size = m + 2
     components = size * size
-    columns = (c_out + HALF - 1) // HALF * HALF  # of a row of products
+    columns = (c_out + STEP - 1) // STEP * STEP  # of a row of products
     v_stride, p_stride = block * c_in + W, block * columns + W
     table = i64_at(address_of(offset(scratch, tid * scratch_size)))
     v = offset(scratch, tid * scratch_size + 2 * (MR + 8))
@@ -177,7 +210,8 @@ def f32_winograd(
     tiles_y, tiles_x = (h_out + m - 1) // m, (w_out + m - 1) // m
     tiles = n * tiles_y * tiles_x
     blocks = (tiles + block - 1) // block
-    panels = (c_out + NR - 1) // NR
+    full = columns // NR
+    rest = columns - full * NR
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
         first, last = tiles * b // blocks, tiles * (b + 1) // blocks
         count = last - first
@@ -205,22 +239,12 @@ def f32_winograd(
                 for i in range(rows):
                     table[i] = address_of(offset(v, component * v_stride + (row + i) * c_in))
                 out = offset(products, component * p_stride + row * columns)
-                for panel in range(panels):
-                    column = panel * NR
-                    width = panel_width(columns - column)
-                    run_tile(
-                        width,
-                        rows,
-                        table,
-                        offset(matrix, column * c_in),
-                        1,
-                        c_in,
-                        offset(out, column),
-                        columns,
-                        bias,
-                        low,
-                        high,
-                    )
+                if full > 0:
+                    run_tile(NR, rows, table, matrix, 1, c_in, full, out, columns, bias, low, high)
+                if rest > 0:
+                    rest_matrix = offset(matrix, full * NR * c_in)
+                    run_tile(rest, rows, table, rest_matrix, 1, c_in, 1, offset(out, full * NR), columns, bias, low, high)
+        begin = 0
         for t in range(first, last):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
             out_y, out_x = place // tiles_x * m, place % tiles_x * m
@@ -229,13 +253,17 @@ def f32_winograd(
             target = offset(y, pixel * c_out)
             transform_output(m, offset(products, (t - first) * columns), p_stride, out_patch, target, rows, wide, w_out * c_out,
                              bias, low, high, c_out)  # fmt: skip
-            if epilogue != 0:
+            if t == first or out_x == 0:
+                begin = out_x
+            if epilogue != 0 and (t == last - 1 or out_x + m >= w_out):  # rows of pixels, over all tiles side by side
+                run = out_x + wide - begin
                 for r in range(rows):
+                    line = pixel + r * w_out - (out_x - begin)
                     arguments = offset(table, MR)
-                    arguments[0] = address_of(offset(target, r * w_out * c_out))
+                    arguments[0] = address_of(offset(y, line * c_out))
                     arguments[1] = c_out
-                    arguments[2] = pixel + r * w_out
-                    arguments[3] = wide
+                    arguments[2] = line
+                    arguments[3] = run
                     arguments[4] = 0
                     arguments[5] = c_out
                     arguments[6] = address_of(chain)

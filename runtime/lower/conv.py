@@ -22,7 +22,7 @@ WORD = 8
 
 
 def pack_panels(matrix: Array, tiles: Tiles, target: Array | None = None) -> Array:
-    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is only as many half vectors wide as needed.
+    """(K, C_OUT) as panels (ceil(C_OUT / NR), K, NR), flat; the last is only as many steps wide as needed.
 
     matrix : float32 with any strides; it is read once, by a kernel
     target : where to put them; a new aligned array if None

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import depthwise as kernels
 from alula.runtime.lower.steps import Epilogue
-from alula.runtime.lowering import Lowering
+from alula.runtime.lowering import FnRef, Lowering
 from alula.runtime.ops.window import Window
+
+LINE = 16  # float32 in a cache line: threads that share channels do not share lines
+
+
+def pack_filters(filters: Array, width: int) -> Array:
+    """(C, K_H, K_W, 1) as (ceil(C / width), K_H * K_W, width); the last vector of channels ends at C."""
+    c = filters.shape[0]
+    channels = np.minimum(np.arange(0, c, width), c - width)[:, None] + np.arange(width)
+    packed: Array = filters.reshape(c, -1)[channels].transpose(0, 2, 1)
+    return packed
+
+
+def sweeps(window: Window, w: int) -> int:
+    """Into how many sweeps to cut a row of outputs; 0 if the window is none that is swept."""
+    (k_h, k), (down, right), pad, w_out = window.kernel, window.strides, window.pads_begin[1], window.out[1]
+    if k_h != k or (k, down, right) not in kernels.SWEEPS or window.dilations != (1, 1):
+        return 0
+    inside = min(max((w + pad - k) // right + 1, 0), w_out)  # windows that do not hang over the right border
+    if pad > k - right or w + pad < k - right or w_out - inside >= -(-k // right):
+        return 0
+    return max(1, w_out * right // kernels.COLUMNS)
 
 
 def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> bool:
@@ -16,19 +39,25 @@ def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tup
     n, h, w, c = picture
     if c < lowering.tiles.width // 2 or c == 1:
         return False
-
-    def pack(filters: Array) -> Array:
-        taps: Array = filters.reshape(c, -1).T  # (K_H * K_W, C)
-        return taps
-
+    width = lowering.tiles.width if c >= lowering.tiles.width else lowering.tiles.width // 2
+    blocks = sweeps(window, w) if c >= min(lowering.tiles.width, 8) else 0
+    (k_h, k_w), (down, right) = window.kernel, window.strides
+    sweep = FnRef(kernels.SWEEPS[k_w, down, right].name) if blocks else 0
+    lines = n * window.out[0]
+    shared = lowering.n_threads > 1 and c % max(LINE, width) == 0 and lines < 16 * lowering.n_threads
+    groups = min(lowering.n_threads, c // max(LINE, width)) if shared else 1
+    columns = -(-window.out[1] // max(blocks, 1)) * right + k_w
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     lowering.emit(
-        kernels.f32_depthwise, x=lowering.ref(node.inputs[0]), weight=lowering.packed(node.inputs[1], "depthwise", pack),
-        bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]), zeros=lowering.zeros(4 * lowering.tiles.width),
-        scratch=lowering.scratch(64 * lowering.n_threads),
-        n=n, h=h, w=w, c=c, h_out=window.out[0], w_out=window.out[1], k_h=window.kernel[0], k_w=window.kernel[1],
-        stride_h=window.strides[0], stride_w=window.strides[1], pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
-        dilation_h=window.dilations[0], dilation_w=window.dilations[1], low=tail.low, high=tail.high,
-        epilogue=tail.kernel, chain=tail.chain,
+        kernels.f32_depthwise, x=lowering.ref(node.inputs[0]),
+        weight=lowering.packed(node.inputs[1], "depthwise", lambda filters: pack_filters(filters, width)),
+        bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]),
+        zeros=lowering.zeros(4 * columns * c if blocks else 0),
+        scratch=lowering.scratch(8 * kernels.SCRATCH_WORDS * lowering.n_threads),
+        n=n, h=h, w=w, c=c, h_out=window.out[0], w_out=window.out[1], k_h=k_h, k_w=k_w,
+        stride_h=down, stride_w=right, pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
+        dilation_h=window.dilations[0], dilation_w=window.dilations[1],
+        sweep=sweep, blocks=max(blocks, 1), groups=groups,
+        low=tail.low, high=tail.high, epilogue=tail.kernel, chain=tail.chain,
     )  # fmt: skip
     return True

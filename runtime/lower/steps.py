@@ -232,7 +232,7 @@ def _float_ref(lowering: Lowering, name: str) -> Ref:
 
 
 def _merged(steps: list[Step]) -> list[Step]:
-    """Neighbouring steps with constants as one: x * a + b, and copies dropped where something else is done."""
+    """Neighbouring steps as one: constants as x * a + b, pairs that have a step of their own; copies dropped."""
     merged: list[Step] = []
     for step in steps:
         affine = _affine(step)
@@ -240,6 +240,10 @@ def _merged(steps: list[Step]) -> list[Step]:
         if affine and before:
             scale, shift = before[0] * affine[0], before[1] * affine[0] + affine[1]
             merged[-1] = _step("affine", float(scale), float(shift))
+        elif affine and merged and merged[-1][0] == CODES["hard_swish"]:
+            merged[-1] = _step("hard_swish_affine", float(affine[0]), float(affine[1]))
+        elif merged and merged[-1][0] == CODES["add"] and step[0] == CODES["clip"]:
+            merged[-1] = [CODES["add_clip"], *merged[-1][1:3], *step[3:]]
         else:
             merged.append(step)
     kept = [step for step in merged if step[0] != CODES["copy"]]

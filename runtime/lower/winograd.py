@@ -50,7 +50,7 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
         return False
     h_out, w_out = window.out
     count = n * -(-h_out // m) * -(-w_out // m)
-    components, columns = (m + 2) ** 2, -(-c_out // tiles.half) * tiles.half
+    components, columns = (m + 2) ** 2, -(-c_out // tiles.step) * tiles.step
     fitting = SCRATCH_BYTES // (4 * components * (c_in + columns))
     block = max(tiles.rows, fitting // tiles.rows * tiles.rows)
     block = max(1, min(block, -(-count // threads)))
@@ -94,7 +94,7 @@ def pack_filters(filters: Array, m: int, tiles: Tiles) -> Array:
     rows = np.tensordot(g, filters.astype(np.float64), (1, 1))  # (A, C_OUT, 3, C_IN)
     full = np.tensordot(g, rows, (1, 2)).transpose(1, 0, 3, 2)  # (A, B, C_IN, C_OUT)
     matrices = full.reshape(len(g) ** 2, c_in, c_out).astype(np.float32)
-    size = c_in * -(-c_out // tiles.half) * tiles.half
+    size = c_in * -(-c_out // tiles.step) * tiles.step
     packed = aligned_empty(len(matrices) * size)
     for i, matrix in enumerate(matrices):
         pack_panels(matrix, tiles, packed[i * size : (i + 1) * size])

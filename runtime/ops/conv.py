@@ -72,7 +72,8 @@ def _checked(attrs: ConvAttrs, specs: Specs) -> tuple[TensorSpec, TensorSpec]:
     return x, weight
 
 
-def _infer_conv(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+def infer_conv(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    """The output of a Conv."""
     x, weight = _checked(attrs, specs)
     c_out, c_in = weight.dims[0], weight.dims[-1] * attrs.group
     if x.dims[-1] != c_in:
@@ -186,7 +187,7 @@ def _conv_transpose_macs(attrs: ConvTransposeAttrs, specs: Specs, outputs: Seque
 
 
 register(
-    Op("Conv", _infer_conv, conv, ConvAttrs, n_inputs=(2, 3), lower=lower_conv, macs=_conv_macs),
+    Op("Conv", infer_conv, conv, ConvAttrs, n_inputs=(2, 3), lower=lower_conv, macs=_conv_macs),
     Op(
         "ConvTranspose",
         _infer_conv_transpose,

@@ -15,6 +15,9 @@ FAMILIES = {
         "Add", "Sub", "Mul", "Div", "Min", "Max", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And",
         "Or", "Xor", "Mod", "Pow", "Where", "Cast", "Identity", "Dropout",
     ),
+    "integer": (
+        "ConvInteger", "QLinearConv",
+    ),
     "matmul": (
         "MatMul", "Gemm",
     ),

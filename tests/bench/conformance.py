@@ -40,7 +40,7 @@ OPS = frozenset(
     "GlobalAveragePool GlobalMaxPool Resize Upsample Pad Concat Split Slice Gather Transpose Reshape Flatten Squeeze "
     "Unsqueeze Expand Tile Shape Cast Constant ConstantOfShape Identity Dropout Add Sub Mul Div Pow Sqrt Exp Log Abs Neg "
     "Min Max Where Equal Greater GreaterOrEqual Less LessOrEqual Not And Or ReduceMean ReduceSum ReduceMax ReduceMin "
-    "ReduceL2 ArgMax LSTM GRU DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear".split()
+    "ReduceL2 ArgMax LSTM GRU DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear ConvInteger QLinearConv".split()
 )
 SECONDS_PER_TEST = 120.0
 ENGINES = ("model", "reference")

@@ -11,11 +11,12 @@ from alula.report import Report, Table
 from alula.runtime.compiler import host_cpu
 
 
-def finish(summary: dict[str, Any], details: dict[str, Any], table: Table, path: Path | None) -> None:
-    """Print the table and the summary; write both, with what the machine is, to `path`."""
+def finish(summary: dict[str, Any], details: dict[str, Any], table: Table | list[Table], path: Path | None) -> None:
+    """Print the tables and the summary; write all, with what the machine is, to `path`."""
+    tables = table if isinstance(table, list) else [table]
     machine = {"cpu": host_cpu(), "cores": os.cpu_count(), "python": platform.python_version()}
     report = Report(
-        {"summary": summary, **details, "machine": machine}, [table, *(_line(*item) for item in summary.items())]
+        {"summary": summary, **details, "machine": machine}, [*tables, *(_line(*item) for item in summary.items())]
     )
     report.show(as_json=False)
     if path:

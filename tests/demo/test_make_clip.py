@@ -69,7 +69,7 @@ def test_the_truth_lies_where_the_boards_are() -> None:
 
 
 def test_the_generator_draws_the_truth_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from demo import make_clip
+    from alula.demo import make_clip
 
     monkeypatch.setattr(make_clip, "shoot", lambda *_: np.zeros((480, 640, 3), np.uint8))  # the dear part
     photograph = cv2.imread(str(DEMO / "ground.jpg"))
@@ -85,7 +85,7 @@ def test_the_generator_draws_the_truth_of_its_seed(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_pose_looks_at_its_centre_and_turns_with_its_heading() -> None:
-    from demo.make_clip import Pose
+    from alula.demo.make_clip import Pose
 
     def at(pose: Pose, x: float, y: float) -> list[float]:
         return cv2.perspectiveTransform(np.array([[[x, y]]], np.float64), pose.homography())[0, 0].tolist()

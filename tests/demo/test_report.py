@@ -13,12 +13,12 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from alula.demo.report import build_report, tensor_classes
+from alula.demo.scoring import Verdict
 from alula.device.power import EnergyLog, select_meter
 from alula.device.tasks.recognise import Reading
 from alula.device.tasks.spotter import Flight, FrameTimes, Sign
 from alula.device.tasks.track import Sighting, Track
-from demo.report import build_report, tensor_classes
-from demo.scoring import Verdict
 
 CLIP = Path(__file__).parents[2] / "demo" / "flight.mp4"
 QUAD = [[100.0, 100.0], [260.0, 100.0], [260.0, 140.0], [100.0, 140.0]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from alula.demo.scoring import agreement, judge, overlap
 from alula.device.tasks.recognise import Reading
 from alula.device.tasks.spotter import Flight, Sign
 from alula.device.tasks.track import Sighting
-from demo.scoring import agreement, judge, overlap
 
 
 def sign(text: str, first: int, last: int) -> Sign:

@@ -86,6 +86,18 @@ SPATIAL: dict[str, tuple[list[onnx.NodeProto], dict[str, Array], dict[str, Array
         {"w": f32(4, 3, 3, 3), "b": f32(4)},
     ),
     "convolution of a line": ([node("Conv", "x w", dilations=[2])], {"x": f32(1, 3, 20)}, {"w": f32(5, 3, 3)}),
+    "convolution of codes": (
+        [
+            node("QuantizeLinear", "x s z", "q"),
+            node("QLinearConv", "q s z w s z t z b", "c", pads=[1, 0, 2, 1], strides=[2, 1]),
+            node("DequantizeLinear", "c t z"),
+        ],
+        {"x": f32(2, 4, 9, 8)},
+        {
+            "w": np.round(f32(5, 4, 3, 3) * 40).astype(np.int8), "b": np.arange(5, dtype=np.int32),
+            "s": np.array(0.05, np.float32), "t": np.array(0.5, np.float32), "z": np.array(0, np.int8),
+        },
+    ),
     "convolution with a computed weight": (
         [node("Abs", "w", "v"), node("Conv", "x v")],
         {"x": f32(1, 3, 6, 6), "w": f32(5, 3, 3, 3)},

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from alula.runtime.compiler.cpu import host_cpu
+from alula.runtime.compiler.packs import choose
 from alula.runtime.kernels.tiles import for_cpu
+from tests.runtime.integer_cases import integer_convolutions
 from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
 
-TILES = for_cpu(host_cpu())
+TILES = for_cpu(choose().cpu)
 V, NR, MR = TILES.width, TILES.columns, TILES.rows  # lanes of a vector; channels and pixels of a tile
 
 BROADCASTS = [
@@ -277,6 +278,15 @@ def convolutions() -> Iterator[Case]:
     for c in sorted({V // 2, V - 1, V, V + 1, 2 * V, 3 * V + 5}):  # depthwise
         yield conv((1, 6, 7, c), (c, 3, 3, 1), group=c, pads=(1, 1, 1, 1))
         yield conv((2, 9, 8, c), (c, 5, 5, 1), group=c, pads=(2, 2, 2, 2), strides=(2, 2))
+    for k, h, width in [(3, 1, 1), (3, 2, 5), (3, 5, 3), (3, 13, 96), (5, 3, 2), (5, 7, 6), (5, 10, 85)]:
+        for strides in [(1, 1), (2, 1), (1, 2), (2, 2)]:
+            pads = (k // 2,) * 4 if width > 2 else (k // 2, k // 2, k - 1, k - 1)
+            clip = (Step("Clip", (scalar(0), scalar(6))),) if strides[0] == 1 else (Step("Mul", (w(V),)),)
+            yield conv((2, h, width, V), (V, k, k, 1), group=V, strides=strides, pads=pads, fused=clip)
+    yield conv((1, 8, 8, 2 * V + 1), (2 * V + 1, 3, 3, 1), group=2 * V + 1, strides=(2, 2), pads=(0, 0, 1, 1))
+    yield conv((1, 8, 9, V), (V, 5, 5, 1), group=V, strides=(2, 2), pads=(1, 1, 2, 2))
+    yield conv((1, 8, 9, V), (V, 3, 3, 1), group=V, pads=(4, 4, 4, 4))
+    yield conv((1, 9, 10, 4 * V), (4 * V, 5, 5, 1), group=4 * V, bias=False)
     yield conv((1, 9, 11, V), (V, 3, 3, 1), group=V, dilations=(2, 2))
     yield conv((1, 9, 11, 3), (3, 3, 3, 1), group=3)
     yield conv((1, 1, 33, V), (V, 1, 7, 1), group=V, pads=(0, 3, 0, 3), strides=(1, 2))
@@ -411,6 +421,7 @@ CASES = [
         movement,
         reductions,
         quantisation,
+        lambda: integer_convolutions(TILES.s8),
         convolutions,
         products,
         windows,

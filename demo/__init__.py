@@ -1,0 +1,6 @@
+"""The demo: a flight over signs, read by three packed networks; what `alula demo` runs, and the clip it flies."""
+
+if __name__ != "alula.demo":
+    raise ImportError(
+        f"{__name__}: expected the import name alula.demo, so that there is never a second copy; write 'import alula.demo'"
+    )

@@ -1,0 +1,179 @@
+"""What the kernels cost on the Raspberry Pis, in instructions: exact and repeatable, whatever the machine is doing.
+
+    python -m tests.arm.bench --json arm.json [--cpu cortex-a53,...] [--only layers|networks] [--rivals measure|stored|none]
+    python -m tests.arm.bench --profile mobilenetv2 --cpu cortex-a53      # where a network spends them
+    python -m tests.arm.bench --update                                    # what is counted is the baseline from now on
+
+Single layers: instructions of the kernel pack's own code in one call of a planned one-node graph, on one thread, over its
+direct multiply-adds, elements or bytes; the loads and stores among them; misses of the board's caches, modelled, empty at
+first. Whole networks: instructions of the whole process, N runs subtracted from 2N, ours beside onnxruntime's and ncnn's
+aarch64 wheels in float32. All must give the same answer before they are counted.
+
+Summary: <kernel>_per_mac_<core>, the geometric mean over the kernel's layers; ratio_<network>_max, ours over the better
+rival on the worst of the CPUs (below 1 ours needs fewer); pack_kb_max; rss_mb_mobilenetv2, the peak of a fresh process on
+this machine that loads the network and answers once. The exit status is 1 if a count is over 2 % above baseline.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alula.host.ort import OrtModel
+from alula.runtime.compiler import build, library
+from tests.arm import baseline, rivals, tables
+from tests.arm.boards import BOARDS, MAIN, Board, ensure
+from tests.arm.counting import Row, count_ours, fixed_addresses, plugin
+from tests.arm.debian import BoardsError
+from tests.bench.footprint import OURS, fresh
+from tests.bench.networks import Network, prepare
+from tests.bench.output import finish
+
+NETWORKS = ("rec", "efficientnet-lite0", "mobilenetv2", "resnet20")  # the longest first
+CPUS = {BOARDS[name].cpu: BOARDS[name] for name in MAIN}
+TOLERANCE_RATIO = 1e-4
+NEVER_IMPORTED = ("numba", "llvmlite")
+
+
+def main() -> int:
+    """Count, print, write; compare with the baseline."""
+    args = _arguments()
+    try:
+        ensure(extras=rivals.EXTRAS if args.rivals == "measure" else ())
+        plugin()
+    except BoardsError as error:
+        sys.exit(str(error))
+    packs = {cpu: build(cpu) for cpu in args.cpu}
+    fixed_addresses()
+    boards = [CPUS[cpu] for cpu in args.cpu]
+    with tempfile.TemporaryDirectory() as folder:
+        names = [args.profile] if args.profile else [] if args.only == "layers" else args.networks
+        networks = {name: prepare(name, Path(folder)) for name in names}
+        arrays = {name: _expected(network, Path(folder)) for name, network in networks.items()}
+        with_layers = args.only != "networks" and not args.profile
+        ours = _count_all(boards, networks, arrays, with_layers, args.jobs, Path(folder))
+        if args.profile:
+            for cpu, rows in ours.items():
+                tables.profile(cpu, next(row for row in rows if row["kind"] == "network"))
+            return 0
+        theirs = {} if args.rivals == "none" else rivals.stored()
+        if args.rivals == "measure" and networks:
+            theirs = rivals.measure(boards, networks, arrays, args.jobs, Path(folder))
+        rss_mb = _peak_mb(Path(folder)) if args.only != "layers" else None
+
+    summary = tables.summarise(ours, theirs)
+    if not args.only:
+        summary["pack_kb_max"] = max(path.stat().st_size for path in packs.values()) / 1024
+    if rss_mb is not None:
+        summary["rss_mb_mobilenetv2"] = rss_mb
+    counts = {cpu: tables.flat(rows) for cpu, rows in ours.items()}
+    worse, news = baseline.compare(counts, baseline.load())
+    parts = [table for cpu in args.cpu for table in tables.of_cpu(cpu, ours[cpu], theirs.get(cpu, {}))]
+    details = {"counts": ours, "rivals": theirs, "worse": worse, "better_or_new": news}
+    finish(summary, details, parts, args.json)
+    if args.update:
+        baseline.update(counts, whole=set(args.cpu) == set(CPUS) and not args.only and set(names) == set(NETWORKS))
+        if args.rivals == "measure" and networks:
+            rivals.store(theirs)
+        return 0
+    for line in news:
+        print(f"better or new, tell the baseline with --update: {line}")
+    for line in worse:
+        print(f"worse than the baseline: {line}", file=sys.stderr)
+    return 1 if worse else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.arm.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
+    parser.add_argument("--cpu", type=_some_of(CPUS), default=list(CPUS), metavar="A,B", help=", ".join(CPUS))
+    parser.add_argument("--networks", type=_some_of(NETWORKS), default=list(NETWORKS), metavar="A,B")
+    parser.add_argument("--only", choices=("layers", "networks"), help="count only these")
+    parser.add_argument(
+        "--rivals", choices=("measure", "stored", "none"), default="measure",
+        help="count their wheels, or take the counts that rivals.json keeps, or leave them out",
+    )  # fmt: skip
+    parser.add_argument("--profile", choices=NETWORKS, help="only this: where a network spends its instructions")
+    parser.add_argument("--update", action="store_true", help="store what is counted as the baseline")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="boards that run side by side (2)")
+    args = parser.parse_args()
+    if args.profile or args.only == "layers":
+        args.rivals = "none"
+    return args
+
+
+def _some_of(known: Sequence[str] | dict[str, Any]) -> Any:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := sorted(set(names) - set(known)):
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, got {', '.join(unknown)}")
+        return names
+
+    return parse
+
+
+def _expected(network: Network, folder: Path) -> Path:
+    """The network's input and onnxruntime's answer, for every engine on every board."""
+    path = folder / f"{network.name}.npz"
+    answer = OrtModel(network.onnx, 1)(network.values)
+    arrays = {f"in {key}": value for key, value in network.values.items()}
+    np.savez(path, **arrays, **{f"out {key}": value for key, value in answer.items()})
+    return path
+
+
+def _count_all(
+    boards: list[Board],
+    networks: dict[str, Network],
+    arrays: dict[str, Path],
+    with_layers: bool,
+    jobs: int,
+    folder: Path,
+) -> dict[str, list[Row]]:
+    """Ours: by CPU, what count_ours.py told."""
+    work: list[tuple[Board, Path]] = []
+    parts = [{"layers": False, "networks": [{"name": name, "packed": str(network.packed), "arrays": str(arrays[name])}]}
+             for name, network in networks.items()]  # fmt: skip
+    if with_layers:
+        parts.insert(1, {"layers": True, "networks": []})
+    for number, part in enumerate(parts):
+        job = folder / f"job{number}.json"
+        job.write_text(json.dumps(part), encoding="utf-8")
+        work += [(board, job) for board in boards]
+    with ThreadPoolExecutor(jobs) as pool:
+        found = list(pool.map(lambda item: count_ours(*item), work))
+    rows: dict[str, list[Row]] = {board.cpu: [] for board in boards}
+    for (board, _), told in zip(work, found, strict=True):
+        rows[board.cpu] += told
+    for cpu, told in rows.items():
+        for row in told:
+            if row["kind"] == "pack" and row["cpu"] != cpu:
+                sys.exit(f"{cpu}: expected a pack for it, got one for {row['cpu']}: {row['name']}")
+            if row["kind"] == "network" and not row["difference_ratio"] <= TOLERANCE_RATIO:
+                sys.exit(
+                    f"{cpu}: expected {row['name']}'s answer within {TOLERANCE_RATIO:g} of onnxruntime's, "
+                    f"got {row['difference_ratio']:.2e}; not counted"
+                )
+    return rows
+
+
+def _peak_mb(folder: Path) -> float:
+    """Peak memory of a fresh process here that loads MobileNetV2 and answers once, without the compiler."""
+    library()  # compile this machine's kernels now if they are not
+    network = prepare("mobilenetv2", folder)
+    (shape,) = network.shapes.values()
+    report = fresh(OURS, network.packed, shape)
+    if imported := sorted(set(NEVER_IMPORTED) & set(report["modules"])):
+        sys.exit(f"mobilenetv2: expected a run without {', '.join(NEVER_IMPORTED)}, got {', '.join(imported)} imported")
+    return float(report["rss_kb"]) / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

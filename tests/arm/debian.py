@@ -1,0 +1,159 @@
+"""The software of the emulated boards: QEMU from apt, Debian's arm64 packages by extraction, aarch64 wheels by pip.
+
+No arm64 program runs while they are laid out. Everything is built beside its place and moved there when it is whole, so
+what a killed run leaves behind is built again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from alula.runtime.errors import AlulaError
+
+SUITE, PYTHON = "bookworm", "3.11"
+PACKAGES = (
+    "python3.11", "python3.11-venv", "libc6", "libstdc++6", "libgomp1", "libgcc-s1", "zlib1g", "libffi8", "libexpat1",
+    "coreutils",
+)  # fmt: skip
+TOOLS = {"qemu-aarch64": "qemu-user", "mmdebstrap": "mmdebstrap"}  # program: Debian package
+BASE = ("numpy", "psutil")  # what Alula needs on a board, and all that lies there
+EXTRAS = {  # wheels laid beside it on request, each with what it needs itself
+    "opencv": ("opencv-python-headless",),
+    "onnxruntime": ("onnxruntime", "flatbuffers", "packaging", "protobuf"),
+    "ncnn": ("ncnn",),
+    "pytest": ("pytest", "iniconfig", "packaging", "pluggy", "pygments"),
+}
+PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in (36, 35, 34, 31, 28, 27, 26, 24, 17)) + (
+    "manylinux2014_aarch64",
+)
+HOOKS = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+
+
+class BoardsError(AlulaError, OSError):
+    """Tools or downloads of the emulated boards that cannot be had here."""
+
+
+def qemu() -> str:
+    """The path of qemu-aarch64, installed by apt if need be.
+
+    raise : BoardsError where it is missing and cannot be installed
+    """
+    return _tool("qemu-aarch64")
+
+
+def arm64_root(folder: Path) -> Path:
+    """Debian's Python for arm64 with NumPy and psutil, in `folder`/root.
+
+    raise : BoardsError if a download fails
+    """
+    root, recipe = folder / "root", repr((SUITE, PACKAGES, BASE, PLATFORMS))
+    if _whole(root, recipe):
+        return root
+    part = folder / "root.part"
+    shutil.rmtree(part, ignore_errors=True)
+    hooks = [f"--hook-dir={HOOKS}"] if HOOKS.is_dir() else []
+    mode = "root" if os.geteuid() == 0 else "unshare"
+    _run(
+        [_tool("mmdebstrap"), f"--mode={mode}", "--variant=extract", "--architectures=arm64", "--skip=check/qemu",
+         *hooks, f"--include={','.join(PACKAGES)}", SUITE, str(part)],
+        f"Debian {SUITE} for arm64",
+    )  # fmt: skip
+    _install(BASE, part / "usr" / "local" / "lib" / f"python{PYTHON}" / "dist-packages")
+    return _settle(part, root, recipe)
+
+
+def wheels(folder: Path, extra: str) -> Path:
+    """The aarch64 wheels of one of EXTRAS, in `folder`/extras/`extra`.
+
+    raise : BoardsError if a download fails or there is no such extra
+    """
+    if extra not in EXTRAS:
+        raise BoardsError(f"boards: expected an extra of {', '.join(EXTRAS)}, got {extra!r}; check the spelling")
+    place, recipe = folder / "extras" / extra, repr((EXTRAS[extra], PYTHON, PLATFORMS))
+    if _whole(place, recipe):
+        return place
+    part = place.with_name(f"{extra}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    _install(EXTRAS[extra], part)
+    return _settle(part, place, recipe)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes."""
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _whole(place: Path, recipe: str) -> bool:
+    stamp = place / ".recipe"
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == recipe
+
+
+def _settle(part: Path, place: Path, recipe: str) -> Path:
+    (part / ".recipe").write_text(recipe, encoding="utf-8")
+    shutil.rmtree(place, ignore_errors=True)
+    part.rename(place)
+    return place
+
+
+def _tool(program: str) -> str:
+    if found := shutil.which(program):
+        return found
+    package = TOOLS[program]
+    if os.geteuid() or not shutil.which("apt-get"):
+        raise BoardsError(
+            f"boards: expected the program {program}, got none; as root on Debian or Ubuntu: apt-get install {package}"
+        )
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *TOOLS.values()]
+    if _succeeds(install) or (_succeeds(["apt-get", "update", "--quiet"]) and _succeeds(install)):
+        if found := shutil.which(program):
+            return found
+    _run(install, f"apt-get's {package}")
+    raise BoardsError(f"boards: expected {program} from {package}, got none; install it by hand")
+
+
+def _install(packages: Sequence[str], target: Path) -> None:
+    """Unpack aarch64 wheels into a folder, without those that they depend on."""
+    platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
+    _run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile",
+         "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp",
+         "--abi", f"cp{PYTHON.replace('.', '')}", "--abi", "abi3", "--abi", "none", *platforms,
+         "--target", str(target), *packages],
+        f"aarch64 wheels of {', '.join(packages)}",
+    )  # fmt: skip
+
+
+def _succeeds(command: Sequence[str]) -> bool:
+    return _capture(command).returncode == 0
+
+
+def _run(command: Sequence[str], what: str) -> None:
+    result = _capture(command)
+    if result.returncode:
+        lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip()]
+        telling = [line for line in lines if line.lower().startswith(("e:", "error", "fatal", "err:"))] or lines[-1:]
+        reason = " ".join(" ".join(telling[:2]).split())[:300] or f"exit status {result.returncode}"
+        raise BoardsError(f"boards: expected {what}, got from {Path(command[0]).name}: {reason}; is the network there?")
+
+
+def _capture(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    return subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )

@@ -1,0 +1,101 @@
+"""The wheel on an emulated Raspberry Pi 3, beside NumPy and psutil alone: installed as a user would, then the demo."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alula.demo.networks import NAME, ocr_models, pack_networks
+from tests.arm.boards import BOARDS, CHECKOUT, Board, ensure
+from tests.arm.debian import BoardsError
+
+FRAMES = 5
+
+
+@pytest.fixture(scope="module")
+def pi3() -> Board:
+    """The board with 1 GB."""
+    try:
+        return ensure()["pi3"]
+    except BoardsError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, with the packs of all boards."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder), str(CHECKOUT)
+    ]  # fmt: skip
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-3000:] + result.stdout[-1000:]
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(pi3: Board, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment of the board that sees the system's packages, with the wheel in it."""
+    environment = tmp_path_factory.mktemp("board") / "env"
+    made = pi3.python("-m", "venv", "--system-site-packages", environment)
+    assert made.returncode == 0, made.stderr[-2000:]
+    put = pi3.python(
+        "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", wheel,
+        executable=environment / "bin" / "pip",
+    )  # fmt: skip
+    assert put.returncode == 0, put.stderr[-2000:]
+    return environment
+
+
+def test_the_board_has_numpy_and_psutil_alone(pi3: Board, installed: Path) -> None:
+    code = (
+        "import importlib.metadata as m; print(*sorted({d.name.lower() for d in m.distributions()}));"
+        "import numpy, psutil, alula; print(alula.__file__)"
+    )
+    result = pi3.python("-P", "-c", code, executable=installed / "bin" / "python")
+    names, where = result.stdout.splitlines()
+    assert names.split() == ["alula", "numpy", "pip", "psutil", "setuptools"]
+    assert where.startswith(str(installed))
+
+
+def test_the_demo_runs_from_the_wheel(pi3: Board, installed: Path, tmp_path: Path) -> None:
+    models = ocr_models()
+    if models is None:
+        pytest.skip("the OCR networks are not here: pip install --no-deps rapidocr-onnxruntime==1.4.4")
+    home = tmp_path / "home"
+    data = home / ".local" / "share" / "alula"
+    data.mkdir(parents=True)
+    pack_networks(models, data / NAME)  # as a deployment copies them
+    result = pi3.python(
+        "demo", "--frames", str(FRAMES), "--out", tmp_path / "out", "--json",
+        executable=installed / "bin" / "alula", env={"HOME": str(home)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    document = json.loads(result.stdout)
+    summary = document["summary"]
+    assert (summary["mode"], summary["frames"]) == ("stored crops", FRAMES)
+    assert summary["signs"] >= FRAMES and summary["signs_exact_ratio"] == 1.0
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == document
+    assert document["machine"]["machine"] == "aarch64"
+    assert not (home / ".cache").exists(), "the wheel's own pack was taken: nothing was compiled"
+
+
+def test_the_demo_without_networks_says_where_they_belong(pi3: Board, installed: Path, tmp_path: Path) -> None:
+    result = pi3.python(
+        "demo", "--out", tmp_path / "out", executable=installed / "bin" / "alula", env={"HOME": str(tmp_path)}
+    )
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert str(tmp_path / ".local" / "share" / "alula" / NAME) in result.stderr
+
+
+def test_a_zero_2_w_has_room_for_it(installed: Path, tmp_path: Path) -> None:
+    zero = BOARDS["zero2"]
+    code = f"import sys; sys.prefix = {str(installed)!r}; sys.path.insert(0, {str(next(installed.glob('lib/*/site-packages')))!r})"
+    result = zero.python("-P", "-c", f"{code}; from alula.runtime.compiler import library; print(library().path.name)")
+    assert result.stdout == "cortex-a53.so\n", result.stderr[-2000:]
