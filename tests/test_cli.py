@@ -179,7 +179,9 @@ def test_ctrl_c_while_modules_are_imported_ends_with_one_line_and_130(tmp_path: 
     assert (ended.returncode, ended.stderr) == (130, "alula: interrupted\n")
 
 
-ENDLESS = f"{HEEDING}\n" + """
+ENDLESS = (
+    f"{HEEDING}\n"
+    + """
 import sys, time
 import alula.commands.kernels as kernels
 from alula.cli import main
@@ -191,6 +193,7 @@ def run(args):
 kernels.run = run
 sys.exit(main(["kernels"]))
 """
+)
 
 
 @pytest.mark.parametrize("number, status, line", [(signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up"),

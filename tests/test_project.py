@@ -23,7 +23,7 @@ SOURCES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if not any((ROOT / Path(*path.relative_to(ROOT).parts[:n])).is_symlink() for n in range(1, 4))
 )
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = sorted(path for folder in (".", "docs", "deploy") for path in (ROOT / folder).glob("*.md"))
 COMPILER_ONLY = {"numba", "llvmlite"}
 # What each folder may import when its modules are imported; anything else is fetched inside a function.
 ALLOWED = {"runtime": {"numpy"}, "device": {"numpy", "psutil"}, "alula": set()}

@@ -3,7 +3,7 @@
 Nothing native is imported here. Whatever may kill a process (a wheel for a newer CPU, a kernel) runs in a child.
 """
 
-from alula.device.doctor.examine import CHECKS, examine
+from alula.device.doctor.checkup import CHECKS, examine
 from alula.device.doctor.finding import Finding, Verdict, worst
 from alula.device.doctor.machine import Machine
 

@@ -35,7 +35,8 @@ def kernels(machine: Machine) -> tuple[Finding, Finding, Path | None]:
     refused = "; ".join(f"refused {Path(path).name}: {why}" for path, why in chosen["refused"])
     facts: dict[str, Fact] = {"kernel_cpu": chosen["cpu"], "pack": chosen["path"], "pack_reason": chosen["reason"],
                               "packs_refused": refused}  # fmt: skip
-    rest = f"; {refused}" if refused else ""
+    told = all(why in chosen["reason"] for _, why in chosen["refused"])
+    rest = "" if told else f"; {refused}"
     if chosen["path"] is None:
         return *_without_pack(chosen["cpu"], chosen["reason"] + rest, facts), cache
     found = f"{chosen['cpu']}: {chosen['path']} ({chosen['reason']}){rest}"

@@ -59,5 +59,7 @@ def system_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for path in metadata.files(name) or []:
             top = folder / path.parts[0]
             if path.parts[0] != ".." and not top.exists():
-                top.symlink_to(Path(str(path.locate())).parents[len(path.parts) - 2] if len(path.parts) > 1 else path.locate())
+                top.symlink_to(
+                    Path(str(path.locate())).parents[len(path.parts) - 2] if len(path.parts) > 1 else path.locate()
+                )
     return folder

@@ -60,7 +60,6 @@ def installed(result: subprocess.CompletedProcess[str]) -> bool:
 def refused(result: subprocess.CompletedProcess[str]) -> str:
     """The reason, for a run that changed nothing."""
     assert result.returncode == 2, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr
     return result.stderr
 
 
@@ -81,7 +80,7 @@ def test_it_installs_says_up_to_date_upgrades_survives_failures_and_goes(
 
     assert installed(install(first))
     assert version_of(prefix, system_packages) == "alula 0.1.1"
-    assert "self-test:" in install(first).stdout or "up to date: alula 0.1.1" in install(first).stdout
+    assert "up to date: alula 0.1.1" in install(first).stdout
     assert len(list((prefix / "venvs").iterdir())) == 1
 
     assert installed(install(second))
@@ -107,9 +106,7 @@ def test_it_installs_says_up_to_date_upgrades_survives_failures_and_goes(
     assert not prefix.exists()
 
 
-def test_pip_never_lays_another_numpy_over_the_systems(
-    install: Install, tmp_path: Path, system_packages: Path
-) -> None:
+def test_pip_never_lays_another_numpy_over_the_systems(install: Install, tmp_path: Path, system_packages: Path) -> None:
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     cv2 = {"cv2/__init__.py": b"__version__ = 'a stand-in'\n"}
@@ -165,9 +162,7 @@ def test_an_old_python_is_refused(install: Install, tmp_path: Path) -> None:
         (["{wheel}", "--with-camera"], "picamera2"),
     ],
 )
-def test_wrong_words_are_refused_in_one_line(
-    words: list[str], expected: str, install: Install, tmp_path: Path
-) -> None:
+def test_wrong_words_are_refused_in_one_line(words: list[str], expected: str, install: Install, tmp_path: Path) -> None:
     wheel = alula_wheel(tmp_path, "0.1.1")
     said = refused(install(*(word.format(wheel=wheel) for word in words)))
     assert expected in said and said.count("\n") == 1
