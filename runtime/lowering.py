@@ -14,10 +14,15 @@ import numpy as np
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Node, TensorSpec
+from alula.runtime.weights import TAIL
 
 if TYPE_CHECKING:
     from alula.runtime.kernels.lang import Kernel
     from alula.runtime.kernels.tiles import Tiles
+    from alula.runtime.variables import Variable
+
+
+PLAIN = "plain"  # the canonical order
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class Lowering:
     tiles     : the tile table of this CPU
     n_threads : how many threads will run the program (scratch is sized by it)
     hold      : keeps a packed constant, shared by all programs of a model: (key, maker) -> key
+    variables : tensors that training changes, by name
+    follows   : tensor -> the variable in whose storage order it lies in memory (a gradient, an optimiser's state)
     """
 
     specs: dict[str, TensorSpec]
@@ -70,11 +77,14 @@ class Lowering:
     tiles: Tiles
     n_threads: int
     hold: Callable[[str, Callable[[], Array]], str]
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Array] = field(default_factory=dict)
     node: Node | None = None
+    _reordered: dict[tuple[str, str], Ref] = field(default_factory=dict)
 
     def spec(self, name: str) -> TensorSpec:
         """Static shape and dtype of a tensor."""
@@ -88,15 +98,54 @@ class Lowering:
         """Whether the value is known when the program is planned (without decoding it)."""
         return name in self.values
 
+    def packable(self, name: str) -> bool:
+        """Whether `packed` takes the tensor: a known one, or a variable."""
+        return name in self.values or name in self.variables
+
     def ref(self, name: str) -> Ref:
         """The address of a tensor; a known one is kept in its canonical order."""
         root = self.root(name)
         if root in self.values:
-            return self.packed(root, "plain", lambda array: array)
+            return self.packed(root, PLAIN, lambda array: array)
+        if root in self.variables and self.follows.get(name, name) == name:  # read or written as a tensor
+            return self._in_order(self.variables[root], PLAIN, None)
         return Ref(root)
 
+    def storage(self, name: str) -> tuple[Ref, int]:
+        """The address of a tensor in the order in which it lies, and how many float32 that are, padding included."""
+        variable = self.variable_of(name)
+        return Ref(self.root(name)), variable.size if variable else self.spec(name).size
+
+    def variable_of(self, name: str) -> Variable | None:
+        """The variable whose storage order a tensor has: itself, or the one that it follows."""
+        return self.variables.get(self.follows.get(name, name))
+
+    def _in_order(self, variable: Variable, packing: str, make: Callable[[Array], Array] | None) -> Ref:
+        """The address of a variable in some order: its storage, or a copy that is made anew in every run."""
+        if not variable.packing:
+            variable.settle(packing, make)
+        if variable.packing == packing:
+            return Ref(variable.name)
+        key = (variable.name, packing)
+        if key not in self._reordered:
+            self._reordered[key] = self.emit_reorder(Ref(variable.name), variable.lookup(make))
+        return self._reordered[key]
+
+    def emit_reorder(self, source: Ref, indices: Array, target: Ref | None = None) -> Ref:
+        """Look up 4-byte words by int32 indices."""
+        from alula.runtime.kernels.gather import gather_words
+
+        target = target or self.scratch(4 * len(indices) + TAIL)  # kernels may read a vector too far
+        self.emit(gather_words, x=source, indices=self.table(indices), y=target, count=len(indices))
+        return target
+
     def packed(self, name: str, packing: str, make: Callable[[Array], Array]) -> Ref:
-        """The address of a known tensor in another order, named `packing`; made once per model if it is a constant."""
+        """The address of a known tensor, or of a variable, in another order, named `packing`.
+
+        A constant is packed once per model. A variable's first order becomes its storage.
+        """
+        if name in self.variables:
+            return self._in_order(self.variables[name], packing, make)
         if name in self.constants:
             return Ref(self.hold(f"{name}|{packing}", lambda: make(self.values[name])))
         return self.table(make(self.values[name]))

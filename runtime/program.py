@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from alula.runtime.plan import lay_out
 from alula.runtime.reference import run_node
 from alula.runtime.specialise import Specialised
 from alula.runtime.threads import Team
+from alula.runtime.variables import State
 from alula.runtime.weights import Arena, WeightStore, aligned
 
 TABLE_WORDS = 4  # per instruction; see kernels/vm.py
@@ -52,21 +54,30 @@ class Program:
         tiles: Tiles,
         team: Team,
         max_bytes: int | None = None,
+        state: State | None = None,
     ) -> None:
-        self.network, self.arena, self.team = network, arena, team
-        lowering = Lowering(network.specs, network.values, network.constants, tiles, team.n_threads, store.hold)
+        self.network, self.arena, self.team, self.state = network, arena, team, state or State()
+        lowering = Lowering(
+            network.specs, network.values, network.constants, tiles, team.n_threads, store.hold, self.state.variables,
+            self.state.follows,
+        )  # fmt: skip
+        for output, variable in self.state.updates.items():
+            lowering.alias(output, variable)
         for node in network.nodes:
-            _lower(lowering, node)
+            _lower_in_storage(lowering, node)
         store.settle(team.n_threads)
+        self.state.settle()
         self.instructions: list[Instruction] = lowering.instructions
+        self._lowering = lowering
         self._root = lowering.root
         self._outputs = self._choose_outputs()
-        external = {*network.inputs, *self._outputs}
+        variables = self.state.variables
+        external = {*network.inputs, *self._outputs, *variables}
         sizes = dict(lowering.sizes)
         for instruction in self.instructions:
             for name in [w.buffer for w in instruction.words if isinstance(w, Ref)] + instruction.buffers:
                 if name in network.specs and name not in external and name not in network.values:
-                    sizes[name] = network.specs[name].nbytes
+                    sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
         self._layout = lay_out(self.instructions, sizes)
         if max_bytes is not None and self.arena_bytes + store.nbytes > max_bytes:
             raise MemoryBudgetError(
@@ -75,6 +86,11 @@ class Program:
             )
         self._store, self._tables = store, {name: aligned(table) for name, table in lowering.tables.items()}
         self._assemble()
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The outputs that a run returns: all but those that are written into variables."""
+        return tuple(name for name in self.network.outputs if name not in self.state.updates)
 
     @property
     def arena_bytes(self) -> int:
@@ -109,7 +125,7 @@ class Program:
                     self.team.run(self._table.ctypes.data + 8 * TABLE_WORDS * stretch.first, stretch.length)
                 else:
                     self._run_reference(stretch.node, inputs, arrays)
-        return {name: self._output(name, inputs, arrays) for name in self.network.outputs}
+        return {name: self._output(name, inputs, arrays) for name in self.results}
 
     def profile(
         self, inputs: Mapping[str, Array], rounds: int = 10, clock: Callable[[], Any] = time.perf_counter
@@ -143,7 +159,7 @@ class Program:
     def _choose_outputs(self) -> dict[str, TensorSpec]:
         """The buffers that become output arrays: computed ones that are not inputs."""
         chosen = {}
-        for name in self.network.outputs:
+        for name in self.results:
             root = self._root(name)
             if root not in self.network.values and root not in self.network.inputs:
                 chosen[root] = self.network.specs[root]
@@ -154,7 +170,7 @@ class Program:
         if root in self.network.values:
             return np.array(self.network.values[root]).reshape(dims)
         array = arrays[root] if root in arrays else inputs[root].copy()
-        if root in arrays and list(map(self._root, self.network.outputs)).count(root) > 1:
+        if root in arrays and list(map(self._root, self.results)).count(root) > 1:
             array = array.copy()
         return array.reshape(dims)
 
@@ -183,7 +199,7 @@ class Program:
             self._table[:, 0] = addresses
             self._table[:, 1] = self._words.ctypes.data + 8 * np.array(starts, np.int64)
         self._fixups = {name: (np.array(p), np.array(o, np.int64)) for name, (p, o) in fixups.items()}
-        external = {*self.network.inputs, *self._outputs}
+        external = {*self.network.inputs, *self._outputs} - set(self.state.variables)
         self._patches = {name: fix for name, fix in self._fixups.items() if name in external}
         self._stretches = _stretches(self.instructions)
         self._bound = -1
@@ -198,25 +214,57 @@ class Program:
                 address = base + self._layout.offsets[name]
             elif name in self._tables:
                 address = self._tables[name].ctypes.data
+            elif name in self.state.variables:
+                address = self.state.variables.address(name)
             else:
                 address = self._store.address(name)
             self._words[places] = address + offsets
         self._bound = self.arena.version
 
     def _run_reference(self, node: Node, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> None:
-        values = {name: self._view(name, inputs, arrays) for name in node.reads}
+        flat = find(node.op, node.label).in_storage
+        values = {name: self._view(name, inputs, arrays, flat) for name in node.reads}
         run_node(node, values)
         for name in node.outputs:
-            if name and (self._root(name) in self._layout.offsets or self._root(name) in arrays):
-                self._view(name, inputs, arrays)[...] = values[name]
+            root = self._root(name) if name else ""
+            if root in self._layout.offsets or root in arrays or root in self.state.variables:
+                self._view(name, inputs, arrays, flat)[...] = values[name]
 
-    def _view(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> Array:
+    def _view(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array], flat: bool = False) -> Array:
+        """A tensor as an array. flat: what belongs to a variable comes in the variable's own order."""
         root, spec = self._root(name), self.network.specs[name]
+        variable = self._lowering.variable_of(name)
+        if flat and variable:
+            spec = TensorSpec((variable.size,), spec.dtype)
+        if root in self.state.variables:
+            own = self.state.variables[root]
+            return own.storage.reshape(spec.dims) if flat or own.is_plain else own.value()
         if root in self.network.values:
             return self.network.values[root].reshape(spec.dims)
         if root in inputs or root in arrays:
             return (inputs[root] if root in inputs else arrays[root]).reshape(spec.dims)
         return self.arena.view(self._layout.offsets[root], spec)
+
+
+def _lower_in_storage(lowering: Lowering, node: Node) -> None:
+    """Emit a node's kernels; what it writes for a variable is moved to the variable's order, unless it does so itself."""
+    moved = {}
+    if not find(node.op, node.label).in_storage:
+        for name in node.outputs:
+            variable = lowering.variable_of(lowering.root(name)) or lowering.variable_of(name) if name else None
+            if variable and not variable.packing:
+                variable.settle()
+            if variable and not variable.is_plain:
+                moved[name] = variable
+    if not moved:
+        _lower(lowering, node)
+        return
+    lowering.specs.update((f"{name}|plain", lowering.spec(name)) for name in moved)
+    _lower(lowering, replace(node, outputs=tuple(f"{name}|plain" if name in moved else name for name in node.outputs)))
+    for name, variable in moved.items():
+        indices = variable.gather_to_storage()
+        assert indices is not None
+        lowering.emit_reorder(lowering.ref(f"{name}|plain"), indices, lowering.storage(name)[0])
 
 
 def _lower(lowering: Lowering, node: Node) -> None:

@@ -41,7 +41,9 @@ UNARY = {
     "leaky_relu": lambda x, p, q: x if x >= F(0.0) else p * x,
     "hard_sigmoid": lambda x, p, q: at_most(at_least(p * x + q, F(0.0)), F(1.0)),
     "hard_swish": lambda x, p, q: x * at_most(at_least(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
-    "hard_swish_affine": lambda x, p, q: x * at_most(at_least(x * (p / F(6.0)) + p * F(0.5), min(p, F(0.0))), max(p, F(0.0))) + q,
+    "hard_swish_affine": lambda x, p, q: (
+        x * at_most(at_least(x * (p / F(6.0)) + p * F(0.5), min(p, F(0.0))), max(p, F(0.0))) + q
+    ),
     "sigmoid": lambda x, p, q: sigmoid(x),
     "swish": lambda x, p, q: x * sigmoid(p * x),
     "tanh": lambda x, p, q: tanh(x),

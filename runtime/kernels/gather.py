@@ -53,6 +53,15 @@ def gather_8(x: i64p, indices: i64p, y: i64p, outer: i64, size: i64, count: i64,
     look_up(x, indices, y, outer, size, count, inner, tid, n_threads)
 
 
+@kernel
+def gather_words(x: i32p, indices: i32p, y: i32p, count: i64, tid: i64, n_threads: i64):
+    """y[i] = x[indices[i]] for words of 4 bytes, 0 where the index is negative."""
+    for i in range(count * tid // n_threads, count * (tid + 1) // n_threads):
+        index = indices[i]
+        word = x[max(index, 0)]
+        y[i] = word if index >= 0 else 0
+
+
 @device
 def vec_start(x, best, y, n):
     """Row 0 is the best so far."""

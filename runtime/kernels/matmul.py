@@ -53,6 +53,8 @@ def f32_matmul(
                 table[i] = address_of(offset(left, (first + i) * a_row))
             target = offset(out, first * n + column)
             whole = columns == width
-            run_tile(width, rows, table, panel, 1, k, 1, target if whole else spill, n if whole else NR, zeros, low, high)
+            run_tile(
+                width, rows, table, panel, 1, k, 1, target if whole else spill, n if whole else NR, zeros, low, high
+            )
             if not whole:
                 copy_block(spill, NR, target, n, rows, columns)

@@ -243,7 +243,9 @@ def f32_winograd(
                     run_tile(NR, rows, table, matrix, 1, c_in, full, out, columns, bias, low, high)
                 if rest > 0:
                     rest_matrix = offset(matrix, full * NR * c_in)
-                    run_tile(rest, rows, table, rest_matrix, 1, c_in, 1, offset(out, full * NR), columns, bias, low, high)
+                    run_tile(
+                        rest, rows, table, rest_matrix, 1, c_in, 1, offset(out, full * NR), columns, bias, low, high
+                    )
         begin = 0
         for t in range(first, last):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)

@@ -55,7 +55,7 @@ def bias_ref(lowering: Lowering, name: str, c_out: int) -> Ref:
 
 @frozen
 class Layer:
-    """A convolution, transposed or not, whose weights and bias are constants.
+    """A convolution, transposed or not, whose weights and bias are constants or variables.
 
     picture : (N, H, W, C) of x; a 1-D one has height 1
     """
@@ -71,7 +71,7 @@ def constant_layer(lowering: Lowering, node: Node, window_of: Callable[..., Wind
     x, weight, *bias = node.inputs
     spec, out = lowering.spec(x).dims, lowering.spec(node.outputs[0]).dims
     constants = [weight, *(name for name in bias if name)]
-    if lowering.spec(x).dtype != "float32" or len(spec) not in (3, 4) or not all(map(lowering.known, constants)):
+    if lowering.spec(x).dtype != "float32" or len(spec) not in (3, 4) or not all(map(lowering.packable, constants)):
         return None
     tail = epilogue(lowering, node, out)
     if tail is None or 0 in out or 0 in spec:
@@ -93,7 +93,7 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     c_out, group = out[-1], node.attrs.group
     if group == picture[-1] == c_out and depthwise.lower_depthwise(lowering, node, window, picture, tail):
         return True
-    if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail):
+    if group == 1 and lowering.known(weight) and winograd.lower_winograd(lowering, node, window, picture, tail):
         return True
     k = math.prod(lowering.spec(weight).dims[1:])
     c_in, filters = picture[-1] // group, c_out // group

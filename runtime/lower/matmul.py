@@ -19,7 +19,7 @@ def lower_matmul(lowering: Lowering, node: Node) -> bool:
     a, b = (lowering.spec(name) for name in node.inputs)
     if a.dtype != "float32" or len(a.dims) < 1 or len(b.dims) < 1 or 0 in a.dims or 0 in b.dims:
         return False
-    if len(b.dims) == 2 and lowering.known(node.inputs[1]) and len(a.dims) > 1:
+    if len(b.dims) == 2 and lowering.packable(node.inputs[1]) and len(a.dims) > 1:
         return _constant_product(lowering, node, math.prod(a.dims[:-1]), node.inputs[1], "", lambda w: w, lambda c: c)
     a_dims = a.dims if len(a.dims) > 1 else (1, *a.dims)
     b_dims = b.dims if len(b.dims) > 1 else (*b.dims, 1)
@@ -35,9 +35,10 @@ def lower_gemm(lowering: Lowering, node: Node) -> bool:
         return False
     n = b.dims[0] if attrs.transB else b.dims[1]
     row_bias = not c or (
-        lowering.known(c) and lowering.spec(c).size in (1, n) and lowering.spec(c).shape[-1:] in ((n,), (1,), ())
+        lowering.packable(c) and lowering.spec(c).size in (1, n) and lowering.spec(c).shape[-1:] in ((n,), (1,), ())
     )
-    if lowering.known(node.inputs[1]) and row_bias:
+    scaled = attrs.alpha != 1 or (c and attrs.beta != 1)
+    if lowering.packable(node.inputs[1]) and row_bias and not (scaled and node.inputs[1] in lowering.variables):
         return _constant_product(
             lowering, node, a.dims[0], node.inputs[1], c, lambda w: _scaled(w.T if attrs.transB else w, attrs.alpha),
             lambda bias: np.broadcast_to(bias.reshape(-1) * np.float32(attrs.beta), (n,)),

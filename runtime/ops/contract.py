@@ -44,6 +44,7 @@ class Op:
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
     elementwise   : may run in another kernel's epilogue (see kernels/elementwise.py)
+    in_storage    : its kernel writes what belongs to a variable in the variable's own order (see variables.py)
     """
 
     name: str
@@ -55,6 +56,7 @@ class Op:
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
     elementwise: bool = False
+    in_storage: bool = False
 
     def make_attrs(self, values: Mapping[str, Any], where: str) -> Any:
         """Attributes from plain values (lists become tuples).

@@ -1,0 +1,175 @@
+"""Tensors that training changes: each has one buffer that outlives the runs, in the order that the forward kernels read.
+
+A weight lies in memory as its kernel wants it (its storage). Its gradient and its optimiser's state lie in the same
+order, so that an update is one flat loop. Any other order is looked up from the storage: since orders only move
+elements, and pad with zeros, an order is known from what it does to the numbers 1, 2, 3 ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from alula.runtime.errors import GraphError
+from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lowering import PLAIN
+from alula.runtime.weights import aligned_empty
+
+DIGIT = 1 << 12  # positions pass through float32, so they go in two digits of 12 bits
+
+Packing = Callable[[Array], Array]
+
+
+def positions(packing: Packing, dims: tuple[int, ...]) -> Array:
+    """Where each element of an order comes from: int64 index into the canonical order, -1 for padding.
+
+    raise : GraphError if the packing does more than move elements
+    """
+    count = int(np.prod(dims, dtype=np.int64))
+    numbers = np.arange(count, dtype=np.int64).reshape(dims)
+    digits = [np.ascontiguousarray(part, np.float32) for part in (numbers // DIGIT, numbers % DIGIT, np.ones(dims))]
+    high, low, real = (np.array(packing(digit), np.float64).reshape(-1) for digit in digits)
+    if not np.isin(real, (0, 1)).all():
+        raise GraphError("weight: expected a kernel that reads it as it is, got one that scales it; freeze that layer")
+    return np.where(real == 1, high * DIGIT + low, -1).astype(np.int64)
+
+
+class Variable:
+    """One tensor and its buffer.
+
+    spec   : canonical shape, float32
+    packing: name of the storage order; "" until the first program chose it
+    """
+
+    def __init__(self, name: str, value: Array) -> None:
+        self.name, self.spec = name, TensorSpec.of(value)
+        self.packing = ""
+        self._canonical: Array | None = np.array(value, value.dtype)
+        self._positions: Array | None = None
+        self.storage = np.empty(0, value.dtype)
+
+    def settle(self, packing: str = PLAIN, make: Packing | None = None) -> None:
+        """Choose the storage, once; the value moves there."""
+        assert not self.packing and self._canonical is not None
+        self.packing = packing
+        self._positions = positions(make, self.spec.dims) if make else None
+        self._allocate(self.spec.size if self._positions is None else len(self._positions))
+        self.assign(self._canonical)
+        self._canonical = None
+
+    def follow(self, other: Variable) -> None:
+        """Take the storage of another variable of the same shape."""
+        if self.packing == other.packing and self.packing:
+            return
+        assert not self.packing and self._canonical is not None and self.spec == other.spec
+        self.packing, self._positions = other.packing, other._positions
+        self._allocate(other.size)
+        self.assign(self._canonical)
+        self._canonical = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the storage has the canonical order."""
+        return self._positions is None
+
+    @property
+    def size(self) -> int:
+        """Elements of the storage, padding included."""
+        return int(self.storage.size)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the storage."""
+        return int(self.storage.nbytes)
+
+    def value(self) -> Array:
+        """A copy in canonical order."""
+        if self._canonical is not None:
+            return self._canonical.copy()
+        if self._positions is None:
+            return self.storage.reshape(self.spec.dims).copy()
+        flat = np.zeros(self.spec.size, self.storage.dtype)
+        real = self._positions >= 0
+        flat[self._positions[real]] = self.storage[real]
+        return flat.reshape(self.spec.dims)
+
+    def assign(self, value: Array) -> None:
+        """Set the value, given in canonical order."""
+        if TensorSpec.of(value) != self.spec:
+            raise GraphError(
+                f"variable {self.name}: expected {self.spec}, got {TensorSpec.of(value)}; it is another network's"
+            )
+        if not self.packing:
+            self._canonical = value.copy()
+        else:
+            self.storage[:] = self.packed_like_storage(value)
+
+    def packed_like_storage(self, value: Array) -> Array:
+        """A canonical value in the order of the storage, flat."""
+        if self._positions is None:
+            return value.reshape(-1)
+        return np.where(self._positions >= 0, value.reshape(-1)[self._positions], 0).astype(self.storage.dtype)
+
+    def lookup(self, make: Packing | None) -> Array:
+        """int32 indices into the storage that give another order (None: the canonical one), -1 for padding."""
+        wanted = np.arange(self.spec.size) if make is None else positions(make, self.spec.dims)
+        place = np.arange(self.spec.size)
+        if self._positions is not None:
+            real = self._positions >= 0
+            place[self._positions[real]] = np.flatnonzero(real)
+        return np.where(wanted >= 0, place[wanted], -1).astype(np.int32)
+
+    def gather_to_storage(self) -> Array | None:
+        """int32 indices into the canonical order that give the storage, -1 for padding; None if it is plain."""
+        return None if self._positions is None else self._positions.astype(np.int32)
+
+    def _allocate(self, size: int) -> None:
+        self.storage = aligned_empty(size, self.spec.dtype)
+
+
+class Variables(dict[str, Variable]):
+    """The variables of a training state, by name."""
+
+    def declare(self, values: Mapping[str, Array]) -> None:
+        """Add variables with their canonical values."""
+        for name, value in values.items():
+            self[name] = Variable(name, value)
+
+    def address(self, name: str) -> int:
+        """Where a variable's storage lies."""
+        return int(self[name].storage.ctypes.data)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all storages."""
+        return sum(variable.nbytes for variable in self.values())
+
+
+class State:
+    """What a training program changes, shared by all programs of a trainer.
+
+    variables : the tensors that it changes
+    updates   : output of the program -> the variable that it becomes
+    follows   : gradient or optimiser's state -> the variable whose storage order it has
+    """
+
+    def __init__(
+        self,
+        variables: Variables | None = None,
+        updates: Mapping[str, str] | None = None,
+        follows: Mapping[str, str] | None = None,
+    ) -> None:
+        self.variables = Variables() if variables is None else variables
+        self.updates, self.follows = dict(updates or {}), dict(follows or {})
+
+    def settle(self) -> None:
+        """Give a storage to every variable that lowering has not given one."""
+        for name, variable in self.variables.items():
+            leader = self.variables.get(self.follows.get(name, ""))
+            if leader is None and not variable.packing:
+                variable.settle()
+        for name, variable in self.variables.items():
+            leader = self.variables.get(self.follows.get(name, ""))
+            if leader is not None:
+                variable.follow(leader)
