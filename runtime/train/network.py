@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
 
 from alula.runtime.autodiff import Tape
 from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
-from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
+from alula.runtime.graph import Arrays, Graph, Node, TensorSpec
 from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm

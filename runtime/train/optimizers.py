@@ -16,10 +16,14 @@ class Optimizer(Protocol):
     """What builds the updates of a training program."""
 
     name: ClassVar[str]
-    slots: tuple[str, ...]  # one tensor like the parameter for each, zero at first
 
     @property
     def lr(self) -> float: ...
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """What is remembered of each parameter: one tensor like it for each name, zero at first."""
+        ...
 
     def update(
         self, tape: Tape, parameter: str, gradient: str, slots: tuple[str, ...], scalars: Scalars
