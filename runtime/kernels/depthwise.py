@@ -17,6 +17,7 @@ if COMPILING:
 
     I8, I64 = ir.IntType(8), ir.IntType(64)
     W, ROWS = TILES.width, TILES.depthwise_rows
+    TALL = ROWS - 1 if TILES.by_lane else ROWS  # of a 5x5 window with strides 2 and 1: sums of more would be spilled
     WIDTHS = (W, W // 2) if W >= 16 else (W,)  # fewer channels go pixel by pixel
 
 COLUMNS = 40  # input columns of a sweep, about: what it reads stays in the first-level cache until the next vector
@@ -105,11 +106,19 @@ class Sweep:
     def finish(self, slot, place, clamped):
         """Write a column of outputs at byte `place`."""
         b = self.builder
+        if TILES.by_lane and self.right > 1 and not self.resident:
+            self.settle()
         with b.if_then(clamped):
             for s in self.sums[slot]:
                 b.store(self.emit.clamp(b.load(s), self.low, self.high), s)
         for s, output in zip(self.sums[slot], self.outputs, strict=True):
             b.store(b.load(s), self.at(output, place)).align = 4
+
+    def settle(self):
+        """All sums are up to date. LLVM would move additions behind the clamp, and hold all that they add in registers."""
+        b, kind = self.builder, self.emit.vector
+        for place in (place for row in self.sums for place in row):
+            b.store(b.asm(ir.FunctionType(kind, [kind]), "", "=x,0", [b.load(place)], True), place)
 
     def uses(self, phase, column):
         """Of column `column` of the window that ends in this phase: which sums it goes to, as which column."""
@@ -237,7 +246,8 @@ def sweep_runner(k, down, right):
     parameters = "table, y, y_row, c, first, last, weight, bias, low, high, clamped, missing, steps, tail, half"
     lines, scope = [f"def run(rows, {parameters}):"], {}
     for width in WIDTHS:
-        for rows in sorted({ROWS, max(ROWS - 1, 1), 1}, reverse=True):
+        most = TALL if (k, down, right) == (5, 2, 1) else ROWS
+        for rows in sorted({most, max(most - 1, 1), 1}, reverse=True):
             name = f"sweep_{width}_{rows}"
             scope[name] = depthwise_sweep(width, k, (down, right), rows)
             lines.append(f"    if rows == {rows} and (c >= {width} if {width} == {W} else c < {W}):")
@@ -270,10 +280,10 @@ if COMPILING:
 
 
 @device
-def row_tiles(h_out):
-    """Into how many tiles of nearly equal height to cut the rows: of ROWS and one less, or else of 1."""
-    tiles = (h_out + ROWS - 1) // ROWS
-    return tiles if ROWS * tiles - h_out <= tiles else h_out
+def row_tiles(h_out, most):
+    """Into how many tiles of nearly equal height to cut the rows: of `most` and one less, or else of 1."""
+    tiles = (h_out + most - 1) // most
+    return tiles if most * tiles - h_out <= tiles else h_out
 
 
 @device
@@ -348,7 +358,7 @@ def f32_depthwise(
     """
     width = W if c >= W else W // 2
     vectors = (c + width - 1) // width
-    tiles = row_tiles(h_out) if sweep != 0 else h_out
+    tiles = row_tiles(h_out, TALL if k_h == 5 and stride_h == 2 and stride_w == 1 else ROWS) if sweep != 0 else h_out
     units = n * tiles * groups
     words_of_thread = offset(scratch, SCRATCH_WORDS * tid)
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):

@@ -50,6 +50,22 @@ rint, floor, ceil, sqrt, absolute = (_llvm(name) for name in ("rint", "floor", "
 fma = _llvm("fma", 3)
 
 
+@intrinsic
+def held(context, constant):
+    """The same number. On AArch64 LLVM does not know it, and keeps it in a register instead of making it in each round."""
+
+    def generate(cx, builder, signature, args):
+        if IS_X86:
+            return args[0]
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType()])
+        value = builder.asm(kind, "", "=x,0", args, False)
+        for attribute in ("nounwind", "readnone"):
+            value.attributes.add(attribute)
+        return value
+
+    return types.float32(types.float32), generate
+
+
 def _bound(name, comparison):
     """An intrinsic (x, bound): x, or the bound where x lies beyond it. A NaN in x stays; the bound is none.
 
@@ -107,14 +123,14 @@ def power_of_two(n):
 @device
 def reduced_exp(x):
     """(n, e ** r - 1) where x = n * ln 2 + r and n is whole. Cody-Waite; the polynomial is that of Cephes' expf."""
-    y = at_most(at_least(x, F(-104.0)), F(89.0))
-    n = rint(y * LOG2E)
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, y))
-    p = fma(F(1.9875691500e-4), r, F(1.3981999507e-3))
-    p = fma(p, r, F(8.3334519073e-3))
-    p = fma(p, r, F(4.1665795894e-2))
-    p = fma(p, r, F(1.6666665459e-1))
-    p = fma(p, r, F(5.0000001201e-1))
+    y = at_most(at_least(x, held(F(-104.0))), held(F(89.0)))
+    n = rint(y * held(LOG2E))
+    r = fma(n, held(-LN2_LOW), fma(n, held(-LN2_HIGH), y))
+    p = fma(held(F(1.9875691500e-4)), r, held(F(1.3981999507e-3)))
+    p = fma(p, r, held(F(8.3334519073e-3)))
+    p = fma(p, r, held(F(4.1665795894e-2)))
+    p = fma(p, r, held(F(1.6666665459e-1)))
+    p = fma(p, r, held(F(5.0000001201e-1)))
     return n, fma(p, r * r, r)
 
 
@@ -176,15 +192,15 @@ def tanh(x):
     """Hyperbolic tangent: the rational minimax approximation of Eigen's ptanh, degrees 13 and 6."""
     y = at_most(at_least(x, F(-7.90531110763549805)), F(7.90531110763549805))
     z = y * y
-    p = fma(z, F(-2.76076847742355e-16), F(2.00018790482477e-13))
-    p = fma(z, p, F(-8.60467152213735e-11))
-    p = fma(z, p, F(5.12229709037114e-08))
-    p = fma(z, p, F(1.48572235717979e-05))
-    p = fma(z, p, F(6.37261928875436e-04))
-    p = y * fma(z, p, F(4.89352455891786e-03))
-    q = fma(z, F(1.19825839466702e-06), F(1.18534705686654e-04))
-    q = fma(z, q, F(2.26843463243900e-03))
-    q = fma(z, q, F(4.89352518554385e-03))
+    p = fma(z, held(F(-2.76076847742355e-16)), held(F(2.00018790482477e-13)))
+    p = fma(z, p, held(F(-8.60467152213735e-11)))
+    p = fma(z, p, held(F(5.12229709037114e-08)))
+    p = fma(z, p, held(F(1.48572235717979e-05)))
+    p = fma(z, p, held(F(6.37261928875436e-04)))
+    p = y * fma(z, p, held(F(4.89352455891786e-03)))
+    q = fma(z, held(F(1.19825839466702e-06)), held(F(1.18534705686654e-04)))
+    q = fma(z, q, held(F(2.26843463243900e-03)))
+    q = fma(z, q, held(F(4.89352518554385e-03)))
     result = p / q
     result = F(1.0) if x > F(8.5) else result
     result = F(-1.0) if x < F(-8.5) else result
@@ -196,16 +212,16 @@ def erf(x):
     """Error function: the rational minimax approximation of Eigen's perf, degrees 13 and 8, on [-4, 4]."""
     y = at_most(at_least(x, F(-4.0)), F(4.0))
     z = y * y
-    p = fma(z, F(-2.72614225801306e-10), F(2.77068142495902e-08))
-    p = fma(z, p, F(-2.10102402082508e-06))
-    p = fma(z, p, F(-5.69250639462346e-05))
-    p = fma(z, p, F(-7.34990630326855e-04))
-    p = fma(z, p, F(-2.95459980854025e-03))
-    p = y * fma(z, p, F(-1.60960333262415e-02))
-    q = fma(z, F(-1.45660718464996e-05), F(-2.13374055278905e-04))
-    q = fma(z, q, F(-1.68282697438203e-03))
-    q = fma(z, q, F(-7.37332916720468e-03))
-    q = fma(z, q, F(-1.42647390514189e-02))
+    p = fma(z, held(F(-2.72614225801306e-10)), held(F(2.77068142495902e-08)))
+    p = fma(z, p, held(F(-2.10102402082508e-06)))
+    p = fma(z, p, held(F(-5.69250639462346e-05)))
+    p = fma(z, p, held(F(-7.34990630326855e-04)))
+    p = fma(z, p, held(F(-2.95459980854025e-03)))
+    p = y * fma(z, p, held(F(-1.60960333262415e-02)))
+    q = fma(z, held(F(-1.45660718464996e-05)), held(F(-2.13374055278905e-04)))
+    q = fma(z, q, held(F(-1.68282697438203e-03)))
+    q = fma(z, q, held(F(-7.37332916720468e-03)))
+    q = fma(z, q, held(F(-1.42647390514189e-02)))
     return p / q if absolute(x) > F(3e-4) else x * F(1.1283791670955126)  # below, p and q would underflow; NaN too
 
 

@@ -12,13 +12,34 @@ from alula.runtime.kernels.conv import copy_block, tile_runner
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
 from alula.runtime.kernels.product import clamp_all
-from alula.runtime.kernels.simd import Emitter, fence, in_register
+from alula.runtime.kernels.simd import TILES, Emitter, fence, in_register
 
 if COMPILING:
-    from numba.core import types
+    from llvmlite import ir
+    from numba.core import cgutils, types
 
     from alula.runtime.kernels.conv import MR, NR, STEP, W
     from alula.runtime.kernels.simd import I64
+
+
+FACTORS = (2.0, 4.0, 8.0, 1.0)  # of the transforms, up to their signs; the last one fills the vector
+
+
+class TransformEmitter(Emitter):
+    """On NEON all factors are lanes of one register, which LLVM does not know to be constant."""
+
+    def __init__(self, builder, width):
+        super().__init__(builder, width)
+        if TILES.by_lane:
+            kind, factors = ir.FunctionType(self.vector, [self.vector]), ir.Constant(self.vector, list(FACTORS))
+            self.factors = builder.asm(kind, "", "=x,0", [factors], False)
+
+    def axpy(self, factor, x, y):
+        """factor * x + y."""
+        if not TILES.by_lane:
+            return super().axpy(factor, x, y)
+        lane = self.lane(self.factors, FACTORS.index(abs(factor)))
+        return self.fma(lane, x if factor > 0 else self.builder.fneg(x), y)
 
 
 def _input_2(e, d):
@@ -31,33 +52,60 @@ def _output_2(e, m):
     return [e.add(e.add(m[0], m[1]), m[2]), e.sub(e.sub(m[1], m[2]), m[3])]
 
 
-def _input_4(e, d):
-    """B' of F(4, 3) on 6 vectors. Each multiply-add adds to a value of no further use: on NEON it overwrites it."""
-    last = e.axpy(4.0, d[1], e.axpy(-5.0, d[3], d[5]))
-    far, near = e.sub(d[4], d[2]), e.sub(d[3], d[1])
+def _input_4_first(e, d):
+    """Rows 0 to 2 of B' of F(4, 3), on vectors 0 to 4. Multiply-adds add to what has no further use: NEON overwrites it."""
     even, odd = e.axpy(-4.0, d[2], d[4]), e.axpy(-4.0, d[1], d[3])
-    twice = e.add(near, near)
-    first = e.axpy(4.0, d[0], e.sub(even, d[2]))
-    return [first, e.add(even, odd), e.sub(even, odd), e.add(far, twice), e.sub(far, twice), last]
+    return [e.axpy(4.0, d[0], e.sub(even, d[2])), e.add(even, odd), e.sub(even, odd)]
 
 
-def _output_4(e, m):
-    """A' of F(4, 3) on 6 vectors."""
-    a, b, c, d = e.add(m[1], m[2]), e.sub(m[1], m[2]), e.add(m[3], m[4]), e.sub(m[3], m[4])
-    first, last = e.add(e.add(m[0], a), c), e.add(e.axpy(8.0, d, m[5]), b)
-    return [first, e.axpy(2.0, d, b), e.axpy(4.0, c, a), last]
+def _input_4_last(e, d):
+    """Rows 3 to 5, on vectors 1 to 5."""
+    far, near = e.sub(d[3], d[1]), e.sub(d[2], d[0])
+    last = e.sub(e.axpy(-4.0, near, d[4]), d[2])
+    return [e.axpy(2.0, near, far), e.axpy(-2.0, near, far), last]
 
 
-def _twice(emit, transform, places):
-    """A transform over the columns of a grid of vectors in memory, then over its rows.
+def _output_4_even(e, m):
+    """Rows 0 and 2 of A' of F(4, 3), on vectors 0 to 4."""
+    a, c = e.add(m[1], m[2]), e.add(m[3], m[4])
+    return [e.add(e.add(m[0], a), c), e.axpy(4.0, c, a)]
 
-    The columns come one after the other: all of the grid is more than the registers hold.
+
+def _output_4_odd(e, m):
+    """Rows 1 and 3, on vectors 1 to 5."""
+    b, d = e.sub(m[0], m[1]), e.sub(m[2], m[3])
+    last = e.add(e.axpy(8.0, d, m[4]), b)
+    return [e.axpy(2.0, d, b), last]
+
+
+# The parts of a transform: (function, which vectors it takes, which it gives). The parts share no work. All values of a
+# 6x6 tile are more than NEON's registers hold, those of one part of its columns are not: reading some of the tile twice
+# takes fewer instructions than writing its other half to memory and back.
+INPUT_2, OUTPUT_2 = [(_input_2, range(4), range(4))], [(_output_2, range(4), range(2))]
+INPUT_4 = [(_input_4_first, range(5), range(3)), (_input_4_last, range(1, 6), range(3, 6))]
+OUTPUT_4 = [(_output_4_even, range(5), (0, 2)), (_output_4_odd, range(1, 6), (1, 3))]
+
+
+def _transform(emit, parts, values):
+    """All of a transform, of vectors in registers."""
+    given = {}
+    for part, takes, gives in parts:
+        given.update(zip(gives, part(emit, [values[i] for i in takes]), strict=True))
+    return [given[i] for i in sorted(given)]
+
+
+def _twice(emit, parts, these, places):
+    """A transform over the columns of a grid of vectors in memory, then over its rows: pairs (row, its vectors).
+
+    The columns come one after the other, for one part of the transform after the other.
     """
-    columns = []
-    for column in zip(*places, strict=True):
-        fence(emit.builder)
-        columns.append(transform(emit, [place() for place in column]))
-    return [transform(emit, list(row)) for row in zip(*columns, strict=True)]
+    for part, takes, gives in these:
+        columns = []
+        for column in zip(*places, strict=True):
+            fence(emit.builder)
+            columns.append(part(emit, [column[i]() for i in takes]))
+        for row, values in zip(gives, zip(*columns, strict=True), strict=True):
+            yield row, _transform(emit, parts, list(values))
 
 
 def _grid(emit, base, row_stride, column_stride, rows, columns):
@@ -73,20 +121,20 @@ def _grid(emit, base, row_stride, column_stride, rows, columns):
     return grid
 
 
-def input_transform(transform, size, width):
+def input_transform(parts, size, width):
     """The intrinsic: (source, row_stride, pixel_stride, target, component_stride), one vector of channels."""
 
     @intrinsic
     def run(context, source, row_stride, pixel_stride, target, component_stride):
         def generate(cx, builder, signature, args):
             source, row_stride, pixel_stride, target, component_stride = args
-            emit = Emitter(builder, width)
+            emit = TransformEmitter(builder, width)
             pixels = _grid(emit, source, row_stride, pixel_stride, size, size)
             loads = [[partial(emit.load, pixel) for pixel in row] for row in pixels]
-            values = _twice(emit, transform, loads)
             lines = builder.mul(emit.index(size), component_stride)
-            for row, line in zip(values, _grid(emit, target, lines, component_stride, size, size), strict=True):
-                for value, place in zip(row, line, strict=True):
+            grid = _grid(emit, target, lines, component_stride, size, size)
+            for row, values in _twice(emit, parts, parts, loads):
+                for value, place in zip(values, grid[row], strict=True):
                     emit.store(value, place)
             return cx.get_dummy_value()
 
@@ -96,29 +144,29 @@ def input_transform(transform, size, width):
     return run
 
 
-def output_transform(transform, size, width):
+def output_transform(parts, size, width):
     """The intrinsic: (source, component_stride, target, row_stride, pixel_stride, bias, low, high)."""
 
     @intrinsic
     def run(context, source, component_stride, target, row_stride, pixel_stride, bias, low, high):
         def generate(cx, builder, signature, args):
             source, component_stride, target, row_stride, pixel_stride, bias, low, high = args
-            emit = Emitter(builder, width)
+            emit = TransformEmitter(builder, width)
             lines = builder.mul(emit.index(size), component_stride)
             grid = _grid(emit, source, lines, component_stride, size, size)
             loads = [[partial(emit.load, place) for place in row] for row in grid]
             # Column 1 of A' is all ones: what is added to component (1, 1) comes to all outputs
             loads[1][1] = lambda: emit.add(emit.load(grid[1][1]), emit.load(bias))
-            sums = []
-            for row in _twice(emit, transform, loads):
-                sums.append([emit.accumulator() for _ in row])
-                for place, value in zip(sums[-1], row, strict=True):
-                    builder.store(value, place)
-            clamp_all(builder, [emit], [[place] for row in sums for place in row], low, high)
             outputs = _grid(emit, target, row_stride, pixel_stride, size - 2, size - 2)
-            for row, line in zip(sums, outputs, strict=True):
-                for value, place in zip(row, line, strict=True):
-                    emit.store(builder.load(value), place)
+            for part in parts:  # each is whole before the next begins
+                rows = {
+                    row: [cgutils.alloca_once_value(builder, value) for value in values]
+                    for row, values in _twice(emit, parts, [part], loads)
+                }
+                clamp_all(builder, [emit], [[place] for row in rows.values() for place in row], low, high)
+                for row, places in rows.items():
+                    for place, output in zip(places, outputs[row], strict=True):
+                        emit.store(builder.load(place), output)
             return cx.get_dummy_value()
 
         i = types.int64
@@ -128,8 +176,8 @@ def output_transform(transform, size, width):
 
 
 if COMPILING:
-    forward_2, forward_4 = input_transform(_input_2, 4, W), input_transform(_input_4, 6, W)
-    backward_2, backward_4 = output_transform(_output_2, 4, W), output_transform(_output_4, 6, W)
+    forward_2, forward_4 = input_transform(INPUT_2, 4, W), input_transform(INPUT_4, 6, W)
+    backward_2, backward_4 = output_transform(OUTPUT_2, 4, W), output_transform(OUTPUT_4, 6, W)
     run_tile = tile_runner(False)
 
 

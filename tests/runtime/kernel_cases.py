@@ -410,6 +410,15 @@ def chains() -> Iterator[Case]:
     yield Case("Exp", (f(3, 4097),), fused=(Step("Add", (f(3, 4097),)), Step("Div", (w(4097, low=1),))), slack=4)
     yield Case("Clip", (f(*x), f(), f()), fused=(Step("Neg"), Step("PRelu", (w(7),))))
     yield Case("Pow", (f(*x, low=0.1), f(7)), fused=(Step("Add", (f(*x),)),), slack=4)
+    for scale in (1.5, -0.75, 0):  # HardSwish, then x * scale + shift, are one step
+        affine = (Step("Mul", (scalar(scale),)), Step("Add", (scalar(0.25),)))
+        yield Case("HardSwish", (f(*x),), fused=affine, slack=4)
+        yield Case("HardSwish", (f(3, 4097),), fused=(*affine, Step("Add", (w(4097),)), Step("Relu")), slack=4)
+    for shape in (x, (7,), (2, 1, 1, 7), ()):  # so are a sum and its clamp
+        clamps = Step("Clip", (scalar(-1), scalar(2))), Step("Relu")
+        for clamp in clamps:
+            yield Case("Add", (f(*x), f(*shape)), fused=(clamp,), exact=True)
+            yield Case("Neg", (f(*x),), fused=(Step("Add", (f(*shape),)), clamp), exact=True)
 
 
 CASES = [
