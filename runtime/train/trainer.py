@@ -97,6 +97,10 @@ class Trainer:
         results = program.run({**inputs, **SCALARS.values(self.lr, self.steps, 1.0)})
         return Step(float(results[plan.outputs[0]]), tuple(results[name] for name in plan.outputs[1:]))
 
+    def program(self, *arrays: Array) -> Program:
+        """The program of a step for inputs such as these."""
+        return self.plan({name: TensorSpec.of(a) for name, a in zip(self.graph.inputs, arrays, strict=True)})[1]
+
     def plan(self, specs: Mapping[str, TensorSpec]) -> tuple[TrainingNetwork, Program]:
         """The program for a batch of these specs, planned if it is new."""
         key = tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())

@@ -94,8 +94,11 @@ SPATIAL: dict[str, tuple[list[onnx.NodeProto], dict[str, Array], dict[str, Array
         ],
         {"x": f32(2, 4, 9, 8)},
         {
-            "w": np.round(f32(5, 4, 3, 3) * 40).astype(np.int8), "b": np.arange(5, dtype=np.int32),
-            "s": np.array(0.05, np.float32), "t": np.array(0.5, np.float32), "z": np.array(0, np.int8),
+            "w": np.round(f32(5, 4, 3, 3) * 40).astype(np.int8),
+            "b": np.arange(5, dtype=np.int32),
+            "s": np.array(0.05, np.float32),
+            "t": np.array(0.5, np.float32),
+            "z": np.array(0, np.int8),
         },
     ),
     "convolution with a computed weight": (

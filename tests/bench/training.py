@@ -1,0 +1,119 @@
+"""Training beside torch: full updates, float32, alternating in one process, medians over rounds.
+
+    python -m tests.bench.training --json training.json [--threads 1,2] [--rounds 9] [--cases resnet20_b1,resnet20_b8]
+
+A step is forward, cross-entropy, backward and SGD with momentum and weight decay, with batch statistics. Both start
+from the same weights and take one checked step before any is timed. Summary: ratio_<network>_b<batch> with one thread
+(times torch's speed; above 1 ours is faster), ratio_min_2t with two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from alula.commands.bench import threads_list
+from alula.host.onnx_import import import_onnx
+from alula.host.race import peak_gflops, race
+from alula.host.zoo import ZOO, build
+from alula.report import Table
+from alula.runtime.train import SGD, CrossEntropy, Trainer
+from tests.bench.output import finish
+from tests.torch_network import TorchNetwork
+
+CASES = {
+    f"{network}_b{batch}": (zoo, batch)
+    for network, zoo, batches in (
+        ("resnet20", "resnet20-cifar", (1, 8, 32)),
+        ("mobilenetv2", "mobilenetv2-cifar", (1, 8)),
+        ("resnet74", "resnet74-cifar", (8,)),
+    )
+    for batch in batches
+}
+RECIPE = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}
+TOLERANCE_RATIO = 1e-3  # of the loss, after one step of each
+
+
+class Rivals:
+    """The same network in both, with one batch to train on."""
+
+    def __init__(self, zoo: str, batch: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        model, rng = build(zoo), np.random.default_rng(0)
+        self.x = rng.standard_normal((batch, *ZOO[zoo].input_shape)).astype(np.float32)
+        self.y = rng.integers(0, ZOO[zoo].num_classes, batch)
+        self.trainer = Trainer(import_onnx(model).graph, SGD(**RECIPE), CrossEntropy(), threads=threads)
+        self.network = TorchNetwork(model).train()
+        self.optimizer = torch.optim.SGD(self.network.parameters(), **RECIPE)
+        self.torch_x, self.torch_y = torch.from_numpy(self.x), torch.from_numpy(self.y)
+
+    def ours(self) -> float:
+        """One step of ours; the loss."""
+        return self.trainer.step(self.x, self.y).loss
+
+    def theirs(self) -> float:
+        """One step of torch's; the loss."""
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.network(self.torch_x), self.torch_y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def check(self, case: str) -> None:
+        """Both must lose the same, before and after one step."""
+        for number in range(2):
+            ours, theirs = self.ours(), self.theirs()
+            if not abs(ours - theirs) <= TOLERANCE_RATIO * abs(theirs):
+                sys.exit(f"{case}: expected torch's loss {theirs:.6f} at step {number}, got {ours:.6f}; not timed")
+
+
+def measure(case: str, threads: int, rounds: int, block_s: float) -> dict[str, Any]:
+    """One network, batch and number of threads."""
+    zoo, batch = CASES[case]
+    rivals = Rivals(zoo, batch, threads)
+    rivals.check(case)
+    result = race(rivals.ours, rivals.theirs, rounds, block_s)
+    peak = peak_gflops(threads)
+    program = rivals.trainer.program(rivals.x)
+    gflop = 2 * program.macs / 1e9
+    return {
+        "case": case, "threads": threads, "ms": result.ours_ms, "torch_ms": result.theirs_ms, "ratio": result.ratio,
+        "ratios": result.ratios, "gflop_s": gflop / result.ours_ms * 1e3, "peak_gflop_s": peak,
+        "peak_fraction": gflop / result.ours_ms * 1e3 / peak,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Race every case, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
+    parser.add_argument("--threads", type=threads_list, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--block", type=float, default=0.3, metavar="S", help="length of a block of steps (0.3 s)")
+    parser.add_argument("--cases", type=lambda text: text.split(","), default=list(CASES), metavar="A,B")
+    args = parser.parse_args()
+    rows = []
+    for case in args.cases:
+        for threads in args.threads:
+            rows.append(measure(case, threads, args.rounds, args.block))
+            print(f"{case}, {threads} threads: {rows[-1]['ratio']:.2f}", file=sys.stderr)
+    summary: dict[str, float] = {f"ratio_{row['case']}": row["ratio"] for row in rows if row["threads"] == 1}
+    if twice := [row["ratio"] for row in rows if row["threads"] == 2]:
+        summary["ratio_min_2t"] = min(twice)
+    cells = [
+        (r["case"], r["threads"], f"{r['ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
+         f"{min(r['ratios']):.2f}-{max(r['ratios']):.2f}", f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}")
+        for r in rows
+    ]  # fmt: skip
+    columns = ("case", "threads", "ms", "torch ms", "ratio", "of rounds", "GFLOP/s", "of the peak")
+    finish(summary, {"rounds": args.rounds, "recipe": RECIPE, "cases": rows}, Table(columns, cells), args.json)
+
+
+if __name__ == "__main__":
+    main()
