@@ -50,5 +50,8 @@ FAMILIES = {
     "softmax": (
         "Softmax", "LogSoftmax",
     ),
+    "update": (
+        "SGDUpdate", "AdamUpdate", "SignSGDUpdate", "LionUpdate", "AverageUpdate", "AccumulateUpdate", "SquaredNorm",
+    ),
 }  # fmt: skip
 FAMILY_OF = {op: family for family, names in FAMILIES.items() for op in names}
