@@ -50,6 +50,18 @@ FAMILIES = {
     "softmax": (
         "Softmax", "LogSoftmax",
     ),
+    "activation_gradient": (
+        "ReluGrad",
+    ),
+    "conv_gradient": (
+        "ConvWeightGrad",
+    ),
+    "normalization_gradient": (
+        "BatchNormalizationTraining", "BatchNormalizationGrad",
+    ),
+    "loss": (
+        "SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyLossGrad",
+    ),
     "update": (
         "SGDUpdate", "AdamUpdate", "SignSGDUpdate", "LionUpdate", "AverageUpdate", "AccumulateUpdate", "SquaredNorm",
     ),
