@@ -14,6 +14,7 @@ FAMILIES = (
     "movement",
     "reduce",
     "pool",
+    "pool_gradient",
     "resize",
     "normalization",
     "normalization_gradient",
@@ -24,6 +25,7 @@ FAMILIES = (
     "quantize",
     "s8_conv",
     "huffman",
+    "loss",
     "update",
     "calibrate",
 )
