@@ -55,16 +55,19 @@ def gelu_slope(x, y):
 def gelu_tanh_slope(x, y):
     """x times the slope of gelu_tanh."""
     square = y * y
-    t = tanh(F(0.7978845608028654) * (y + F(0.044715) * square * y))
-    inner = F(0.7978845608028654) * (F(1.0) + F(3 * 0.044715) * square)
-    return x * (F(0.5) * (F(1.0) + t) + F(0.5) * y * (F(1.0) - t * t) * inner)
+    u = F(2 * 0.7978845608028654) * (y + F(0.044715) * square * y)
+    s = sigmoid(u)  # (1 + tanh(u / 2)) / 2
+    return x * (s + s * sigmoid(-u) * y * F(2 * 0.7978845608028654) * (F(1.0) + F(3 * 0.044715) * square))
 
 
 @device
 def mish_slope(x, y):
     """x times the slope of y * tanh(softplus(y))."""
-    t = tanh(softplus(y))
-    return x * (t + y * sigmoid(y) * (F(1.0) - t * t))
+    w = exp(at_most(y, F(20.0)))  # tanh(softplus(y)) = n / (n + 2); beyond, its slope is 1
+    n = w * (w + F(2.0))
+    share = F(1.0) / (n + F(2.0))
+    t = n * share
+    return x * (t + y * (w / (F(1.0) + w)) * (F(2.0) * share) * (F(1.0) + t))
 
 
 UNARY = {
