@@ -254,6 +254,9 @@ def s8_tile(rows, columns, by_lane, codes):
         """Add the products of one vector of each input and the weights that belong to it."""
         builder = emit.builder
         inputs = [emit.load(place.take(kind.count), kind) for place in places]
+        if kind is B16 and not IS_X86:  # the pointers that the loop leaves are those for the tail: not computed again
+            for place in places:
+                place.set(emit.keep(place.here()))
         for lane in range(lanes):
             group = weights(len(totals[0]))
             for r, (row, x) in enumerate(zip(totals, inputs, strict=True)):
