@@ -16,6 +16,7 @@ FAMILIES = (
     "pool",
     "resize",
     "normalization",
+    "normalization_gradient",
     "recurrent",
     "select",
     "cast",
@@ -23,6 +24,7 @@ FAMILIES = (
     "quantize",
     "s8_conv",
     "huffman",
+    "update",
     "calibrate",
 )
 
