@@ -233,7 +233,7 @@ class Program:
     def _view(self, name: str, inputs: Mapping[str, Array], arrays: Mapping[str, Array], flat: bool = False) -> Array:
         """A tensor as an array. flat: what belongs to a variable comes in the variable's own order."""
         root, spec = self._root(name), self.network.specs[name]
-        variable = self._lowering.variable_of(name)
+        variable = self._lowering.variable_of(name) or self._lowering.variable_of(root)
         if flat and variable:
             spec = TensorSpec((variable.size,), spec.dtype)
         if root in self.state.variables:

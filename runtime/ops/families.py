@@ -50,5 +50,20 @@ FAMILIES = {
     "softmax": (
         "Softmax", "LogSoftmax",
     ),
+    "activation_gradient": (
+        "ReluGrad",
+    ),
+    "conv_gradient": (
+        "ConvWeightGrad",
+    ),
+    "normalization_gradient": (
+        "BatchNormalizationTraining", "BatchNormalizationGrad",
+    ),
+    "loss": (
+        "SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyLossGrad",
+    ),
+    "update": (
+        "SGDUpdate",
+    ),
 }  # fmt: skip
 FAMILY_OF = {op: family for family, names in FAMILIES.items() for op in names}

@@ -140,10 +140,10 @@ def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, .
     """
     variables = set(updates.values())
     readers: dict[str, int] = {}
-    updaters = [node for node in nodes if any(name in updates for name in node.outputs)]
-    waiting = {id(node): node for node in updaters}
+    waiting = {id(node): node for node in nodes if any(name in updates for name in node.outputs)}
+    updaters = set(waiting)
     for node in nodes:
-        if id(node) not in waiting:
+        if id(node) not in updaters:
             for name in set(node.reads) & variables:
                 readers[name] = readers.get(name, 0) + 1
     made = {name for node in nodes for name in node.outputs}
@@ -159,7 +159,7 @@ def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, .
                 del waiting[key]
 
     for node in nodes:
-        if id(node) in waiting:
+        if id(node) in updaters:
             release()
             continue
         if not all(name in done or name not in made for name in node.reads):

@@ -1,0 +1,16 @@
+"""Gradients of losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alula.runtime.autodiff import Tape, rule
+from alula.runtime.graph import Node
+
+
+@rule("SoftmaxCrossEntropyLoss")
+def softmax_cross_entropy(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """Probabilities less targets."""
+    attrs = {name: getattr(node.attrs, name) for name in ("label_smoothing", "ignore_index", "reduction")}
+    inputs = [gradients[0], node.outputs[1], node.inputs[1]]
+    return tape.node("SoftmaxCrossEntropyLossGrad", inputs, **attrs), ""
