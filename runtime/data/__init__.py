@@ -1,4 +1,4 @@
-"""Data sets to train on: `data = open_data(path)`, then `for x, y, index, step in Loader(data, 32).epoch(0)`.
+"""Data sets to train on: `data = open_data(path)`, then `for x, y, samples, step in Loader(data, 32).epoch(0)`.
 
 NumPy alone; pictures other than PPM and PGM need the extra `vision`.
 """

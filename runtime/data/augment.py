@@ -69,7 +69,9 @@ class Augment:
                 raise DataError(f"{name}: expected {what} of {channels} channels, got {len(values)}; give one for each")
         if len(shape) != 3:
             if self.crop or self.padding or self.flip:
-                raise DataError(f"{name}: expected pictures (H, W, C) to crop or flip, got samples {shape}; leave it out")
+                raise DataError(
+                    f"{name}: expected pictures (H, W, C) to crop or flip, got samples {shape}; leave it out"
+                )
             return shape
         h, w, c = shape
         crop_h, crop_w = self.crop or (h, w)

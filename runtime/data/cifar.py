@@ -56,7 +56,9 @@ class CifarSet:
 
     def __init__(self, folder: Path, files: list[Path], variant: Variant, labels: str) -> None:
         if labels not in variant.labels:
-            raise DataError(f"{folder}: expected labels {' or '.join(variant.labels)} of {variant.name}, got {labels!r}")
+            raise DataError(
+                f"{folder}: expected labels {' or '.join(variant.labels)} of {variant.name}, got {labels!r}"
+            )
         byte, n_classes, names = variant.labels[labels]
         self._label_bytes = len(variant.labels)
         self._records = [_records(path, variant) for path in files]

@@ -171,11 +171,15 @@ def check_classes(data: Dataset, n_classes: int | None = None, complete: bool = 
         return
     counts = np.bincount(data.labels, minlength=len(data.classes))
     if np.count_nonzero(counts) < 2:
-        raise DataError(f"{data.name}: expected two classes or more, got one: {_class_name(data.classes, top)}; add another")
+        raise DataError(
+            f"{data.name}: expected two classes or more, got one: {_class_name(data.classes, top)}; add another"
+        )
     empty = [_class_name(data.classes, int(label)) for label in np.flatnonzero(counts == 0)]
     if empty:
         shown = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-        raise DataError(f"{data.name}: expected samples of every class, got none of {shown}; add some, or remove the class")
+        raise DataError(
+            f"{data.name}: expected samples of every class, got none of {shown}; add some, or remove the class"
+        )
 
 
 def _class_name(classes: Sequence[str], label: int) -> str:

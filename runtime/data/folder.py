@@ -37,7 +37,9 @@ class PictureSet:
         keep_bytes: int = KEEP_BYTES,
     ) -> None:
         if channels not in (1, 3) or (size is not None and min(size) < 1):
-            raise DataError(f"{name}: expected 1 or 3 channels and a size from 1x1, got channels {channels}, size {size}")
+            raise DataError(
+                f"{name}: expected 1 or 3 channels and a size from 1x1, got channels {channels}, size {size}"
+            )
         if size or any(path.suffix.lower() not in NATIVE for path in files):
             require("cv2", "vision", f"{name}: pictures")
         self.name, self.classes = name, classes
@@ -112,16 +114,22 @@ def open_pictures(
     found = _class_folders(place)
     foreign = [name for name in found if name not in classes]
     if foreign:
-        raise DataError(f"{place}: expected the classes of the training set, got {foreign[0]!r} too; remove or rename it")
+        raise DataError(
+            f"{place}: expected the classes of the training set, got {foreign[0]!r} too; remove or rename it"
+        )
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        mine = sorted(path for path in found[name].rglob("*") if path.suffix.lower() in SUFFIXES) if name in found else []
+        mine = (
+            sorted(path for path in found[name].rglob("*") if path.suffix.lower() in SUFFIXES) if name in found else []
+        )
         mine = [path for path in mine if not path.name.startswith(".")]
         files += mine
         labels += [label] * len(mine)
     if not files:
-        raise DataError(f"{place}: expected pictures ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some")
+        raise DataError(
+            f"{place}: expected pictures ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some"
+        )
     return PictureSet(str(place), files, labels, tuple(classes), size, channels, keep_bytes)
 
 

@@ -23,15 +23,15 @@ from alula.runtime.errors import DataError
 class Batch(NamedTuple):
     """What one step trains on.
 
-    x     : (B, H, W, C) float32, or (B, C, H, W) by the loader's layout
-    y     : (B,) int64, labels
-    index : (B,) int64, which samples these are
-    step  : place of the batch in its epoch, from 0
+    x       : (B, H, W, C) float32, or (B, C, H, W) by the loader's layout
+    y       : (B,) int64, labels
+    samples : (B,) int64, which ones these are, places in the set
+    step    : place of the batch in its epoch, from 0
     """
 
     x: npt.NDArray[np.float32]
     y: Labels
-    index: Labels
+    samples: Labels
     step: int
 
 

@@ -48,7 +48,9 @@ def open_data(
     except OSError as error:
         if isinstance(error, SourceError):
             raise
-        raise SourceError(f"{path}: expected a readable data set, got {error.strerror or error}; check the path") from error
+        raise SourceError(
+            f"{path}: expected a readable data set, got {error.strerror or error}; check the path"
+        ) from error
     check_classes(data, n_classes, complete=split == "train")
     return data
 
@@ -82,5 +84,7 @@ def _open(
     if find_pictures(path):
         return open_pictures(path, split, size, channels, keep_bytes)
     if any(path.glob("data_batch_[1-5]")):
-        raise DataError(f"{path}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz")
+        raise DataError(
+            f"{path}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"
+        )
     raise DataError(f"{path}: expected {FORMATS}, got nothing of the kind in this folder; check the path")
