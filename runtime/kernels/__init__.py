@@ -9,6 +9,7 @@ FAMILIES = (
     "conv",
     "winograd",
     "depthwise",
+    "conv_gradient",
     "matmul",
     "elementwise",
     "movement",
