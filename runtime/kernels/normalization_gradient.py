@@ -16,7 +16,10 @@ if COMPILING:
     from numba.core import cgutils, types
 
 HEAD = 8  # rows whose mean the variance of a strip is measured from
-BLOCK = 2048  # elements of a block of rows that stays in the first-level cache
+BLOCK, BLOCK_ROWS = (
+    2048,
+    8,
+)  # elements of a block of rows that stays in the first-level cache, and the fewest rows of it
 
 
 def moments_tile(vectors, width):
@@ -228,7 +231,7 @@ def f32_batch_apply(
 
     scratch : 8 words a thread
     """
-    block = max(BLOCK // c, 1)
+    block = max(BLOCK // c, BLOCK_ROWS)
     words_at = offset(scratch, 8 * tid)
     blocks = (rows + block - 1) // block
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
@@ -318,7 +321,7 @@ def f32_batch_grad_apply(
     dy: f32p, x: f32p, mean: f32p, factors: f32p, dx: f32p, rows: i64, c: i64, tid: i64, n_threads: i64
 ):  # fmt: skip
     """dx = dy * gain + (x - mean) * slope + shift, by channel; dx may be dy."""
-    block = max(BLOCK // c, 1)
+    block = max(BLOCK // c, BLOCK_ROWS)
     blocks = (rows + block - 1) // block
     slope, shift = offset(factors, c), offset(factors, 2 * c)
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
