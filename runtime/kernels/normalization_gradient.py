@@ -2,8 +2,8 @@
 
 Sums over rows run in registers, a few vectors of channels at a time, over strips of rows that do not depend on the
 number of threads; the strips are joined in their order. A strip's variance is that of distances from the mean of its
-first rows: a strip of n rows loses at most a factor of 1 + n / HEAD of float32's precision, however large the mean.
-Strips are joined by the rule of Chan, Golub and LeVeque. Tensors are matrices of (rows, channels).
+first rows: a strip of n rows loses at most a factor of 1 + n / HEAD of float32's precision, however large the mean,
+and means are joined as distances, too (by the rule of Chan, Golub and LeVeque). Tensors are matrices of (rows, channels).
 """
 
 from alula.runtime.kernels.columns import COLUMNS, Rows, adders, by_columns
@@ -23,15 +23,15 @@ BLOCK, BLOCK_ROWS = (
 
 
 def moments_tile(vectors, width):
-    """Mean, and sum of squares about it, over rows.
+    """Over rows: a start (the mean of the first ones), the distance of the mean from it, the sum of squares about the mean.
 
-    The intrinsic: (at, x, stride, rows, head, 1 / head, 1 / rows, mean, squares)
+    The intrinsic: (at, x, stride, rows, head, 1 / head, 1 / rows, start, distance, squares)
     """
 
     @intrinsic
-    def tile(context, at, x, stride, rows, head, head_share, share, mean, squares):
+    def tile(context, at, x, stride, rows, head, head_share, share, origin, distance, squares):
         def generate(cx, builder, signature, args):
-            at, x, stride, rows, head, head_share, share, mean, squares = args
+            at, x, stride, rows, head, head_share, share, origin, distance, squares = args
             piece = Rows(builder, vectors, width, at)
             emit = piece.emit
             (start,) = piece.sums(head, 1, lambda row: [adders(builder, piece.load(x, row, stride))])
@@ -46,12 +46,12 @@ def moments_tile(vectors, width):
             zero = emit.constant(0.0)
             about = [emit.fma(builder.fneg(s), d, q) for s, d, q in zip(shares, distances, spread, strict=True)]
             about = [builder.select(builder.fcmp_ordered("<", q, zero), zero, q) for q in about]
-            piece.store(piece.map(builder.fadd, start, shares), mean)
-            piece.store(about, squares)
+            for values, target in ((start, origin), (shares, distance), (about, squares)):
+                piece.store(values, target)
             return cx.get_dummy_value()
 
         i, f = types.int64, types.float32
-        return types.void(i, x, i, i, i, f, f, mean, squares), generate
+        return types.void(i, x, i, i, i, f, f, origin, distance, squares), generate
 
     return tile
 
@@ -140,7 +140,7 @@ def grad_apply_tile(vectors, width):
     return tile
 
 
-moments_of = by_columns(moments_tile, "x, stride, rows, head, head_share, share, mean, squares")
+moments_of = by_columns(moments_tile, "x, stride, rows, head, head_share, share, origin, distance, squares")
 APPLY = "x, other, y, stride, rows, mean, gain, bias, low, high"
 normalise = by_columns(apply_tile(residual=False, clamp=False), APPLY)
 normalise_clamp = by_columns(apply_tile(residual=False, clamp=True), APPLY)
@@ -151,7 +151,7 @@ grad_apply = by_columns(grad_apply_tile, "dy, x, dx, stride, rows, mean, gain, s
 
 @kernel
 def f32_batch_moments(x: f32p, moments: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64):
-    """Statistics of each channel in each strip of rows. moments: (strips, 2, c), mean and sum of squares about it.
+    """Statistics of each channel in each strip of rows. moments: (strips, 3, c), what `moments_tile` gives.
 
     Strip s is rows [rows * s // strips, rows * (s + 1) // strips).
     """
@@ -162,21 +162,28 @@ def f32_batch_moments(x: f32p, moments: f32p, rows: i64, c: i64, strips: i64, ti
         first = rows * strip // strips
         count = rows * (strip + 1) // strips - first
         head = min(HEAD, count)
-        mean = offset(moments, 2 * strip * c)
+        start = offset(moments, 3 * strip * c)
         moments_of(
-            at, min(at + COLUMNS, c), offset(x, first * c), c, count, head, F(1.0) / F(head), F(1.0) / F(count), mean,
-            offset(mean, c),
+            at, min(at + COLUMNS, c), offset(x, first * c), c, count, head, F(1.0) / F(head), F(1.0) / F(count), start,
+            offset(start, c), offset(start, 2 * c),
         )  # fmt: skip
 
 
 @device
-def vec_join(mean, squares, strip_mean, strip_squares, n, weight, before):
-    """Join the statistics of one more strip to those of the rows before it. weight: its share of all rows up to it."""
+def vec_join(mean, squares, origin, strip_start, strip_distance, strip_squares, n, weight, before):
+    """Join one more strip to the rows before it; means are distances from `origin`. weight: its share of all rows."""
     for i in range(n):
-        difference = strip_mean[i] - mean[i]
+        difference = (strip_start[i] - origin[i]) + strip_distance[i] - mean[i]
         share = difference * weight
         squares[i] += strip_squares[i] + difference * share * before
         mean[i] += share
+
+
+@device
+def vec_add_origin(mean, origin, n):
+    """mean += origin."""
+    for i in range(n):
+        mean[i] += origin[i]
 
 
 @device
@@ -207,14 +214,15 @@ def f32_batch_statistics(
     """
     begin = c * tid // n_threads
     n = c * (tid + 1) // n_threads - begin
-    own_mean, own_squares = offset(mean, begin), offset(squares, begin)
+    own_mean, own_squares, origin = offset(mean, begin), offset(squares, begin), offset(moments, begin)
     vec_fill(own_mean, n, F(0.0))
     vec_fill(own_squares, n, F(0.0))
     for strip in range(strips):
         before, after = rows * strip // strips, rows * (strip + 1) // strips
-        part = offset(moments, 2 * strip * c + begin)
+        part = offset(moments, 3 * strip * c + begin)
         weight = F(after - before) / F(after)
-        vec_join(own_mean, own_squares, part, offset(part, c), n, weight, F(before))
+        vec_join(own_mean, own_squares, origin, part, offset(part, c), offset(part, 2 * c), n, weight, F(before))
+    vec_add_origin(own_mean, origin, n)
     vec_keep_running(offset(running_mean, begin), own_mean, offset(new_mean, begin), n, momentum, mean_gain)
     vec_keep_running(offset(running_var, begin), own_squares, offset(new_var, begin), n, momentum, squares_gain)
     vec_batch_statistics(

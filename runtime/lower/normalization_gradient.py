@@ -23,7 +23,7 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
     strips = strips_of(rows)
     x, scale, bias, running_mean, running_var = map(lowering.ref, node.inputs)
     new_mean, new_var, mean, inverse = (_given(lowering, node, i, c) for i in range(1, 5))
-    moments, gain, squares = (lowering.scratch(4 * c * n) for n in (2 * strips, 1, 1))
+    moments, gain, squares = (lowering.scratch(4 * c * n) for n in (3 * strips, 1, 1))
     lowering.emit(kernels.f32_batch_moments, x=x, moments=moments, rows=rows, c=c, strips=strips)
     fresh = 1.0 - attrs.momentum
     lowering.emit(

@@ -3,58 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from alula.runtime.compiler import library
-from alula.runtime.compiler.loader import word_of
-from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.kernels.tiles import for_cpu
+from alula.runtime.graph import Array
 from alula.runtime.lower.loss import lower_ctc
 from alula.runtime.lower.pool_gradient import lower_pool_grad
 from alula.runtime.lower.steps import lower_elementwise
-from alula.runtime.lowering import FnRef, Lowering, Ref, Word
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.pool import average_pool, max_pool, pixel_counts, pool_window
-
-
-def run(
-    rule: Callable[[Lowering, Node], bool], op: str, attrs: Any, inputs: Mapping[str, Array],
-    outputs: Mapping[str, tuple[int, ...]], known: Mapping[str, Array] | None = None, threads: int = 1,
-) -> dict[str, Array]:  # fmt: skip
-    """What a rule's instructions compute, every thread's share after the other."""
-    known = known or {}
-    specs = {n: TensorSpec.of(a) for n, a in {**inputs, **known}.items()} | {
-        n: TensorSpec(d) for n, d in outputs.items()
-    }
-    held: dict[str, Array] = {}
-
-    def hold(key: str, make: Callable[[], Array]) -> str:
-        held[key] = np.ascontiguousarray(make())
-        return key
-
-    lowering = Lowering(specs, known, known, for_cpu(library().cpu), threads, hold)
-    lowering.node = Node(op, (*inputs, *known), tuple(outputs), attrs)
-    assert rule(lowering, lowering.node)
-    results = {name: np.full(dims, np.nan, np.float32) for name, dims in outputs.items()}
-    scratch = {name: np.full(size, 255, np.uint8) for name, size in lowering.sizes.items()}
-    memory = {**inputs, **results, **scratch, **lowering.tables, **held}
-
-    def word(value: Word) -> int:
-        if isinstance(value, Ref):
-            return int(memory[value.buffer].ctypes.data) + value.offset
-        return library().address(value.kernel) if isinstance(value, FnRef) else word_of(value)
-
-    for instruction in lowering.instructions:
-        assert instruction.kernel is not None
-        words = np.array([word(value) for value in instruction.words], np.int64)
-        for tid in range(threads):
-            library().function(instruction.kernel.name)(words.ctypes.data, tid, threads)
-    return results
+from tests.runtime.kernels.lowered import run
 
 
 # Gradient -> the op, its attributes, whether the slope is known from the result
