@@ -15,6 +15,7 @@ FAMILIES = (
     "movement",
     "reduce",
     "pool",
+    "pool_gradient",
     "resize",
     "normalization",
     "normalization_gradient",
@@ -25,6 +26,7 @@ FAMILIES = (
     "quantize",
     "s8_conv",
     "huffman",
+    "loss",
     "update",
     "calibrate",
 )

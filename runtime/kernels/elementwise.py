@@ -35,6 +35,41 @@ CHUNK = 4096  # elements of a block that stays in the first-level cache over all
 # Modes: operand[r * C + c], a constant, *operand, operand[c], operand[r], operand[image(r) * C + c]
 FULL, CONSTANT, SCALAR, CHANNEL, ROW, IMAGE = range(6)
 
+
+
+@device
+def swish_slope(x, y, p):
+    """x times the slope of y * sigmoid(p * y)."""
+    s = sigmoid(p * y)
+    return x * (s * (F(1.0) + p * y * (F(1.0) - s)))
+
+
+@device
+def gelu_slope(x, y):
+    """x times the slope of y * Phi(y)."""
+    normal = F(0.3989422804014327) * exp(F(-0.5) * y * y)
+    return x * (F(0.5) * (F(1.0) + erf(y * F(0.7071067811865476))) + y * normal)
+
+
+@device
+def gelu_tanh_slope(x, y):
+    """x times the slope of gelu_tanh."""
+    square = y * y
+    u = F(2 * 0.7978845608028654) * (y + F(0.044715) * square * y)
+    s = sigmoid(u)  # (1 + tanh(u / 2)) / 2
+    return x * (s + s * sigmoid(-u) * y * F(2 * 0.7978845608028654) * (F(1.0) + F(3 * 0.044715) * square))
+
+
+@device
+def mish_slope(x, y):
+    """x times the slope of y * tanh(softplus(y))."""
+    w = exp(at_most(y, F(20.0)))  # tanh(softplus(y)) = n / (n + 2); beyond, its slope is 1
+    n = w * (w + F(2.0))
+    share = F(1.0) / (n + F(2.0))
+    t = n * share
+    return x * (t + y * (w / (F(1.0) + w)) * (F(2.0) * share) * (F(1.0) + t))
+
+
 UNARY = {
     "copy": lambda x, p, q: x,
     "clip": lambda x, p, q: at_most(at_least(x, p), q),
@@ -82,6 +117,20 @@ BINARY = {
     "pow": lambda x, y, p, q: pow(x, y),
     "rpow": lambda x, y, p, q: pow(y, x),
     "relu_grad": lambda x, y, p, q: x if y > F(0.0) else F(0.0),
+    "sigmoid_grad": lambda x, y, p, q: x * (y * (F(1.0) - y)),
+    "tanh_grad": lambda x, y, p, q: x * (F(1.0) - y * y),
+    "clip_grad": lambda x, y, p, q: x if (y >= p) and (y <= q) else F(0.0),
+    "leaky_relu_grad": lambda x, y, p, q: x if y > F(0.0) else p * x,
+    "hard_sigmoid_grad": lambda x, y, p, q: p * x if (p * y + q > F(0.0)) and (p * y + q < F(1.0)) else F(0.0),
+    "hard_swish_grad": lambda x, y, p, q: (
+        x if y >= F(3.0) else (F(0.0) if y <= F(-3.0) else x * (y * F(1 / 3) + F(0.5)))
+    ),
+    "swish_grad": lambda x, y, p, q: swish_slope(x, y, p),
+    "gelu_grad": lambda x, y, p, q: gelu_slope(x, y),
+    "gelu_tanh_grad": lambda x, y, p, q: gelu_tanh_slope(x, y),
+    "elu_grad": lambda x, y, p, q: x if y > F(0.0) else x * p * exp(y),
+    "softplus_grad": lambda x, y, p, q: x * sigmoid(y),
+    "mish_grad": lambda x, y, p, q: mish_slope(x, y),
 }
 
 CODES = {name: code for code, name in enumerate((*UNARY, *BINARY))}

@@ -1,8 +1,12 @@
 """Sums, means and extremes over one axis of (outer, n, inner); softmax and layer normalisation over rows."""
 
+from alula.runtime.kernels.columns import COLUMNS, Rows, adders, by_columns
 from alula.runtime.kernels.fmath import INF, F, absolute, exp, largest, log, smallest, sqrt
-from alula.runtime.kernels.lang import REASSOCIATE, device, f32, f32p, i64, kernel
+from alula.runtime.kernels.lang import COMPILING, REASSOCIATE, device, f32, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
+
+if COMPILING:
+    from numba.core import types
 
 SUM, MAX, MIN, SUM_ABS, SUM_SQUARES, PRODUCT = range(6)
 BLOCK = 256  # columns whose running results stay in the first-level cache
@@ -79,13 +83,43 @@ def reduce_run(code, x, n):
     return vec_product(x, n)
 
 
+def sum_tile(vectors, width):
+    """Sums over rows. The intrinsic: (at, x, stride, rows, y)."""
+
+    @intrinsic
+    def tile(context, at, x, stride, rows, y):
+        def generate(cx, builder, signature, args):
+            at, x, stride, rows, y = args
+            piece = Rows(builder, vectors, width, at)
+            (totals,) = piece.sums(rows, 1, lambda row: [adders(builder, piece.load(x, row, stride))])
+            piece.store(totals, y)
+            return cx.get_dummy_value()
+
+        i = types.int64
+        return types.void(i, x, i, i, y), generate
+
+    return tile
+
+
+column_sums = by_columns(sum_tile, "x, stride, rows, y")
+
+
+@kernel
+def f32_strip_sums(x: f32p, sums: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64):
+    """Sums of the columns of each strip of rows [rows * s // strips, rows * (s + 1) // strips). sums: (strips, c)."""
+    blocks = (c + COLUMNS - 1) // COLUMNS
+    units = strips * blocks
+    for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
+        strip, at = unit // blocks, unit % blocks * COLUMNS
+        first = rows * strip // strips
+        count = rows * (strip + 1) // strips - first
+        column_sums(at, min(at + COLUMNS, c), offset(x, first * c), c, count, offset(sums, strip * c))
+
+
 @device
 def vec_accumulate(code, x, y, n):
-    """Fold a row of n elements into n running results."""
-    if code == SUM:
-        for i in range(n):
-            y[i] += x[i]
-    elif code == MAX:
+    """Fold a row of n elements into n running results; sums have tiles of their own."""
+    if code == MAX:
         for i in range(n):
             y[i] = y[i] if (y[i] != y[i]) or (y[i] > x[i]) else x[i]
     elif code == MIN:
@@ -145,9 +179,12 @@ def f32_reduce(
             o, column = unit // blocks, unit % blocks * BLOCK
             columns = min(BLOCK, inner - column)
             target = offset(y, o * inner + column)
-            vec_fill(target, columns, start)
-            for j in range(n):
-                vec_accumulate(code, offset(x, (o * n + j) * inner + column), target, columns)
+            if code == SUM:
+                column_sums(0, columns, offset(x, o * n * inner + column), inner, n, target)
+            else:
+                vec_fill(target, columns, start)
+                for j in range(n):
+                    vec_accumulate(code, offset(x, (o * n + j) * inner + column), target, columns)
             vec_finish(target, columns, scale, root)
 
 

@@ -7,16 +7,9 @@ import math
 from alula.runtime.graph import Node
 from alula.runtime.kernels import normalization_gradient as kernels
 from alula.runtime.kernels.elementwise import CODES, FULL
+from alula.runtime.lower.reduce import strips_of
 from alula.runtime.lower.steps import epilogue
 from alula.runtime.lowering import FnRef, Lowering, Ref, Word
-
-STRIP_ROWS = 256  # the most rows of one sum in float32
-FEW_STRIPS, SHORT_STRIP = 8, 16  # threads get this many strips to share, unless they would be shorter than this
-
-
-def strips_of(rows: int) -> int:
-    """How many strips the rows are cut in; the same for any number of threads."""
-    return max(math.ceil(rows / STRIP_ROWS), min(FEW_STRIPS, rows // SHORT_STRIP), 1)
 
 
 def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:

@@ -21,6 +21,15 @@ FOLDS = {  # op -> (fold, fold of nothing, whether to divide by the count, wheth
 }  # fmt: skip
 
 
+STRIP_ROWS = 256  # the most rows of one sum in float32
+FEW_STRIPS, SHORT_STRIP = 8, 16  # threads get this many strips to share, unless they would be shorter than this
+
+
+def strips_of(rows: int) -> int:
+    """How many strips the rows of a sum are cut in; the same for any number of threads."""
+    return max(math.ceil(rows / STRIP_ROWS), min(FEW_STRIPS, rows // SHORT_STRIP), 1)
+
+
 def lower_reduce(lowering: Lowering, node: Node) -> bool:
     """A reduction over neighbouring axes."""
     spec = lowering.spec(node.inputs[0])
@@ -47,8 +56,14 @@ def _emit_fold(lowering: Lowering, node: Node, axes: Sequence[int]) -> bool:
     outer, inner = math.prod(spec.dims[: axes[0]]), math.prod(spec.dims[axes[-1] + 1 :])
     n = spec.size // (outer * inner)
     code, start, divide, root = FOLDS[node.op]
+    x, rows = lowering.ref(node.inputs[0]), n
+    if code == SUM and outer == 1 and inner > 1 and n >= STRIP_ROWS:  # threads share the rows
+        strips = strips_of(n)
+        sums = lowering.scratch(4 * strips * inner)
+        lowering.emit(kernels.f32_strip_sums, x=x, sums=sums, rows=n, c=inner, strips=strips)
+        x, rows = sums, strips
     lowering.emit(
-        kernels.f32_reduce, x=lowering.ref(node.inputs[0]), y=lowering.ref(node.outputs[0]), outer=outer, n=n, inner=inner,
+        kernels.f32_reduce, x=x, y=lowering.ref(node.outputs[0]), outer=outer, n=rows, inner=inner,
         code=code, start=start, scale=1.0 / n if divide else 1.0, root=int(root),
     )  # fmt: skip
     return True

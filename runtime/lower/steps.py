@@ -49,8 +49,21 @@ UNARY: dict[str, Callable[[Any], tuple[str, float, float]]] = {
 BINARY = {
     "Add": ("add", "add"), "Sub": ("sub", "rsub"), "Mul": ("mul", "mul"), "Div": ("div", "rdiv"),
     "Min": ("min", "min"), "Max": ("max", "max"), "PRelu": ("prelu", ""), "Pow": ("pow", "rpow"),
-    "ReluGrad": ("relu_grad", ""),
 }  # fmt: skip
+# Op -> (step, p, q): the running value is the gradient, the other input what the slope is known from
+SLOPES: dict[str, Callable[[Any], tuple[str, float, float]]] = {
+    "ReluGrad": lambda a: ("relu_grad", 0.0, 0.0),
+    "SigmoidGrad": lambda a: ("sigmoid_grad", 0.0, 0.0),
+    "TanhGrad": lambda a: ("tanh_grad", 0.0, 0.0),
+    "LeakyReluGrad": lambda a: ("leaky_relu_grad", a.alpha, 0.0),
+    "HardSigmoidGrad": lambda a: ("hard_sigmoid_grad", a.alpha, a.beta),
+    "HardSwishGrad": lambda a: ("hard_swish_grad", 0.0, 0.0),
+    "SwishGrad": lambda a: ("swish_grad", a.alpha, 0.0),
+    "EluGrad": lambda a: ("elu_grad", a.alpha, 0.0),
+    "GeluGrad": lambda a: ("gelu_tanh_grad" if a.approximate == "tanh" else "gelu_grad", 0.0, 0.0),
+    "SoftplusGrad": lambda a: ("softplus_grad", 0.0, 0.0),
+    "MishGrad": lambda a: ("mish_grad", 0.0, 0.0),
+}
 # Both inputs are the running value
 TWICE = {"Mul": ("square", 0.0, 0.0), "Add": ("affine", 2.0, 0.0), "Min": ("copy", 0.0, 0.0), "Max": ("copy", 0.0, 0.0)}
 POWERS = {0.5: "sqrt", 1.0: "copy", 2.0: "square", 3.0: "cube", -1.0: "reciprocal"}
@@ -171,7 +184,7 @@ def _spread_operand(lowering: Lowering, name: str, part: Spread) -> tuple[int, W
 
 def _host(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> str | None:
     """The input that runs through the chain: a computed one of the result's shape if there is one."""
-    if node.op == "PRelu" or node.op.endswith("Grad"):
+    if node.op in ("PRelu", "ClipGrad") or node.op in SLOPES:
         return node.inputs[0]
     names = [n for n in node.inputs if n and lowering.spec(n).dtype == "float32"]
     return max(names, key=lambda n: ((lowering.spec(n).dims or (1,)) == shape, not lowering.known(n)), default=None)
@@ -180,6 +193,8 @@ def _host(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> str | None:
 def _node_steps(lowering: Lowering, node: Node, running: str, place: Place) -> list[Step] | None:
     if node.op == "Clip":
         return _clip_steps(lowering, node, running, place)
+    if node.op in SLOPES or node.op == "ClipGrad":
+        return _slope_steps(lowering, node, running, place)
     if node.op in UNARY:
         return [_step(*UNARY[node.op](node.attrs))]
     if node.op not in BINARY:
@@ -212,6 +227,21 @@ def _clip_steps(lowering: Lowering, node: Node, running: str, place: Place) -> l
     given = [(code, name) for code, name in zip(("max", "min"), node.inputs[1:], strict=False) if name]
     steps = [_operand_step(lowering, code, name, place) for code, name in given]
     return None if any(step is None for step in steps) else [step for step in steps if step is not None]
+
+
+def _slope_steps(lowering: Lowering, node: Node, running: str, place: Place) -> list[Step] | None:
+    """The gradient times a slope; None where the running value is not the gradient, or bounds are computed."""
+    if node.inputs[0] != running:
+        return None
+    if node.op == "ClipGrad":
+        low, high = (_known_scalar(lowering, node, i, default) for i, default in ((2, -math.inf), (3, math.inf)))
+        if low is None or high is None:
+            return None
+        code, p, q = "clip_grad", low, high
+    else:
+        code, p, q = SLOPES[node.op](node.attrs)
+    step = _operand_step(lowering, code, node.inputs[1], place)
+    return None if step is None else [[*step[:3], float(p), float(q)]]
 
 
 def _operand_step(lowering: Lowering, code: str, name: str, place: Place) -> Step | None:

@@ -7,6 +7,7 @@ import numpy as np
 from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.loss import lower_cross_entropy, lower_cross_entropy_grad
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 
@@ -68,6 +69,12 @@ def softmax_cross_entropy_grad(attrs: CrossEntropyAttrs, dloss: Array, log_prob:
 
 
 register(
-    Op("SoftmaxCrossEntropyLoss", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 2)),
-    Op("SoftmaxCrossEntropyLossGrad", _infer_grad, softmax_cross_entropy_grad, CrossEntropyAttrs, n_inputs=(3, 3)),
-)
+    Op(
+        "SoftmaxCrossEntropyLoss", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 2),
+        lower=lower_cross_entropy,
+    ),
+    Op(
+        "SoftmaxCrossEntropyLossGrad", _infer_grad, softmax_cross_entropy_grad, CrossEntropyAttrs, n_inputs=(3, 3),
+        lower=lower_cross_entropy_grad,
+    ),
+)  # fmt: skip

@@ -57,6 +57,8 @@ def _is_step(draft: Draft, node: Node) -> bool:
         return False
     if node.op == "Clip":
         return all(not name or draft.scalar(name) is not None for name in node.inputs[1:])
+    if node.op == "ClipGrad":
+        return all(not name or draft.scalar(name) is not None for name in node.inputs[2:])
     if node.op == "Pow":
         return draft.scalar(node.inputs[1]) in (0.5, 1.0, 2.0)
     return find(node.op, node.label).elementwise and len(node.inputs) <= 2

@@ -180,6 +180,9 @@ def reductions() -> Iterator[Case]:
         x = f(*shape, low=0.5, high=1.5) if op == "ReduceProd" else f(*shape)
         yield Case(op, (x, i(*axes)), terms=int(np.prod(shape)), slack=8)
         yield Case(op, (x, i(*axes)), {"keepdims": 0}, terms=int(np.prod(shape)), slack=8)
+    for shape in ((9, 31, 1), (300, V + 5), (4, 9, 30, 5 * V + 3)):  # strips of rows, as gradients of biases want them
+        for op in ("ReduceSum", "ReduceMean"):
+            yield Case(op, (f(*shape), i(*range(len(shape) - 1))), {"keepdims": 0}, terms=1000, slack=4)
     for op in folds:
         yield Case(op, (f(2, 3, 4),), terms=24)
         yield Case(op, (f(2, 3, 4), i(0, 2)), terms=8, slack=4, kernel=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from tests.runtime.kernel_case import Case, Step, f, scalar
+from tests.runtime.kernel_case import Case, Input, Step, f, scalar
 
 
 def batch_normalisation(v: int) -> Iterator[Case]:
@@ -42,6 +42,20 @@ def gradients_of_activations(v: int) -> Iterator[Case]:
         yield Case("Mul", (f(2, 3, 5, 7), f(7)), fused=tail)
 
 
+def losses(v: int) -> Iterator[Case]:
+    """Softmax with cross-entropy and its gradient."""
+    for shape, smoothing, reduction in itertools.product(
+        ((1, 10), (7, 1), (5, v + 1), (2, 3, 4, 21), (3, 4097)), (0.0, 0.1), ("mean", "sum")
+    ):
+        labels = Input(shape[:-1], "int64", low=0, high=shape[-1])
+        attrs = {"label_smoothing": smoothing, "reduction": reduction, "ignore_index": 2}
+        yield Case("SoftmaxCrossEntropyLoss", (f(*shape), labels), attrs, n_outputs=2, terms=shape[-1], slack=8)
+        log_prob = f(*shape, low=-9, high=0)
+        yield Case("SoftmaxCrossEntropyLossGrad", (f(), log_prob, labels), attrs, slack=4)
+    ignored = Input((2,), "int64", (-100, -100))
+    yield Case("SoftmaxCrossEntropyLoss", (f(2, 5), ignored), n_outputs=2, slack=4)
+
+
 def updates() -> Iterator[Case]:
     """Optimiser steps over sizes with and without whole vectors."""
     small = {"low": 0.001, "high": 0.1}
@@ -68,4 +82,5 @@ def training(v: int) -> Iterator[Case]:
     """All of them."""
     yield from batch_normalisation(v)
     yield from gradients_of_activations(v)
+    yield from losses(v)
     yield from updates()
