@@ -10,6 +10,7 @@ FAMILIES = (
     "winograd",
     "depthwise",
     "conv_gradient",
+    "depthwise_gradient",
     "matmul",
     "elementwise",
     "movement",
