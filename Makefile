@@ -18,7 +18,7 @@ test: $(VENV)/.test kernels
 
 # On emulated Raspberry Pis, which are built in build/arm on the first call
 test-arm: $(VENV)/.test kernels packs
-	$(BIN)/python -m pytest -n auto --dist loadfile tests/arm
+	$(BIN)/python -m pytest -n auto --dist loadgroup tests/arm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ AlulaError
 ├── CompilerError     RuntimeError  kernels that cannot be built, found or loaded on this machine
 ├── MemoryBudgetError MemoryError   a plan that needs more memory than it may have
 ├── MissingExtraError ImportError   an optional dependency that is not installed; names the extra
+├── DataError         ValueError    a data set that is empty, damaged, or does not fit what is asked of it
 ├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
 └── MeterError        OSError       a power meter that is absent, unreadable or implausible
 """
@@ -53,6 +54,10 @@ class MemoryBudgetError(AlulaError, MemoryError):
 
 class MissingExtraError(AlulaError, ImportError):
     """An optional dependency that is not installed."""
+
+
+class DataError(AlulaError, ValueError):
+    """A data set that is empty, damaged, or does not fit what is asked of it."""
 
 
 class SourceError(AlulaError, OSError):

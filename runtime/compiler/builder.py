@@ -19,7 +19,7 @@ from alula.runtime.compiler import cache
 from alula.runtime.compiler import cpu as cpus
 from alula.runtime.compiler.link import find_linker, link, linker_version
 from alula.runtime.compiler.manifest import ABI, Manifest, digest_of
-from alula.runtime.compiler.packs import is_whole
+from alula.runtime.compiler.packs import is_whole, stored
 from alula.runtime.compiler.target import TARGETS
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels import all_kernels
@@ -56,6 +56,13 @@ def build(
     for folder in cache.folders(target):  # one that cannot be written to may have what is wanted
         if is_whole(folder / f"{name}.so", target, sources):
             return _copied(folder / f"{name}.so", target, out)
+    if importlib.util.find_spec("numba") is None:
+        for pack, _ in stored(target, sources):  # the one that came with Alula is as good
+            if pack.suffix == ".so" and is_whole(pack, target, sources):
+                return _copied(pack, target, out)
+        raise CompilerError(
+            f"kernels for {target}: expected the compiler, to build them, got none; install it with: pip install 'alula[compiler]'"
+        )
     with _workplace(target) as folder:
         pack = _build(target, folder, sources, progress, jobs or os.cpu_count() or 1)
         return _copied(pack, target, out)
@@ -118,10 +125,6 @@ def _copied(pack: Path, cpu: str, out: Path | None) -> Path:
 
 
 def _compile(missing: list[tuple[Kernel, Path]], cpu: str, progress: Progress | None, jobs: int) -> None:
-    if importlib.util.find_spec("numba") is None:
-        raise CompilerError(
-            f"kernels for {cpu}: expected a pack or the compiler, got neither; install it with: pip install 'alula[compiler]'"
-        )
     order = sorted(missing, key=lambda row: (not row[0].name.startswith(HEAVY), row[0].name))
     jobs = max(1, min(jobs, len(order)))
     todo: queue.SimpleQueue[tuple[Kernel, Path]] = queue.SimpleQueue()

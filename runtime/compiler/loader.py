@@ -84,9 +84,9 @@ def library() -> KernelLibrary:
                 continue
             _complain(choice)
             return kernels
-        _complain(choice)
         if not choice.builds:
-            raise CompilerError(choice.reason)
+            raise CompilerError(choice.reason)  # which names what was refused
+        _complain(choice)
         from alula.runtime.compiler.builder import build
 
         return KernelLibrary(build(choice.cpu, progress=_tell()), choice.cpu)

@@ -21,7 +21,7 @@ MAX_MANIFEST_SIZE = 1 << 20  # bytes
 
 
 class Unfit(CompilerError):
-    """A pack that cannot be used here: `expected X, got Y`. `damaged` if it never could."""
+    """A pack that cannot be used here: `expected X, got Y`. `damaged` if something is amiss with it, not with the machine."""
 
     def __init__(self, message: str, *, damaged: bool = False) -> None:
         super().__init__(message)
@@ -78,7 +78,10 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(fields, dict) or not isinstance(fields.get("format"), int):
         raise Unfit(f"expected a manifest in {path.name}, got something else", damaged=True)
     if fields["format"] != FORMAT:
-        raise Unfit(f"expected a manifest of format {FORMAT}, got format {fields['format']}: it is another version's")
+        raise Unfit(
+            f"expected a manifest of format {FORMAT}, got format {fields['format']}: it is another version's",
+            damaged=True,
+        )
     for name, kind in FIELDS.items():
         if not _is_of(fields.get(name), kind):
             raise Unfit(f"expected a manifest with {name}, got a damaged one ({path.name})", damaged=True)

@@ -35,7 +35,7 @@ class Choice:
     reason  : why this pack, or why none and what to do
     refused : packs that were looked at, and what is wrong with each
     builds  : whether the compiler is here to make what is missing
-    damaged : those of the refused that are damaged
+    damaged : those of the refused that should not lie where they do: damaged, another CPU's, another version's
     """
 
     cpu: str
@@ -88,11 +88,12 @@ def check(pack: Path, machine: Machine, sources: str, cpu: str | None = None) ->
     made_by = f"Alula {manifest.versions.get('alula', 'unknown')}"
     if manifest.abi != ABI:
         raise Unfit(
-            f"expected kernels of ABI {ABI}, got ABI {manifest.abi} of {made_by}: the pack is another version's"
+            f"expected kernels of ABI {ABI}, got ABI {manifest.abi} of {made_by}: the pack is another version's",
+            damaged=True,
         )
     known = TARGETS.get(manifest.cpu)
     if known is None or (cpu and manifest.cpu != cpu):
-        raise Unfit(f"expected a pack for {cpu or 'a known CPU'}, got one for {manifest.cpu[:40]}")
+        raise Unfit(f"expected a pack for {cpu or 'a known CPU'}, got one for {manifest.cpu[:40]}", damaged=True)
     if known.architecture != machine.architecture:
         raise Unfit(f"expected a pack for {machine.architecture}, got one for {known.architecture} ({manifest.cpu})")
     if lacking := sorted((known.needs | set(manifest.features)) - machine.features):
@@ -102,7 +103,8 @@ def check(pack: Path, machine: Machine, sources: str, cpu: str | None = None) ->
     if manifest.sources != sources:
         raise Unfit(
             f"expected the kernels of Alula {alula.__version__} (sources {sources}), got those of {made_by} "
-            f"(sources {manifest.sources[:16]}): the pack is another version's"
+            f"(sources {manifest.sources[:16]}): the pack is another version's",
+            damaged=True,
         )
     verify_contents(pack, manifest)
     return manifest

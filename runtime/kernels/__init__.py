@@ -18,6 +18,7 @@ FAMILIES = (
     "pool",
     "resize",
     "normalization",
+    "normalization_gradient",
     "recurrent",
     "select",
     "cast",
@@ -25,6 +26,7 @@ FAMILIES = (
     "quantize",
     "s8_conv",
     "huffman",
+    "update",
     "calibrate",
 )
 

@@ -81,6 +81,7 @@ BINARY = {
     "prelu": lambda x, y, p, q: x if x >= F(0.0) else x * y,
     "pow": lambda x, y, p, q: pow(x, y),
     "rpow": lambda x, y, p, q: pow(y, x),
+    "relu_grad": lambda x, y, p, q: x if y > F(0.0) else F(0.0),
 }
 
 CODES = {name: code for code, name in enumerate((*UNARY, *BINARY))}

@@ -21,7 +21,7 @@ if COMPILING:
 
 def tile_runner(codes):
     """A device function that runs the tile of as many rows (1 to MR) and columns (a multiple of 4) as asked."""
-    values = "x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip"
+    values = "tiles, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip"
     lines, scope = [f"def run(width, rows, {values}):"], {}
     for width in range(NR, 0, -4):
         lines.append(f"    {'if' if width == NR else 'elif'} width == {width}:")
@@ -87,6 +87,7 @@ def convolution(run_tile, size):
             first_tile, last_tile = tiles * tid // n_threads, tiles * (tid + 1) // n_threads
         full_panels = c_out // NR
         step = stride_w * x_pixel
+        together = gathered == 0 and (c_out - full_panels * NR) % 4 == 0  # no tile needs a place of its own
         for turn in range((last_panel - first_panel + block_panels - 1) // block_panels):
             block = first_panel + turn * block_panels
             block_end = min(block + block_panels, last_panel)
@@ -94,8 +95,11 @@ def convolution(run_tile, size):
             row, place = first_tile // row_tiles, first_tile % row_tiles
             image, out_y = row // h_out, row % h_out
             begin = place * least + min(place, longer)
-            for _ in range(first_tile, last_tile):
+            left_tiles = last_tile - first_tile
+            while left_tiles > 0:
                 rows = least + 1 if place < longer else least
+                count_tiles = min(left_tiles, (longer if place < longer else row_tiles) - place) if together else 1
+                left_tiles -= count_tiles
                 source = offset(x, x_pixel * (image * image_pixels + out_y * stride_h * row_pixels + begin * stride_w))
                 at, tile_step, tile_taps, tile_offsets, tile_length = address_of(source), step, taps, offsets, length
                 if gathered != 0:
@@ -118,7 +122,7 @@ def convolution(run_tile, size):
                         continue
                     target, stride = (offset(out, size * column), size * y_pixel) if fits else (spill, size * NR)
                     run_tile(
-                        width, rows, at, tile_step, tile_taps, tile_offsets, tile_length, offset(weight, column * k_panel),
+                        width, rows, count_tiles, at, tile_step, tile_taps, tile_offsets, tile_length, offset(weight, column * k_panel),
                         count, address_of(target), stride,
                         offset(bias, column), offset(factor, column), zero, flip,
                     )  # fmt: skip
@@ -126,7 +130,7 @@ def convolution(run_tile, size):
                         left = size * (c_out - column)
                         for i in range(rows):
                             copy_run(offset(spill, i * size * NR), offset(out, size * (i * y_pixel + column)), left)
-                place, begin = place + 1, begin + rows
+                place, begin = place + count_tiles, begin + count_tiles * rows
                 if place == row_tiles:
                     place, begin, row, out_y = 0, 0, row + 1, out_y + 1
                     if out_y == h_out:

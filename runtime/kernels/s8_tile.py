@@ -237,9 +237,10 @@ class Place:
 
 
 def s8_tile(rows, columns, by_lane, codes):
-    """`rows` x `panels` panels of `columns` results: sums over taps and a run of `length` inputs each.
+    """Tiles of `rows` x `panels` panels of `columns` results: sums over taps and a run of `length` inputs each.
 
-    The intrinsic: (x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip).
+    The intrinsic: (tiles, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip).
+    tiles  : how many, one after the other: inputs and results of the next begin `rows` rows further
     x      : address of the inputs of the first row; those of the next are `step` bytes further
     offsets: of each tap, in bytes
     length : bytes of a run, a multiple of 4 (by lane) or 8
@@ -253,6 +254,9 @@ def s8_tile(rows, columns, by_lane, codes):
         """Add the products of one vector of each input and the weights that belong to it."""
         builder = emit.builder
         inputs = [emit.load(place.take(kind.count), kind) for place in places]
+        if kind is B16 and not IS_X86:  # the pointers that the loop leaves are those for the tail: not computed again
+            for place in places:
+                place.set(emit.keep(place.here()))
         for lane in range(lanes):
             group = weights(len(totals[0]))
             for r, (row, x) in enumerate(zip(totals, inputs, strict=True)):
@@ -277,8 +281,9 @@ def s8_tile(rows, columns, by_lane, codes):
             accumulate(emit, totals, places, B16, take_16, 4 if by_lane else 1)
         left = builder.and_(length, i64(15))
         if by_lane:
-            with repeat(builder, builder.lshr(left, i64(2)), may_be_none=True):
-                accumulate(emit, totals, places, vector(I8, 4), take_16, 1)
+            for size in (8, 4):
+                with builder.if_then(builder.icmp_signed("!=", builder.and_(left, i64(size)), i64(0))):
+                    accumulate(emit, totals, places, vector(I8, size), take_16, size // 4)
         else:
             with builder.if_then(builder.icmp_signed("!=", left, i64(0))):
                 accumulate(emit, totals, places, B8, take_8, 1)
@@ -307,49 +312,74 @@ def s8_tile(rows, columns, by_lane, codes):
                     at, left = at + size, left - size
 
     @intrinsic
-    def tile(context, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip):
+    def tile(
+        context, tiles, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip
+    ):
         def generate(cx, builder, signature, args):
-            x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip = args
+            (
+                tiles,
+                x,
+                step,
+                taps,
+                offsets,
+                length,
+                weights,
+                panels,
+                out,
+                out_stride,
+                biases_at,
+                factors_at,
+                zero,
+                flip,
+            ) = args
             emit = Bytes(builder)
             kind = S4 if by_lane or not WIDE else vector(I32, 8)
             totals = [
                 [cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)
             ]
-            weight, bias, factor = (Place(builder, pointer) for pointer in (weights, bias, factor))
+            weight, bias, factor = (Place(builder, pointer) for pointer in (weights, biases_at, factors_at))
+            inputs, results_at = Place(builder, x), Place(builder, out)
             target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
             form = Codes(emit, zero, flip) if codes else None
-            with repeat(builder, panels):
-                start = bias.take(columns)
-                biases = [emit.load(start, S4, 4 * j) for j in range(quads)]
-                first = biases if by_lane else [ir.Constant(kind, [0] * kind.count)] * columns
-                for row in totals:
-                    for place, value in zip(row, first, strict=True):
-                        builder.store(value, place)
-                tap = Place(builder, offsets)
-                with repeat(builder, taps):
-                    at = builder.add(x, builder.load(tap.take(1)))
-                    places = []
-                    for r in range(rows):
-                        places.append(Place(builder, builder.inttoptr(at, I8.as_pointer())))
-                        places[-1].set(builder.inttoptr(at, I8.as_pointer()))
-                        at = builder.add(at, step) if r < rows - 1 else at
-                    one_tap(emit, totals, places, length, weight)
-                sums = results(emit, totals, biases)
-                line, targets = target.take(columns * (1 if codes else 4)), []
-                for _ in range(rows):
-                    targets.append(line)
-                    line = builder.gep(line, [out_stride])
-                if codes:
-                    scale = factor.take(columns)
-                    store_codes(emit, sums, targets, [emit.load(scale, F4, 4 * j) for j in range(quads)], form)
-                else:
-                    for row, where in zip(sums, targets, strict=True):
-                        for j, value in enumerate(row):
-                            emit.store(value, where, 16 * j)
+            with repeat(builder, tiles):
+                x = inputs.here()
+                for place, start in ((weight, weights), (bias, biases_at), (factor, factors_at)):
+                    place.set(start)
+                target.set(builder.inttoptr(results_at.here(), I8.as_pointer()))
+                with repeat(builder, panels):
+                    start = bias.take(columns)
+                    biases = [emit.load(start, S4, 4 * j) for j in range(quads)]
+                    first = biases if by_lane else [ir.Constant(kind, [0] * kind.count)] * columns
+                    for row in totals:
+                        for place, value in zip(row, first, strict=True):
+                            builder.store(value, place)
+                    tap = Place(builder, offsets)
+                    with repeat(builder, taps):
+                        at = builder.add(x, builder.load(tap.take(1)))
+                        places = []
+                        for r in range(rows):
+                            places.append(Place(builder, builder.inttoptr(at, I8.as_pointer())))
+                            places[-1].set(builder.inttoptr(at, I8.as_pointer()))
+                            at = builder.add(at, step) if r < rows - 1 else at
+                        one_tap(emit, totals, places, length, weight)
+                    sums = results(emit, totals, biases)
+                    line, targets = target.take(columns * (1 if codes else 4)), []
+                    for _ in range(rows):
+                        targets.append(line)
+                        line = builder.gep(line, [out_stride])
+                    if codes:
+                        scale = factor.take(columns)
+                        store_codes(emit, sums, targets, [emit.load(scale, F4, 4 * j) for j in range(quads)], form)
+                    else:
+                        for row, where in zip(sums, targets, strict=True):
+                            for j, value in enumerate(row):
+                                emit.store(value, where, 16 * j)
+                inputs.set(builder.add(x, builder.mul(step, i64(rows))))
+                results_at.set(builder.add(results_at.here(), builder.mul(out_stride, i64(rows))))
             return cx.get_dummy_value()
 
         n = types.int64
-        return types.void(n, n, n, offsets, n, weights, n, n, n, bias, factor, n, n), generate
+        return types.void(n, n, n, n, offsets, n, weights, n, n, n, bias, factor, n, n), generate
 
     return tile
 

@@ -49,6 +49,7 @@ UNARY: dict[str, Callable[[Any], tuple[str, float, float]]] = {
 BINARY = {
     "Add": ("add", "add"), "Sub": ("sub", "rsub"), "Mul": ("mul", "mul"), "Div": ("div", "rdiv"),
     "Min": ("min", "min"), "Max": ("max", "max"), "PRelu": ("prelu", ""), "Pow": ("pow", "rpow"),
+    "ReluGrad": ("relu_grad", ""),
 }  # fmt: skip
 # Both inputs are the running value
 TWICE = {"Mul": ("square", 0.0, 0.0), "Add": ("affine", 2.0, 0.0), "Min": ("copy", 0.0, 0.0), "Max": ("copy", 0.0, 0.0)}
@@ -170,7 +171,7 @@ def _spread_operand(lowering: Lowering, name: str, part: Spread) -> tuple[int, W
 
 def _host(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> str | None:
     """The input that runs through the chain: a computed one of the result's shape if there is one."""
-    if node.op == "PRelu":
+    if node.op == "PRelu" or node.op.endswith("Grad"):
         return node.inputs[0]
     names = [n for n in node.inputs if n and lowering.spec(n).dtype == "float32"]
     return max(names, key=lambda n: ((lowering.spec(n).dims or (1,)) == shape, not lowering.known(n)), default=None)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.steps import lower_elementwise
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 
@@ -27,4 +28,4 @@ def relu_grad(attrs: NoAttrs, dy: Array, y: Array) -> tuple[Array]:
     return (np.where(y > 0, dy, dy.dtype.type(0)),)
 
 
-register(Op("ReluGrad", _infer, relu_grad, n_inputs=(2, 2), elementwise=True))
+register(Op("ReluGrad", _infer, relu_grad, n_inputs=(2, 2), elementwise=True, lower=lower_elementwise))

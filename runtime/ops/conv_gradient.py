@@ -46,10 +46,11 @@ def conv_weight_grad(attrs: ConvAttrs, x: Array, dy: Array) -> tuple[Array]:
     dw = np.zeros((c_out, *attrs.kernel_shape, c_in // groups), x.dtype)
     for tap in window.taps():
         pixels = padded[window.at(tap)].reshape(-1, groups, c_in // groups)
+        at: tuple[slice | int, ...] = (slice(None), *tap)
         if groups == 1:
-            dw[(slice(None), *tap)] = rows[:, 0].T @ pixels[:, 0]
+            dw[at] = rows[:, 0].T @ pixels[:, 0]
         else:
-            dw[(slice(None), *tap)] = np.einsum("pgo,pgi->goi", rows, pixels).reshape(c_out, -1)
+            dw[at] = np.einsum("pgo,pgi->goi", rows, pixels).reshape(c_out, -1)
     return (dw,)
 
 

@@ -63,7 +63,7 @@ FAMILIES = {
         "SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyLossGrad",
     ),
     "update": (
-        "SGDUpdate",
+        "SGDUpdate", "AdamUpdate", "SignSGDUpdate", "LionUpdate", "AverageUpdate", "AccumulateUpdate", "SquaredNorm",
     ),
 }  # fmt: skip
 FAMILY_OF = {op: family for family, names in FAMILIES.items() for op in names}

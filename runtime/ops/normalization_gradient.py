@@ -6,6 +6,7 @@ import numpy as np
 
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.normalization_gradient import lower_batch_norm_grad, lower_batch_norm_training
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 
@@ -75,7 +76,7 @@ def batch_normalization_grad(
 register(
     Op(
         "BatchNormalizationTraining", _infer_training, batch_normalization_training, BatchNormalizationTrainingAttrs,
-        n_inputs=(5, 5),
+        n_inputs=(5, 5), lower=lower_batch_norm_training,
     ),
-    Op("BatchNormalizationGrad", _infer_grad, batch_normalization_grad, n_inputs=(5, 5)),
+    Op("BatchNormalizationGrad", _infer_grad, batch_normalization_grad, n_inputs=(5, 5), lower=lower_batch_norm_grad),
 )  # fmt: skip

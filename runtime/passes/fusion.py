@@ -10,7 +10,9 @@ from alula.runtime.ops.contract import find
 from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.shapes import Shapes
 
-HOSTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})  # their kernels have an epilogue
+HOSTS = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalizationTraining"}
+)  # their kernels have an epilogue
 
 
 def fuse_chains(graph: Graph) -> Graph:
@@ -69,7 +71,7 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
         return None
     if host.op == "Pow":  # a step, but not a kernel of its own
         return None
-    if step.op in ("Clip", "Pow", "PRelu") and (step.inputs[0] != tensor or tensor in step.inputs[1:]):
+    if (step.op in ("Clip", "Pow", "PRelu") or step.op.endswith("Grad")) and (step.inputs[0] != tensor or tensor in step.inputs[1:]):
         return None
     if step.inputs.count(tensor) > 1 and step.op not in ("Add", "Mul"):
         return None

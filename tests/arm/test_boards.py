@@ -104,6 +104,6 @@ def test_a_pack_of_another_cpu_is_refused_and_does_not_crash(boards: dict[str, B
 def test_the_doctor_finds_nothing_wrong_with_a_board(boards: dict[str, Board]) -> None:
     for board in boards.values():
         result = board.python("-m", "alula", "doctor", "--json", env=environment())
-        assert result.returncode in (0, 1), result.stderr[-2000:]
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
         assert board.cpu in result.stdout
         assert "Traceback" not in result.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.arm.boards import BOARDS, CHECKOUT, Board, ensure
 from tests.arm.debian import BoardsError
 
 FRAMES = 5
+pytestmark = pytest.mark.xdist_group("wheel")  # built and installed once
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,35 @@ def test_the_board_has_numpy_and_psutil_alone(pi3: Board, installed: Path) -> No
     names, where = result.stdout.splitlines()
     assert names.split() == ["alula", "numpy", "pip", "psutil", "setuptools"]
     assert where.startswith(str(installed))
+
+
+def test_on_a_read_only_file_system_the_kernels_compute_and_the_rest_says_why(pi3: Board, installed: Path) -> None:
+    unshare = shutil.which("unshare")
+    if not unshare or subprocess.run([unshare, "-m", "mount", "--make-rprivate", "/"], check=False).returncode:
+        pytest.skip("only root may mount file systems")
+    places = " ".join(shlex.quote(str(place)) for place in dict.fromkeys(("/", "/tmp", installed, pi3.home)))
+    alula = shlex.quote(str(installed / "bin" / "alula"))
+    script = f"""
+        mount --make-rprivate / && for place in {places}; do
+            mount --bind "$place" "$place" && mount -o remount,bind,ro "$place" || exit 99
+        done
+        cd {shlex.quote(str(installed))}
+        {alula} doctor --json || exit 98
+        {alula} kernels build --cpu cortex-a72 --out packs
+        {alula} demo
+        exit 0
+    """
+    result = pi3.python("-m", "sh", "-c", script, executable=Path(unshare))
+    assert result.returncode == 0, result.stderr[-2000:]
+    findings = {
+        finding["check"]: finding for finding in json.loads(result.stdout.partition("\n}\n")[0] + "}")["checks"]
+    }
+    assert findings["self-test"]["verdict"] == "ok"
+    assert "read-only file system" in findings["storage"]["found"]
+    assert result.stderr.splitlines() == [
+        "alula: packs: expected to write a pack there, got Read-only file system; choose another folder",
+        "alula: alula-demo: Read-only file system",
+    ]
 
 
 def test_the_demo_runs_from_the_wheel(pi3: Board, installed: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from alula.runtime.compiler.packs import choose
 from alula.runtime.kernels.tiles import for_cpu
 from tests.runtime.integer_cases import integer_convolutions
 from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
+from tests.runtime.training_cases import training
 
 TILES = for_cpu(choose().cpu)
 V, NR, MR = TILES.width, TILES.columns, TILES.rows  # lanes of a vector; channels and pixels of a tile
@@ -435,6 +436,7 @@ CASES = [
         products,
         windows,
         chains,
+        lambda: training(V),
     )
     for case in family()
 ]

@@ -204,6 +204,16 @@ def test_a_temporary_folder_that_others_can_write_to_is_not_used(
     assert cache_path().is_relative_to("/dev/null/cache")
 
 
+def test_without_the_compiler_a_build_takes_the_shipped_pack_or_says_what_is_missing(host_pack: Path) -> None:
+    code = "from alula.runtime.compiler import packs, build\n"
+    shipped = f"from pathlib import Path; packs.SHIPPED = Path({str(host_pack.parent)!r})\n"
+    result = bare(code + shipped + "print(build())")
+    assert (result.stdout, result.stderr) == (f"{host_pack}\n", "")
+    assert refused(code + "build()") == (
+        f"kernels for {host_cpu()}: expected the compiler, to build them, got none; install it with: pip install 'alula[compiler]'"
+    )
+
+
 def test_a_pack_goes_where_it_is_asked_for_or_says_why_not(host_pack: Path, tmp_path: Path) -> None:
     assert build(out=tmp_path / "a" / "b") == tmp_path / "a" / "b" / host_pack.name
     with pytest.raises(

@@ -1,0 +1,27 @@
+"""Data sets to train on: `data = open_data(path)`, then `for x, y, samples, step in Loader(data, 32).epoch(0)`.
+
+NumPy alone; pictures other than PPM and PGM need the extra `vision`.
+"""
+
+from __future__ import annotations
+
+from alula.runtime.data.augment import Augment, Moments, moments
+from alula.runtime.data.dataset import ArraySet, Dataset, Subset, check_classes, holdout
+from alula.runtime.data.loader import Batch, Loader
+from alula.runtime.data.npz import save_npz
+from alula.runtime.data.opening import open_data
+
+__all__ = [
+    "ArraySet",
+    "Augment",
+    "Batch",
+    "Dataset",
+    "Loader",
+    "Moments",
+    "Subset",
+    "check_classes",
+    "holdout",
+    "moments",
+    "open_data",
+    "save_npz",
+]

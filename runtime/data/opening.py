@@ -1,0 +1,90 @@
+"""Open a data set: which format a path holds, and one set out of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alula.runtime.data.cifar import find_cifar, open_cifar
+from alula.runtime.data.dataset import Dataset, check_classes
+from alula.runtime.data.folder import KEEP_BYTES, find_pictures, open_pictures
+from alula.runtime.data.idx import find_idx, open_idx
+from alula.runtime.data.npz import open_npz
+from alula.runtime.errors import DataError, SourceError
+
+SPLITS = ("train", "test")
+FORMATS = "a folder of class folders, CIFAR binary files, idx files or an .npz file"
+
+
+def open_data(
+    path: str | Path,
+    split: str = "train",
+    *,
+    n_classes: int | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int = 3,
+    keep_bytes: int = KEEP_BYTES,
+    names: tuple[str, str] | None = None,
+    layout: str = "NHWC",
+    labels: str = "fine",
+) -> Dataset:
+    """Open a folder of class folders, CIFAR-10/100 binary files, MNIST-like idx files, or an .npz file; see docs/data.md.
+
+    split      : train or test
+    n_classes  : outputs of the network, to refuse labels that it has no output for
+    size       : (H, W) to which pictures of a folder are scaled; None: all have the size of the first
+    channels   : 3 (RGB) or 1 (grey), of a folder's pictures
+    keep_bytes : a folder's decoded pictures stay in memory if all of them need no more than this
+    names      : of x and y in an .npz file; None: the usual ones
+    layout     : NHWC or NCHW, of x in an .npz file
+    labels     : fine or coarse, of CIFAR-100
+    return     : uint8 pictures (H, W, C), except where an .npz file holds something else
+    raise      : SourceError if the path cannot be read, DataError if what it holds cannot be trained on
+    """
+    place = Path(path)
+    if split not in SPLITS:
+        raise DataError(f"{path}: expected split {' or '.join(SPLITS)}, got {split!r}")
+    try:
+        data = _open(place, split, size, channels, keep_bytes, names, layout, labels)
+    except OSError as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(
+            f"{path}: expected a readable data set, got {error.strerror or error}; check the path"
+        ) from error
+    check_classes(data, n_classes, complete=split == "train")
+    return data
+
+
+def _open(
+    path: Path,
+    split: str,
+    size: tuple[int, int] | None,
+    channels: int,
+    keep_bytes: int,
+    names: tuple[str, str] | None,
+    layout: str,
+    labels: str,
+) -> Dataset:
+    if not path.exists():
+        raise SourceError(f"{path}: expected a data set, got no such file or folder; check the path")
+    if path.is_file():
+        if path.suffix == ".npz":
+            return open_npz(path, split, names, layout)
+        if path.suffix in (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz"):
+            raise DataError(f"{path}: expected {FORMATS}, got an archive; unpack it and give the folder")
+        raise DataError(f"{path}: expected {FORMATS}, got another file; for CIFAR and idx files give their folder")
+    for folder in (path, *sorted(entry for entry in path.iterdir() if entry.is_dir())):
+        if find_cifar(folder):
+            return open_cifar(folder, split, labels)
+        if find_idx(folder):
+            return open_idx(folder, split)
+    archive = path / f"{split}.npz"
+    if archive.is_file():
+        return open_npz(archive, split, names, layout)
+    if find_pictures(path):
+        return open_pictures(path, split, size, channels, keep_bytes)
+    if any(path.glob("data_batch_[1-5]")):
+        raise DataError(
+            f"{path}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"
+        )
+    raise DataError(f"{path}: expected {FORMATS}, got nothing of the kind in this folder; check the path")

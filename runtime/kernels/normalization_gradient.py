@@ -1,0 +1,431 @@
+"""Batch normalisation while it is trained: statistics of the batch, the normalised batch, and its gradient.
+
+Sums over rows run in registers, a few vectors of channels at a time, over strips of rows that do not depend on the
+number of threads; the strips are joined in their order. A strip's variance is that of distances from the mean of its
+first rows: a strip of n rows loses at most a factor of 1 + n / HEAD of float32's precision, however large the mean.
+Strips are joined by the rule of Chan, Golub and LeVeque. Tensors are matrices of (rows, channels).
+"""
+
+from alula.runtime.kernels.fmath import F, sqrt
+from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, intrinsic, kernel, words
+from alula.runtime.kernels.memory import address_of, call_kernel, offset
+from alula.runtime.kernels.reduce import vec_fill
+from alula.runtime.kernels.simd import TILES, Emitter
+
+if COMPILING:
+    from llvmlite import ir
+    from numba.core import cgutils, types
+
+    from alula.runtime.kernels.memory import IS_X86
+
+    W = TILES.width
+    I64 = ir.IntType(64)
+else:
+    W = 1
+
+SUMS = 4  # vectors of running sums: as many as it takes to hide the latency of an addition
+COLUMNS = SUMS * W  # channels of a unit of work
+HEAD = 8  # rows whose mean the variance of a strip is measured from
+BLOCK = 2048  # elements of a block of rows that stays in the first-level cache
+
+
+def by_columns(tile, arguments):
+    """A device function (at, end, *arguments) that runs a tile over channels [at, end), in pieces as wide as they fit.
+
+    tile : (vectors, width) -> an intrinsic (at, *arguments). No piece overlaps another, so tiles may work in place
+    """
+    if not COMPILING:
+        return None
+    scope, lines = {}, [f"def run(at, end, {arguments}):"]
+    pieces = [(SUMS, W), (2, W), (1, W), *([(1, 4)] if W > 4 else []), (1, 1)]
+    for vectors, width in pieces:
+        name, size = f"tile{vectors}x{width}", vectors * width
+        scope[name] = tile(vectors, width)
+        word = "if" if vectors < SUMS and width == W else "while"
+        lines.append(f"    {word} at + {size} <= end:\n        {name}(at, {arguments})\n        at += {size}")
+    exec("\n".join(lines), scope)  # the text is made of the names above
+    return device(scope["run"])
+
+
+class Rows:
+    """What tiles are made of: vectors of one piece of channels, and loops over rows."""
+
+    def __init__(self, builder, vectors, width, at):
+        self.builder, self.vectors, self.width, self.at = builder, vectors, width, at
+        self.emit = Emitter(builder, width)
+
+    def load(self, pointer, row=None, stride=None):
+        """The vectors at pointer[row * stride + at]."""
+        where = self.place(pointer, row, stride)
+        return [self.emit.load(where, v * self.width) for v in range(self.vectors)]
+
+    def store(self, values, pointer, row=None, stride=None):
+        """Write vectors at pointer[row * stride + at]."""
+        where = self.place(pointer, row, stride)
+        for v, value in enumerate(values):
+            self.emit.store(value, where, v * self.width)
+
+    def place(self, pointer, row, stride):
+        """The pointer to the piece of a row."""
+        if row is not None:
+            pointer = self.builder.gep(pointer, [self.builder.mul(row, stride)])
+        return self.builder.gep(pointer, [self.at])
+
+    def map(self, function, *operands):
+        """A function of vectors, by vector."""
+        return [function(*values) for values in zip(*operands, strict=True)]
+
+    def sums(self, rows, count, terms):
+        """`count` sums over rows. terms: (row) -> for each sum a function (running sum) -> new one, by vector.
+
+        So many rows go together that SUMS vectors of each sum are under way.
+        """
+        builder, together = self.builder, SUMS // self.vectors
+        running = [
+            [[self.emit.accumulator() for _ in range(self.vectors)] for _ in range(count)] for _ in range(together)
+        ]
+        for place in (p for group in running for sums in group for p in sums):
+            builder.store(self.emit.constant(0.0), place)
+
+        def add(row, group):
+            for places, steps in zip(group, terms(row), strict=True):
+                for place, step in zip(places, steps, strict=True):
+                    builder.store(step(builder.load(place)), place)
+
+        step = ir.Constant(I64, together)
+        whole = builder.udiv(rows, step)
+        with cgutils.for_range(builder, whole) as loop:
+            first = builder.mul(loop.index, step)
+            for r, group in enumerate(running):
+                add(builder.add(first, ir.Constant(I64, r)), group)
+        if together > 1:
+            with cgutils.for_range(builder, rows, builder.mul(whole, step)) as loop:
+                add(loop.index, running[0])
+        totals = []
+        for places in zip(*running, strict=True):  # one sum: its parts, by row of the group
+            parts = [[builder.load(place) for place in group] for group in places]
+            while len(parts) > 1:
+                parts = [self.map(builder.fadd, a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            totals.append(parts[0])
+        return totals
+
+    def bounded(self, value, low, high):
+        """A vector between two bounds; NaN stays NaN."""
+        if not IS_X86:
+            return self.emit.call("minimum", self.emit.call("maximum", value, low), high)
+        builder = self.builder
+        value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+        return builder.select(builder.fcmp_ordered(">", value, high), high, value)
+
+
+def moments_tile(vectors, width):
+    """Mean, and sum of squares about it, over rows.
+
+    The intrinsic: (at, x, stride, rows, head, 1 / head, 1 / rows, mean, squares)
+    """
+
+    @intrinsic
+    def tile(context, at, x, stride, rows, head, head_share, share, mean, squares):
+        def generate(cx, builder, signature, args):
+            at, x, stride, rows, head, head_share, share, mean, squares = args
+            piece = Rows(builder, vectors, width, at)
+            emit = piece.emit
+            (start,) = piece.sums(head, 1, lambda row: [_adders(builder, piece.load(x, row, stride))])
+            start = [builder.fmul(value, emit.splat(head_share)) for value in start]
+
+            def terms(row):
+                apart = piece.map(builder.fsub, piece.load(x, row, stride), start)
+                return _adders(builder, apart), [lambda total, d=d: emit.fma(d, d, total) for d in apart]
+
+            distances, spread = piece.sums(rows, 2, terms)
+            shares = [builder.fmul(value, emit.splat(share)) for value in distances]
+            zero = emit.constant(0.0)
+            about = [emit.fma(builder.fneg(s), d, q) for s, d, q in zip(shares, distances, spread, strict=True)]
+            about = [builder.select(builder.fcmp_ordered("<", q, zero), zero, q) for q in about]
+            piece.store(piece.map(builder.fadd, start, shares), mean)
+            piece.store(about, squares)
+            return cx.get_dummy_value()
+
+        i, f = types.int64, types.float32
+        return types.void(i, x, i, i, i, f, f, mean, squares), generate
+
+    return tile
+
+
+def _adders(builder, values):
+    """Functions (running sum) -> sum with a value, by vector."""
+    return [lambda total, value=value: builder.fadd(total, value) for value in values]
+
+
+def apply_tile(residual, clamp):
+    """A maker of tiles: y = (x - mean) * gain + bias over rows, plus another matrix, then clamped.
+
+    The intrinsic: (at, x, other, y, stride, rows, mean, gain, bias, low, high)
+    """
+
+    def make(vectors, width):
+        @intrinsic
+        def tile(context, at, x, other, y, stride, rows, mean, gain, bias, low, high):
+            def generate(cx, builder, signature, args):
+                at, x, other, y, stride, rows, mean, gain, bias, low, high = args
+                piece = Rows(builder, vectors, width, at)
+                emit = piece.emit
+                means, gains, biases = piece.load(mean), piece.load(gain), piece.load(bias)
+                bounds = emit.splat(low), emit.splat(high)
+                with cgutils.for_range(builder, rows) as loop:
+                    apart = piece.map(builder.fsub, piece.load(x, loop.index, stride), means)
+                    values = piece.map(emit.fma, apart, gains, biases)
+                    if residual:
+                        values = piece.map(builder.fadd, values, piece.load(other, loop.index, stride))
+                    if clamp:
+                        values = [piece.bounded(value, *bounds) for value in values]
+                    piece.store(values, y, loop.index, stride)
+                return cx.get_dummy_value()
+
+            i, f = types.int64, types.float32
+            return types.void(i, x, other, y, i, i, mean, gain, bias, f, f), generate
+
+        return tile
+
+    return make
+
+
+def grad_sums_tile(vectors, width):
+    """Sums of dy, and of dy * (x - mean), over rows. The intrinsic: (at, dy, x, stride, rows, mean, plain, moment)."""
+
+    @intrinsic
+    def tile(context, at, dy, x, stride, rows, mean, plain, moment):
+        def generate(cx, builder, signature, args):
+            at, dy, x, stride, rows, mean, plain, moment = args
+            piece = Rows(builder, vectors, width, at)
+            means = piece.load(mean)
+
+            def terms(row):
+                slopes = piece.load(dy, row, stride)
+                apart = piece.map(builder.fsub, piece.load(x, row, stride), means)
+                pairs = zip(slopes, apart, strict=True)
+                return _adders(builder, slopes), [lambda total, g=g, d=d: piece.emit.fma(g, d, total) for g, d in pairs]
+
+            for totals, target in zip(piece.sums(rows, 2, terms), (plain, moment), strict=True):
+                piece.store(totals, target)
+            return cx.get_dummy_value()
+
+        i = types.int64
+        return types.void(i, dy, x, i, i, mean, plain, moment), generate
+
+    return tile
+
+
+def grad_apply_tile(vectors, width):
+    """dx = dy * gain + (x - mean) * slope + shift over rows; dx may be dy.
+
+    The intrinsic: (at, dy, x, dx, stride, rows, mean, gain, slope, shift)
+    """
+
+    @intrinsic
+    def tile(context, at, dy, x, dx, stride, rows, mean, gain, slope, shift):
+        def generate(cx, builder, signature, args):
+            at, dy, x, dx, stride, rows, mean, gain, slope, shift = args
+            piece = Rows(builder, vectors, width, at)
+            emit = piece.emit
+            means, gains, slopes, shifts = (piece.load(p) for p in (mean, gain, slope, shift))
+            with cgutils.for_range(builder, rows) as loop:
+                values = piece.map(emit.fma, piece.load(dy, loop.index, stride), gains, shifts)
+                apart = piece.map(builder.fsub, piece.load(x, loop.index, stride), means)
+                piece.store(piece.map(emit.fma, apart, slopes, values), dx, loop.index, stride)
+            return cx.get_dummy_value()
+
+        i = types.int64
+        return types.void(i, dy, x, dx, i, i, mean, gain, slope, shift), generate
+
+    return tile
+
+
+moments_of = by_columns(moments_tile, "x, stride, rows, head, head_share, share, mean, squares")
+APPLY = "x, other, y, stride, rows, mean, gain, bias, low, high"
+normalise = by_columns(apply_tile(residual=False, clamp=False), APPLY)
+normalise_clamp = by_columns(apply_tile(residual=False, clamp=True), APPLY)
+normalise_add_clamp = by_columns(apply_tile(residual=True, clamp=True), APPLY)
+grad_sums_of = by_columns(grad_sums_tile, "dy, x, stride, rows, mean, plain, moment")
+grad_apply = by_columns(grad_apply_tile, "dy, x, dx, stride, rows, mean, gain, slope, shift")
+
+
+@kernel
+def f32_batch_moments(x: f32p, moments: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64):
+    """Statistics of each channel in each strip of rows. moments: (strips, 2, c), mean and sum of squares about it.
+
+    Strip s is rows [rows * s // strips, rows * (s + 1) // strips).
+    """
+    blocks = (c + COLUMNS - 1) // COLUMNS
+    units = strips * blocks
+    for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
+        strip, at = unit // blocks, unit % blocks * COLUMNS
+        first = rows * strip // strips
+        count = rows * (strip + 1) // strips - first
+        head = min(HEAD, count)
+        mean = offset(moments, 2 * strip * c)
+        moments_of(
+            at, min(at + COLUMNS, c), offset(x, first * c), c, count, head, F(1.0) / F(head), F(1.0) / F(count), mean,
+            offset(mean, c),
+        )  # fmt: skip
+
+
+@device
+def vec_join(mean, squares, strip_mean, strip_squares, n, weight, before):
+    """Join the statistics of one more strip to those of the rows before it. weight: its share of all rows up to it."""
+    for i in range(n):
+        difference = strip_mean[i] - mean[i]
+        share = difference * weight
+        squares[i] += strip_squares[i] + difference * share * before
+        mean[i] += share
+
+
+@device
+def vec_batch_statistics(squares, scale, inverse, gain, n, share, epsilon):
+    """1 / sqrt(variance + epsilon) and gain = scale times that; `share` is 1 / rows."""
+    for i in range(n):
+        one = F(1.0) / sqrt(squares[i] * share + epsilon)
+        inverse[i] = one
+        gain[i] = one * scale[i]
+
+
+@device
+def vec_keep_running(old, now, new, n, momentum, gain):
+    """new = old * momentum + now * gain; new may be old."""
+    for i in range(n):
+        new[i] = old[i] * momentum + now[i] * gain
+
+
+@kernel
+def f32_batch_statistics(
+    moments: f32p, scale: f32p, running_mean: f32p, running_var: f32p, new_mean: f32p, new_var: f32p, mean: f32p,
+    inverse: f32p, gain: f32p, squares: f32p, rows: i64, c: i64, strips: i64, epsilon: f32, momentum: f32,
+    mean_gain: f32, squares_gain: f32, tid: i64, n_threads: i64,
+):  # fmt: skip
+    """Statistics of the batch from those of its strips, and the running ones; new ones may lie where the old ones do.
+
+    mean_gain, squares_gain : what the running statistics take of the batch's mean and of its sum of squares
+    """
+    begin = c * tid // n_threads
+    n = c * (tid + 1) // n_threads - begin
+    own_mean, own_squares = offset(mean, begin), offset(squares, begin)
+    vec_fill(own_mean, n, F(0.0))
+    vec_fill(own_squares, n, F(0.0))
+    for strip in range(strips):
+        before, after = rows * strip // strips, rows * (strip + 1) // strips
+        part = offset(moments, 2 * strip * c + begin)
+        weight = F(after - before) / F(after)
+        vec_join(own_mean, own_squares, part, offset(part, c), n, weight, F(before))
+    vec_keep_running(offset(running_mean, begin), own_mean, offset(new_mean, begin), n, momentum, mean_gain)
+    vec_keep_running(offset(running_var, begin), own_squares, offset(new_var, begin), n, momentum, squares_gain)
+    vec_batch_statistics(
+        own_squares, offset(scale, begin), offset(inverse, begin), offset(gain, begin), n, F(1.0) / F(rows), epsilon
+    )
+
+
+@kernel
+def f32_batch_apply(
+    x: f32p, other: f32p, y: f32p, mean: f32p, gain: f32p, bias: f32p, scratch: i64p, rows: i64, c: i64,
+    residual: i64, clamp: i64, low: f32, high: f32, epilogue: i64, chain: words, tid: i64, n_threads: i64,
+):  # fmt: skip
+    """y = (x - mean) * gain + bias, plus `other` if residual, clamped; then the epilogue (a chain kernel's address, or 0).
+
+    scratch : 8 words a thread
+    """
+    block = max(BLOCK // c, 1)
+    words_at = offset(scratch, 8 * tid)
+    blocks = (rows + block - 1) // block
+    for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
+        row = b * block
+        count = min(block, rows - row)
+        source, target = offset(x, row * c), offset(y, row * c)
+        if residual != 0:
+            beside = offset(other, row * c)
+            normalise_add_clamp(0, c, source, beside, target, c, count, mean, gain, bias, low, high)
+        elif clamp != 0:
+            normalise_clamp(0, c, source, source, target, c, count, mean, gain, bias, low, high)
+        else:
+            normalise(0, c, source, source, target, c, count, mean, gain, bias, low, high)
+        if epilogue != 0:
+            words_at[0] = address_of(target)
+            words_at[1] = c
+            words_at[2] = row
+            words_at[3] = count
+            words_at[4] = 0
+            words_at[5] = c
+            words_at[6] = address_of(chain)
+            call_kernel(epilogue, address_of(words_at), 0, 1)
+
+
+@kernel
+def f32_batch_grad_sums(
+    dy: f32p, x: f32p, mean: f32p, sums: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64
+):  # fmt: skip
+    """Sums of dy and of dy * (x - mean) in each strip of rows. sums: (strips, 2, c)."""
+    blocks = (c + COLUMNS - 1) // COLUMNS
+    units = strips * blocks
+    for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
+        strip, at = unit // blocks, unit % blocks * COLUMNS
+        first = rows * strip // strips
+        count = rows * (strip + 1) // strips - first
+        plain = offset(sums, 2 * strip * c)
+        here = first * c
+        grad_sums_of(
+            at, min(at + COLUMNS, c), offset(dy, here), offset(x, here), c, count, mean, plain, offset(plain, c)
+        )
+
+
+@device
+def vec_add(x, y, n):
+    """y += x."""
+    for i in range(n):
+        y[i] += x[i]
+
+
+@device
+def vec_grad_factors(dscale, dbias, scale, inverse, gain, slope, shift, n, share):
+    """dscale from the sum of dy * (x - mean), and the factors of dx = dy * gain + (x - mean) * slope + shift."""
+    for i in range(n):
+        one = inverse[i]
+        total = dscale[i] * one
+        dscale[i] = total
+        factor = scale[i] * one
+        gain[i] = factor
+        slope[i] = -factor * one * total * share
+        shift[i] = -factor * dbias[i] * share
+
+
+@kernel
+def f32_batch_grad_join(
+    sums: f32p, scale: f32p, inverse: f32p, dscale: f32p, dbias: f32p, factors: f32p, rows: i64, c: i64, strips: i64,
+    tid: i64, n_threads: i64,
+):  # fmt: skip
+    """dscale and dbias from the sums of the strips; factors (3, c) of dx: gain, slope, shift."""
+    begin = c * tid // n_threads
+    n = c * (tid + 1) // n_threads - begin
+    own_scale, own_bias = offset(dscale, begin), offset(dbias, begin)
+    vec_fill(own_scale, n, F(0.0))
+    vec_fill(own_bias, n, F(0.0))
+    for strip in range(strips):
+        part = offset(sums, 2 * strip * c + begin)
+        vec_add(part, own_bias, n)
+        vec_add(offset(part, c), own_scale, n)
+    gain = offset(factors, begin)
+    vec_grad_factors(
+        own_scale, own_bias, offset(scale, begin), offset(inverse, begin), gain, offset(gain, c), offset(gain, 2 * c), n,
+        F(1.0) / F(rows),
+    )  # fmt: skip
+
+
+@kernel
+def f32_batch_grad_apply(
+    dy: f32p, x: f32p, mean: f32p, factors: f32p, dx: f32p, rows: i64, c: i64, tid: i64, n_threads: i64
+):  # fmt: skip
+    """dx = dy * gain + (x - mean) * slope + shift, by channel; dx may be dy."""
+    block = max(BLOCK // c, 1)
+    blocks = (rows + block - 1) // block
+    slope, shift = offset(factors, c), offset(factors, 2 * c)
+    for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
+        at = b * block * c
+        count = min(block, rows - b * block)
+        grad_apply(0, c, offset(dy, at), offset(x, at), offset(dx, at), c, count, mean, factors, slope, shift)

@@ -1,0 +1,91 @@
+"""Batch normalisation while it is trained, and its gradient: sums over strips of rows, joined, then applied."""
+
+from __future__ import annotations
+
+import math
+
+from alula.runtime.graph import Node
+from alula.runtime.kernels import normalization_gradient as kernels
+from alula.runtime.kernels.elementwise import CODES, FULL
+from alula.runtime.lower.steps import epilogue
+from alula.runtime.lowering import FnRef, Lowering, Ref, Word
+
+STRIP_ROWS = 256  # the most rows of one sum in float32
+FEW_STRIPS, SHORT_STRIP = 8, 16  # threads get this many strips to share, unless they would be shorter than this
+
+
+def strips_of(rows: int) -> int:
+    """How many strips the rows are cut in; the same for any number of threads."""
+    return max(math.ceil(rows / STRIP_ROWS), min(FEW_STRIPS, rows // SHORT_STRIP), 1)
+
+
+def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
+    """BatchNormalizationTraining with its chain; a sum with a tensor of the same shape, and a clamp, are in the same pass."""
+    spec = lowering.spec(node.inputs[0])
+    tail = epilogue(lowering, node, spec.dims)
+    if spec.dtype != "float32" or spec.size == 0 or tail is None:
+        return False
+    c, attrs = spec.dims[-1], node.attrs
+    rows = spec.size // c
+    strips = strips_of(rows)
+    x, scale, bias, running_mean, running_var = map(lowering.ref, node.inputs)
+    new_mean, new_var, mean, inverse = (_given(lowering, node, i, c) for i in range(1, 5))
+    moments, gain, squares = (lowering.scratch(4 * c * n) for n in (2 * strips, 1, 1))
+    lowering.emit(kernels.f32_batch_moments, x=x, moments=moments, rows=rows, c=c, strips=strips)
+    fresh = 1.0 - attrs.momentum
+    lowering.emit(
+        kernels.f32_batch_statistics, moments=moments, scale=scale, running_mean=running_mean, running_var=running_var,
+        new_mean=new_mean, new_var=new_var, mean=mean, inverse=inverse, gain=gain, squares=squares, rows=rows, c=c,
+        strips=strips, epsilon=float(attrs.epsilon), momentum=float(attrs.momentum), mean_gain=fresh,
+        squares_gain=fresh / (max(rows - 1, 1) if attrs.unbiased else rows),
+    )  # fmt: skip
+    low, high, residual = tail.low, tail.high, None
+    chain, run = tail.chain, tail.kernel
+    if chain and chain[2] == 1 and (low, high) == (-math.inf, math.inf):  # one step that the kernel has itself
+        code, mode, operand, p, q = chain[3:]
+        if code in (CODES["add"], CODES["add_clip"]) and mode == FULL and isinstance(operand, Ref):
+            residual, chain, run = operand, [], 0
+            if code == CODES["add_clip"]:
+                low, high = _bound(p), _bound(q)
+    lowering.emit(
+        kernels.f32_batch_apply, x=x, other=0 if residual is None else residual, y=lowering.ref(node.outputs[0]), mean=mean,
+        gain=gain, bias=bias, scratch=lowering.scratch(64 * lowering.n_threads), rows=rows, c=c,
+        residual=int(residual is not None), clamp=int((low, high) != (-math.inf, math.inf)), low=low, high=high,
+        epilogue=run if isinstance(run, FnRef) else 0, chain=chain,
+    )  # fmt: skip
+    return True
+
+
+def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
+    """BatchNormalizationGrad: dscale and dbias, then dx if it is wanted, over dy if nobody reads that any more."""
+    spec = lowering.spec(node.inputs[0])
+    if node.fused or spec.dtype != "float32" or spec.size == 0:
+        return False
+    c = spec.dims[-1]
+    rows = spec.size // c
+    strips = strips_of(rows)
+    dy, x, scale, mean, inverse = map(lowering.ref, node.inputs)
+    dscale, dbias = (_given(lowering, node, i, c) for i in (1, 2))
+    sums, factors = lowering.scratch(8 * c * strips), lowering.scratch(12 * c)
+    lowering.emit(kernels.f32_batch_grad_sums, dy=dy, x=x, mean=mean, sums=sums, rows=rows, c=c, strips=strips)
+    lowering.emit(
+        kernels.f32_batch_grad_join, sums=sums, scale=scale, inverse=inverse, dscale=dscale, dbias=dbias, factors=factors,
+        rows=rows, c=c, strips=strips,
+    )  # fmt: skip
+    if node.outputs[0]:
+        lowering.emit(
+            kernels.f32_batch_grad_apply, dy=dy, x=x, mean=mean, factors=factors, dx=lowering.ref(node.outputs[0]), rows=rows,
+            c=c, inplace=(node.outputs[0], node.inputs[0]),
+        )  # fmt: skip
+    return True
+
+
+def _given(lowering: Lowering, node: Node, index: int, c: int) -> Ref:
+    """The address of an output of c elements, or of scratch if nobody wants it."""
+    name = node.outputs[index] if index < len(node.outputs) else ""
+    return lowering.ref(name) if name else lowering.scratch(4 * c)
+
+
+def _bound(word: Word) -> float:
+    assert isinstance(word, float)
+    return word
