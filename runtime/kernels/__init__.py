@@ -11,6 +11,7 @@ FAMILIES = (
     "depthwise",
     "conv_gradient",
     "depthwise_gradient",
+    "turn_panels",
     "matmul",
     "elementwise",
     "movement",
