@@ -128,7 +128,9 @@ def _retarget(source: tuple[str, str], name: str, machine: Any) -> Any:
         lambda m: _without_aliases(m.group(0)) if name in m.group(0) or "vec_" in m.group(0) else m.group(0),
         text, flags=re.M,
     )  # fmt: skip
-    if not machine.triple.startswith("x86"):  # vector registers have another letter than on the machine Numba compiles for
+    if not machine.triple.startswith(
+        "x86"
+    ):  # vector registers have another letter than on the machine Numba compiles for
         text = re.sub(r'asm "", "=x[^"]*"', lambda m: m[0].replace("x", "w"), text)
     # What names a loop's metadata refers to itself, which llvmlite's builder cannot write
     for loop in set(re.findall(r"!llvm\.loop !(\d+)", text)):

@@ -8,6 +8,9 @@ few, so these filters stay in registers while the line passes; pixels near the b
 Filters and their gradients are packed as the forward kernel reads them: (ceil(C / W), K * K, W).
 """
 
+import functools
+import operator
+
 from alula.runtime.kernels.conv_gradient import end_of_outputs, first_output
 from alula.runtime.kernels.depthwise import edge_pixel
 from alula.runtime.kernels.fmath import INF
@@ -48,7 +51,7 @@ def line_sums(width, k, stride, vectors):
             sums = [[emit.accumulator() for _ in range(k)] for _ in range(vectors)]
             with builder.if_else(builder.icmp_signed("!=", fresh, index(0))) as (new, old):
                 with new:
-                    for place in sum(sums, []):
+                    for place in functools.reduce(operator.iadd, sums, []):
                         builder.store(emit.constant(0.0), place)
                 with old:
                     for v, pointer in enumerate(targets):

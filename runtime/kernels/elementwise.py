@@ -36,7 +36,6 @@ CHUNK = 4096  # elements of a block that stays in the first-level cache over all
 FULL, CONSTANT, SCALAR, CHANNEL, ROW, IMAGE = range(6)
 
 
-
 @device
 def swish_slope(x, y, p):
     """x times the slope of y * sigmoid(p * y)."""

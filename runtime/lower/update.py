@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from alula.runtime.graph import Node
 from alula.runtime.kernels import update as kernels
@@ -21,9 +22,9 @@ def _flat(lowering: Lowering, name: str) -> tuple[Ref, int]:
     return lowering.storage(name)
 
 
-def _step(lowering: Lowering, node: Node, tensors: dict[str, int], scalars: dict[str, int]) -> dict[str, Word]:
+def _step(lowering: Lowering, node: Node, tensors: dict[str, int], scalars: dict[str, int]) -> dict[str, Any]:
     """Arguments of a step's kernel: inputs by number, and the size. An absent tensor is the address 0."""
-    found: dict[str, Word] = {"n": _flat(lowering, node.inputs[0])[1]}
+    found: dict[str, Any] = {"n": _flat(lowering, node.inputs[0])[1]}
     for name, index in tensors.items():
         found[name] = _flat(lowering, node.inputs[index])[0] if node.inputs[index] else 0
     for name, index in scalars.items():
@@ -60,7 +61,11 @@ def lower_adam(lowering: Lowering, node: Node) -> bool:
     for i, name in enumerate(("new", "new_first", "new_second")):
         arguments[name] = _output(lowering, node, i)
     for i, beta in ((1, attrs.beta1), (2, attrs.beta2)):
-        arguments |= {f"beta_{i}": float(beta), f"rest_{i}": 1 - beta, f"log_{i}": math.log(beta) if beta else -math.inf}
+        arguments |= {
+            f"beta_{i}": float(beta),
+            f"rest_{i}": 1 - beta,
+            f"log_{i}": math.log(beta) if beta else -math.inf,
+        }
     lowering.emit(
         kernels.f32_adam, **arguments, epsilon=float(attrs.epsilon), decay=float(attrs.weight_decay),
         decoupled=attrs.decoupled,

@@ -97,9 +97,7 @@ def _infer_sgd(attrs: SGDAttrs | SignSGDAttrs, specs: Specs, values: Values) -> 
     return found
 
 
-def sgd(
-    attrs: SGDAttrs, w: Array, g: Array, buffer: Array | None, lr: Array, scale: Array
-) -> tuple[Array, ...]:
+def sgd(attrs: SGDAttrs, w: Array, g: Array, buffer: Array | None, lr: Array, scale: Array) -> tuple[Array, ...]:
     """Stochastic gradient descent; torch.optim.SGD's formula (the buffer is zero before the first step)."""
     slope = g * scale + np.float32(attrs.weight_decay) * w
     if buffer is None:
@@ -129,9 +127,7 @@ def adam(
     return w - np.float32(float(lr) / (1 - b1**t)) * (first / size), first, second
 
 
-def sign_sgd(
-    attrs: SignSGDAttrs, w: Array, g: Array, mean: Array | None, lr: Array, scale: Array
-) -> tuple[Array, ...]:
+def sign_sgd(attrs: SignSGDAttrs, w: Array, g: Array, mean: Array | None, lr: Array, scale: Array) -> tuple[Array, ...]:
     """A step of lr against the sign of the gradient, or of its running mean.
 
     source : Bernstein et al., signSGD, arXiv 1802.04434
