@@ -18,6 +18,7 @@ test: $(VENV)/.test kernels
 
 # On emulated Raspberry Pis, which are built in build/arm on the first call
 test-arm: $(VENV)/.test kernels packs
+	$(BIN)/python -m tests.arm.boards --extras opencv pytest # a failure here, or the tests would only be skipped
 	$(BIN)/python -m pytest -n auto --dist loadgroup tests/arm
 
 lint: $(VENV)/.test

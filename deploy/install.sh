@@ -120,6 +120,12 @@ check_writable() {
     fi
 }
 
+check_link() {
+    [ "$link" = 1 ] || return 0
+    if [ -e "$LINK" ] && [ ! -L "$LINK" ]; then refuse "$LINK: expected no file or a link, got a file; remove it first"; fi
+    [ -w "$(dirname "$LINK")" ] || refuse "--link: expected a folder $(dirname "$LINK") that this user may write to, got none; use sudo, or leave --link out"
+}
+
 check_machine() {
     machine=$(uname -m)
     bits=$(getconf LONG_BIT)
@@ -260,7 +266,6 @@ switch() {
 
 make_link() {
     [ "$link" = 1 ] || return 0
-    if [ -e "$LINK" ] && [ ! -L "$LINK" ]; then refuse "$LINK: expected no file or a link, got a file; remove it first"; fi
     run ln -sfn "$PREFIX/current/bin/alula" "$LINK"
 }
 
@@ -303,6 +308,7 @@ check_machine
 check_python
 check_wheel
 check_writable
+check_link
 check_space
 install_system_packages
 # Whatever the result depends on is in the name, so that the same install is not made twice

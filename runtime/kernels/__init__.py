@@ -10,6 +10,8 @@ FAMILIES = (
     "winograd",
     "depthwise",
     "conv_gradient",
+    "depthwise_gradient",
+    "turn_panels",
     "matmul",
     "elementwise",
     "movement",

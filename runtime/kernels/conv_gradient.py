@@ -23,7 +23,9 @@ if COMPILING:
 
 def outer_tile_runner():
     """A device function that runs the tile of as many rows and columns as asked."""
-    parameters = "x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh"
+    parameters = (
+        "x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh"
+    )
     lines, scope = [f"def run(width, rows, {parameters}):"], {}
     for width in range(min(NR, len(MOST_ROWS) * W), 0, -STEP):
         lines.append(f"    if width == {width}:")

@@ -28,7 +28,21 @@ def outer_tile(rows, widths):
 
     @intrinsic
     def tile(
-        context, x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh
+        context,
+        x,
+        x_pixel,
+        x_line,
+        x_image,
+        dy,
+        dy_pixel,
+        dy_line,
+        dy_image,
+        pixels,
+        lines,
+        images,
+        target,
+        stride,
+        fresh,
     ):
         def generate(cx, builder, signature, args):
             x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, *rest = args
@@ -52,9 +66,9 @@ def outer_tile(rows, widths):
                     pixel = [cgutils.alloca_once_value(builder, builder.load(p)) for p in line]
                     with countdown(builder, pixels):
                         _add(builder, emits, sums, *(builder.load(p) for p in pixel))
-                        _move(builder, pixel, (x_pixel, dy_pixel))
-                    _move(builder, line, (x_line, dy_line))
-                _move(builder, image, (x_image, dy_image))
+                        move(builder, pixel, (x_pixel, dy_pixel))
+                    move(builder, line, (x_line, dy_line))
+                move(builder, image, (x_image, dy_image))
             for line, row in zip(_lines(builder, target, stride, rows), sums, strict=True):
                 for emit, at, place in zip(emits, places, row, strict=True):
                     emit.store(builder.load(place), line, at)
@@ -73,7 +87,7 @@ def _lines(builder, target, stride, rows):
         target = builder.gep(target, [stride])
 
 
-def _move(builder, places, steps):
+def move(builder, places, steps):
     """Addresses go on by so many bytes."""
     for place, step in zip(places, steps, strict=True):
         builder.store(builder.add(builder.load(place), step), place)

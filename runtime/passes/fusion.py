@@ -73,8 +73,9 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
         return None
     if host.op == "Pow":  # a step, but not a kernel of its own
         return None
-    first_alone = step.op in ("Clip", "Pow", "PRelu") or step.op.endswith("Grad")
-    if first_alone and (step.inputs[0] != tensor or tensor in step.inputs[1:]):
+    if (step.op in ("Clip", "Pow", "PRelu") or step.op.endswith("Grad")) and (
+        step.inputs[0] != tensor or tensor in step.inputs[1:]
+    ):
         return None
     if step.inputs.count(tensor) > 1 and step.op not in ("Add", "Mul"):
         return None

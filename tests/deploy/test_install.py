@@ -176,6 +176,26 @@ def test_a_folder_of_somebody_else_is_neither_filled_nor_removed(install: Instal
     assert (tmp_path / "alula" / "thesis.tex").read_text() == "mine"
 
 
+def test_a_file_where_the_link_should_be_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    taken = tmp_path / "bin" / "alula"
+    script = tmp_path / "install.sh"
+    script.write_text(SCRIPT.read_text().replace("LINK=/usr/local/bin/alula", f"LINK={taken}"))
+    command = ["sh", script, alula_wheel(tmp_path, "1.0.0"), "--link", "--no-apt", "--prefix", tmp_path / "alula"]
+
+    def said() -> str:
+        return refused(
+            subprocess.run(
+                command, env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True, check=False
+            )
+        )
+
+    assert f"--link: expected a folder {taken.parent} that this user may write to, got none; use sudo" in said()
+    taken.parent.mkdir()
+    taken.write_text("mine")
+    assert f"{taken}: expected no file or a link, got a file; remove it first" in said()
+    assert not (tmp_path / "alula").exists() and taken.read_text() == "mine"
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_the_script_has_no_complaints_from_shellcheck() -> None:
     result = subprocess.run(["shellcheck", SCRIPT], capture_output=True, text=True, check=False)

@@ -17,7 +17,6 @@ from alula.runtime.ops.contract import find
 from alula.runtime.ops.pool import average_pool, max_pool, pixel_counts, pool_window
 from tests.runtime.kernels.lowered import run
 
-
 # Gradient -> the op, its attributes, whether the slope is known from the result
 SLOPES: list[tuple[str, str, dict[str, Any], bool]] = [
     ("ReluGrad", "Relu", {}, True), ("SigmoidGrad", "Sigmoid", {}, True), ("TanhGrad", "Tanh", {}, True),

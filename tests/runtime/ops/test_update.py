@@ -38,7 +38,7 @@ def step_of(op: str, attrs: Any, state: dict[str, Array], g: Array, number: int,
     assert rule
     if by_kernel:
         renewed = {f"new {name}": name for name in kept}
-        run(rule, op, attrs, inputs, {n: g.shape for n in renewed}, threads=2, renewed=renewed)
+        run(rule, op, attrs, inputs, dict.fromkeys(renewed, g.shape), threads=2, renewed=renewed)
     else:
         absent = {name: array if name else None for name, array in inputs.items()}
         for name, array in zip(kept, find(op, "").reference(attrs, *absent.values()), strict=True):
