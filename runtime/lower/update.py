@@ -61,16 +61,11 @@ def lower_adam(lowering: Lowering, node: Node) -> bool:
     for i, name in enumerate(("new", "new_first", "new_second")):
         arguments[name] = _output(lowering, node, i)
     for i, beta in ((1, attrs.beta1), (2, attrs.beta2)):
-<<<<<<< HEAD
-        log = math.log(beta) if beta else -math.inf
-        arguments |= {f"beta_{i}": float(beta), f"rest_{i}": 1.0 - beta, f"log_{i}": log}
-=======
         arguments |= {
             f"beta_{i}": float(beta),
-            f"rest_{i}": 1 - beta,
+            f"rest_{i}": 1.0 - beta,
             f"log_{i}": math.log(beta) if beta else -math.inf,
         }
->>>>>>> main
     lowering.emit(
         kernels.f32_adam, **arguments, epsilon=float(attrs.epsilon), decay=float(attrs.weight_decay),
         decoupled=attrs.decoupled,
