@@ -150,6 +150,14 @@ class Lowering:
             return Ref(self.hold(f"{name}|{packing}", lambda: make(self.values[name])))
         return self.table(make(self.values[name]))
 
+    def derived(self, name: str, packing: str, source: str, make: Callable[[Ref], Ref]) -> Ref | None:
+        """Another order of a variable that lies in the order `source`, made once in every run; None if it does not."""
+        if name not in self.variables or self.variables[name].packing != source:
+            return None
+        if (name, packing) not in self._reordered:
+            self._reordered[name, packing] = make(Ref(name))
+        return self._reordered[name, packing]
+
     def table(self, array: Array) -> Ref:
         """The address of data made for this program (an index table, interpolation weights)."""
         name = f"table|{len(self.tables)}"

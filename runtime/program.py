@@ -248,8 +248,11 @@ class Program:
 
 def _lower_in_storage(lowering: Lowering, node: Node) -> None:
     """Emit a node's kernels; what it writes for a variable is moved to the variable's order, unless it does so itself."""
-    moved = {}
-    if not find(node.op, node.label).in_storage:
+    moved, op = {}, find(node.op, node.label)
+    lowering.node = node
+    if op.lower_in_storage is not None and op.lower_in_storage(lowering, node):
+        return
+    if not op.in_storage:
         for name in node.outputs:
             variable = lowering.variable_of(lowering.root(name)) or lowering.variable_of(name) if name else None
             if variable and not variable.packing:

@@ -1,14 +1,48 @@
-"""Gradients of activations."""
+"""Gradients of activations: the gradient of the result times the slope, as a step that fits a chain."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from alula.runtime.autodiff import Tape, rule
 from alula.runtime.graph import Node
 
+FROM_RESULT = ("Relu", "Sigmoid", "Tanh")
+FROM_INPUT = ("LeakyRelu", "HardSigmoid", "HardSwish", "Elu", "Softplus", "Swish", "Mish", "Gelu")
 
-@rule("Relu")
-def relu(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
-    """dY where the result is positive."""
-    return (tape.node("ReluGrad", [gradients[0], node.outputs[0]]),)
+
+@rule(*FROM_RESULT, *FROM_INPUT)
+def activation(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """dY times the slope."""
+    attrs = {field.name: getattr(node.attrs, field.name) for field in fields(node.attrs)}
+    tensor = node.outputs[0] if node.op in FROM_RESULT else node.inputs[0]
+    return (tape.node(f"{node.op}Grad", [gradients[0], tensor], **attrs),)
+
+
+@rule("Clip")
+def clip(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """dY between the bounds; bounds learn nothing."""
+    return tape.node("ClipGrad", [gradients[0], *node.inputs]), *[""] * (len(node.inputs) - 1)
+
+
+@rule("PRelu")
+def prelu(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """dX = dY where x > 0, else slope * dY; the slope sums x * dY where x is negative."""
+    (x, slope), (dy,) = node.inputs, gradients
+    dx = dslope = ""
+    below = tape.node("Less", [x, tape.constant(0.0)])
+    if tape.wants(x):
+        dx = tape.node("Where", [below, tape.node("Mul", [dy, slope]), dy])
+    if tape.wants(slope):
+        part = tape.node("Where", [below, tape.node("Mul", [dy, x]), tape.constant(0.0)])
+        dslope = tape.reduced(part, slope)
+    return dx, dslope
+
+
+@rule("Erf")
+def erf(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """2 / sqrt(pi) * exp(-x^2)."""
+    x = node.inputs[0]
+    bell = tape.node("Exp", [tape.node("Neg", [tape.node("Mul", [x, x])])])
+    return (tape.node("Mul", [tape.node("Mul", [gradients[0], bell]), tape.constant(1.1283791670955126)]),)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from alula.runtime.autodiff import Tape, rule
 from alula.runtime.graph import Node
-from alula.runtime.ops.conv import conv_window
+from alula.runtime.ops.conv import conv_transpose_window, conv_window
+from alula.runtime.ops.window import Window
 
 
 def bias_gradient(tape: Tape, node: Node, dy: str) -> str:
@@ -38,3 +39,30 @@ def conv(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
         rest = tuple(size - r for size, r in zip(shape[1:-1], reached, strict=True))
         dx = tape.node("ConvTranspose", [dy, weight], name=f"{x}|grad", output_padding=rest, **fixed)
     return (dx, dw, bias_gradient(tape, node, dy))[: len(node.inputs)]
+
+
+@rule("ConvTranspose")
+def conv_transpose(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """dX is the convolution of dY; dW is that convolution's weight gradient, with dY as its input."""
+    (x, weight), (dy,) = node.inputs[:2], gradients
+    kernel = tape.spec(weight).dims
+    window = conv_transpose_window(node.attrs, tape.spec(x).dims, kernel)
+    fixed = {
+        "dilations": window.dilations, "group": node.attrs.group, "strides": window.strides,
+        "pads": (*window.pads_begin, *_end_pads(window, tape.spec(x).dims[1:-1])),
+    }  # fmt: skip
+    dx = tape.node("Conv", [dy, weight], name=f"{x}|grad", **fixed) if tape.wants(x) else ""
+    dw = ""
+    if tape.wants(weight):
+        dw = tape.node("ConvWeightGrad", [dy, x], name=f"{weight}|grad", kernel_shape=kernel[1:-1], **fixed)
+    return (dx, dw, bias_gradient(tape, node, dy))[: len(node.inputs)]
+
+
+def _end_pads(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
+    """Padding at the ends with which a convolution of the result has the input's size."""
+    return tuple(
+        (size - 1) * stride + extent - begin - out
+        for size, stride, extent, begin, out in zip(
+            spatial, window.strides, window.extent, window.pads_begin, window.out, strict=True
+        )
+    )

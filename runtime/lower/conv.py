@@ -11,7 +11,7 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import conv as kernels
 from alula.runtime.kernels.tiles import Tiles
-from alula.runtime.lower import depthwise, winograd
+from alula.runtime.lower import conv_gradient, depthwise, winograd
 from alula.runtime.lower.movement import copy_view, dense_strides, emit_copy
 from alula.runtime.lower.steps import Epilogue, epilogue
 from alula.runtime.lowering import Lowering, Ref
@@ -176,7 +176,11 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     from alula.runtime.ops.conv import conv_transpose_window
 
     layer = constant_layer(lowering, node, conv_transpose_window)
-    if layer is None or node.attrs.group != 1 or layer.window.dilations != (1, 1):
+    if layer is None:
+        return False
+    if node.attrs.group == layer.picture[-1] == layer.out[-1]:
+        return conv_gradient.lower_depthwise_input_grad(lowering, node, layer.window, layer.picture, layer.tail)
+    if node.attrs.group != 1 or layer.window.dilations != (1, 1):
         return False
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
@@ -208,8 +212,10 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
             part = Window(
                 (taps_y, taps_x), (1, 1), (1, 1), (taps_y - 1 - base_y, taps_x - 1 - base_x), (0, 0), size
             )  # fmt: skip
+            name = f"phase{first_y}/{s_h},{first_x}/{s_w}"
+            turned = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
             emit_conv(
-                lowering, lowering.ref(x), lowering.packed(weight, f"phase{first_y}/{s_h},{first_x}/{s_w}", phase),
+                lowering, lowering.ref(x), turned or lowering.packed(weight, name, phase),
                 bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
                 part, picture, c_in, c_out,
                 (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),
@@ -218,6 +224,28 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     if tail.chain:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
+
+
+def _turned_panels(
+    lowering: Lowering, node: Node, name: str, first: tuple[int, int], taps: tuple[int, int], window: Window
+) -> Ref | None:
+    """Panels of some taps, made in every run of a variable that lies in the panels of the convolution that it is for."""
+    from alula.runtime.kernels.turn_panels import f32_turn_panels
+
+    c_out, *_, c_in = lowering.spec(node.inputs[1]).dims  # of that convolution
+    columns = c_in - c_in % lowering.tiles.columns
+    columns += lowering.tiles.panel_width(c_in - columns) if c_in > columns else 0
+
+    def turn(source: Ref) -> Ref:
+        target = lowering.scratch(4 * math.prod(taps) * c_out * columns)
+        lowering.emit(
+            f32_turn_panels, source=source, target=target, c_in=c_in, c_out=c_out, k_h=window.kernel[0], k_w=window.kernel[1],
+            first_y=first[0], first_x=first[1], stride_h=window.strides[0], stride_w=window.strides[1],
+            taps_y=taps[0], taps_x=taps[1],
+        )  # fmt: skip
+        return target
+
+    return lowering.derived(node.inputs[1], name, "panels0/1", turn)
 
 
 def _emit_blocks(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> None:

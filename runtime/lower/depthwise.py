@@ -32,8 +32,10 @@ def sweeps(window: Window, w: int) -> int:
     return max(1, w_out * right // kernels.COLUMNS)
 
 
-def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> bool:
-    """Emit the kernel if there are channels enough for it."""
+def lower_depthwise(
+    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue, turned: bool = False
+) -> bool:
+    """Emit the kernel if there are channels enough for it. turned: with the filters' taps in the opposite order."""
     from alula.runtime.lower.conv import bias_ref
 
     n, h, w, c = picture
@@ -48,9 +50,13 @@ def lower_depthwise(lowering: Lowering, node: Node, window: Window, picture: tup
     groups = min(lowering.n_threads, c // max(LINE, width)) if shared else 1
     columns = -(-window.out[1] // max(blocks, 1)) * right + k_w
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
+
+    def pack(filters: Array) -> Array:
+        return pack_filters(filters[:, ::-1, ::-1] if turned else filters, width)
+
     lowering.emit(
         kernels.f32_depthwise, x=lowering.ref(node.inputs[0]),
-        weight=lowering.packed(node.inputs[1], "depthwise", lambda filters: pack_filters(filters, width)),
+        weight=lowering.packed(node.inputs[1], "depthwise_turned" if turned else "depthwise", pack),
         bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]),
         zeros=lowering.zeros(4 * columns * c if blocks else 0),
         scratch=lowering.scratch(8 * kernels.SCRATCH_WORDS * lowering.n_threads),

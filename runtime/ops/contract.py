@@ -44,6 +44,8 @@ class Op:
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
     elementwise   : may run in another kernel's epilogue (see kernels/elementwise.py)
+    lower_in_storage: as lower, where an output belongs to a variable: writes it in the variable's own order, or returns
+                    False if that is another one
     in_storage    : its kernel writes what belongs to a variable in the variable's own order (see variables.py)
     """
 
@@ -56,6 +58,7 @@ class Op:
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
     elementwise: bool = False
+    lower_in_storage: Lower | None = None
     in_storage: bool = False
 
     def make_attrs(self, values: Mapping[str, Any], where: str) -> Any:

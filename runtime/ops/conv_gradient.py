@@ -9,6 +9,7 @@ import numpy as np
 
 from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.conv_gradient import lower_conv_weight_grad, lower_conv_weight_grad_in_storage
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.conv import ConvAttrs, conv_window
@@ -58,4 +59,7 @@ def _macs(attrs: ConvAttrs, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
     return checks.given(specs, 1, "dY").size * math.prod(outputs[0].dims[1:])
 
 
-register(Op("ConvWeightGrad", _infer, conv_weight_grad, ConvAttrs, n_inputs=(2, 2), macs=_macs))
+register(Op(
+    "ConvWeightGrad", _infer, conv_weight_grad, ConvAttrs, n_inputs=(2, 2), macs=_macs,
+    lower=lower_conv_weight_grad, lower_in_storage=lower_conv_weight_grad_in_storage,
+))  # fmt: skip

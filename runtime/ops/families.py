@@ -51,13 +51,20 @@ FAMILIES = {
         "Softmax", "LogSoftmax",
     ),
     "activation_gradient": (
-        "ReluGrad",
+        "ReluGrad", "SigmoidGrad", "TanhGrad", "LeakyReluGrad", "HardSigmoidGrad", "HardSwishGrad", "EluGrad",
+        "SoftplusGrad", "SwishGrad", "MishGrad", "GeluGrad", "ClipGrad",
     ),
     "conv_gradient": (
         "ConvWeightGrad",
     ),
     "normalization_gradient": (
         "BatchNormalizationTraining", "BatchNormalizationGrad",
+    ),
+    "pool_gradient": (
+        "MaxPoolGrad", "AveragePoolGrad",
+    ),
+    "movement_gradient": (
+        "GatherGrad", "SliceGrad",
     ),
     "loss": (
         "SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyLossGrad",

@@ -11,6 +11,7 @@ import numpy as np
 
 from alula.runtime.compiler.packs import choose
 from alula.runtime.kernels.tiles import for_cpu
+from tests.runtime.conv_gradient_cases import conv_gradients
 from tests.runtime.integer_cases import integer_convolutions
 from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
 from tests.runtime.training_cases import training
@@ -440,6 +441,7 @@ CASES = [
         windows,
         chains,
         lambda: training(V),
+        lambda: conv_gradients(TILES),
     )
     for case in family()
 ]
