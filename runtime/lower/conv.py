@@ -195,6 +195,7 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
         _emit_blocks(lowering, node, window, picture, tail)
         return True
     k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
+    whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain
     for phase_y in range(min(s_h, window.out[0])):
         for phase_x in range(min(s_w, window.out[1])):
             # out[o] sums weight[k] * x[(o + pad - k) / s] over the taps k that divide: k = first + s * j, x = base - j
@@ -219,9 +220,9 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
                 bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
                 part, picture, c_in, c_out,
                 (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),
-                Epilogue(tail.low, tail.high, 0, []),
+                tail if whole else Epilogue(tail.low, tail.high, 0, []),
             )  # fmt: skip
-    if tail.chain:
+    if tail.chain and not whole:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
 

@@ -91,22 +91,36 @@ def _panels_size(depth: int, c_out: int, tiles: Tiles) -> int:
 def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: tuple[int, ...], c_out: int) -> None:
     """The kernels that write the gradient in their own order."""
     group, c_in = node.attrs.group, picture[-1]
-    x, dy = lowering.ref(node.inputs[0]), lowering.ref(node.inputs[1])
+    x = lowering.ref(node.inputs[0])
     if depthwise_width(lowering.tiles, group, c_in, c_out):
-        emit_depthwise_weight_grad(lowering, x, dy, target, window, picture)
+        emit_depthwise_weight_grad(lowering, x, lowering.ref(node.inputs[1]), target, window, picture)
         return
     inputs, filters = c_in // group, c_out // group
-    written = {word.buffer for i in lowering.instructions for word in i.words if isinstance(word, Ref)}
-    if filters % lowering.tiles.step and dy.buffer not in written:  # what nobody here made may have nothing behind it
-        size = picture[0] * math.prod(window.out) * c_out
-        copied = lowering.scratch(4 * size + 64)
-        emit_copy(lowering, dy, copied, (size,), (1,), (1,), 4)
-        dy = copied
+    dy = readable(lowering, node.inputs[1], filters)
     size = _panels_size(math.prod(window.kernel) * inputs, filters, lowering.tiles)
     for g in range(group):
         emit_conv_weight_grad(
-            lowering, x + 4 * g * inputs, dy + 4 * g * filters, target + 4 * g * size, window, picture, inputs, filters, c_out
+            lowering,
+            x + 4 * g * inputs,
+            dy + 4 * g * filters,
+            target + 4 * g * size,
+            window,
+            picture,
+            inputs,
+            filters,
+            c_out,
         )
+
+
+def readable(lowering: Lowering, name: str, filters: int = 0) -> Ref:
+    """The address of a gradient (..., C) of which tiles of `filters` channels (C if 0) may read a vector too far."""
+    spec, dy = lowering.spec(name), lowering.ref(name)
+    written = {word.buffer for i in lowering.instructions for word in i.words if isinstance(word, Ref)}
+    if (filters or spec.dims[-1]) % lowering.tiles.step == 0 or dy.buffer in written:
+        return dy
+    copied = lowering.scratch(4 * spec.size + 64)  # what nobody here made may have nothing behind it
+    emit_copy(lowering, dy, copied, (spec.size,), (1,), (1,), 4)
+    return copied
 
 
 def emit_conv_weight_grad(

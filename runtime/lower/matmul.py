@@ -49,6 +49,27 @@ def lower_gemm(lowering: Lowering, node: Node) -> bool:
     return _computed_product(lowering, node, a.dims, (a.dims[1], n), strides)
 
 
+def lower_gemm_in_storage(lowering: Lowering, node: Node) -> bool:
+    """A^T B as the gradient of a variable that lies in panels: sums over rows, as a convolution of kernel 1 has them."""
+    from alula.runtime.lower.conv_gradient import emit_conv_weight_grad, readable
+
+    attrs, variable = node.attrs, lowering.variable_of(node.outputs[0])
+    a, b = (lowering.spec(name) for name in node.inputs[:2])
+    plain = attrs.transA and not attrs.transB and attrs.alpha == 1 and len(node.inputs) == 2 and not node.fused
+    if variable is None or not plain or a.dtype != "float32" or 0 in a.dims + b.dims:
+        return False
+    x, dy = node.inputs  # the gradient of (K, N), or of a matrix that is read transposed
+    if variable.packing == "matrix1,1.0":
+        x, dy = dy, x
+    elif variable.packing != "matrix0,1.0":
+        return False
+    m, (k, n) = a.dims[0], (lowering.spec(name).dims[1] for name in (x, dy))
+    window = Window((1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (1, m))
+    target = lowering.storage(node.outputs[0])[0]
+    emit_conv_weight_grad(lowering, lowering.ref(x), readable(lowering, dy), target, window, (1, 1, m, k), k, n, n)
+    return True
+
+
 def _scaled(matrix: Array, factor: float) -> Array:
     """The matrix itself where the factor is 1."""
     return matrix if factor == 1 else matrix * np.float32(factor)

@@ -9,7 +9,7 @@ import numpy as np
 from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.lower.matmul import lower_gemm, lower_matmul
+from alula.runtime.lower.matmul import lower_gemm, lower_gemm_in_storage, lower_matmul
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.operands import tensor
@@ -111,5 +111,8 @@ def _macs(attrs: NoAttrs | GemmAttrs, specs: Specs, outputs: Sequence[TensorSpec
 
 register(
     Op("MatMul", _infer_matmul, matmul, n_inputs=(2, 2), lower=lower_matmul, macs=_macs),
-    Op("Gemm", _infer_gemm, gemm, GemmAttrs, n_inputs=(2, 3), lower=lower_gemm, macs=_macs),
-)
+    Op(
+        "Gemm", _infer_gemm, gemm, GemmAttrs, n_inputs=(2, 3), lower=lower_gemm, macs=_macs,
+        lower_in_storage=lower_gemm_in_storage,
+    ),
+)  # fmt: skip
