@@ -12,6 +12,7 @@ FAMILIES = (
     "conv_gradient",
     "depthwise_gradient",
     "turn_panels",
+    "winograd_weights",
     "matmul",
     "elementwise",
     "movement",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from collections.abc import Callable
 
 import numpy as np
@@ -93,9 +94,10 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     c_out, group = out[-1], node.attrs.group
     if group == picture[-1] == c_out and depthwise.lower_depthwise(lowering, node, window, picture, tail):
         return True
-    if group == 1 and lowering.known(weight) and winograd.lower_winograd(lowering, node, window, picture, tail):
-        return True
     k = math.prod(lowering.spec(weight).dims[1:])
+    changing = None if lowering.known(weight) else partial(_storage_panels, lowering, weight)
+    if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail, changing):
+        return True
     c_in, filters = picture[-1] // group, c_out // group
     for g in range(group):
         rows = slice(g * filters, (g + 1) * filters)
@@ -118,6 +120,12 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     if group > 1 and tail.chain:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
+
+
+def _storage_panels(lowering: Lowering, weight: str) -> Ref:
+    """The panels of a variable: its own order, if nothing else has chosen that."""
+    k = math.prod(lowering.spec(weight).dims[1:])
+    return lowering.packed(weight, "panels0/1", lambda filters: pack_panels(filters.reshape(-1, k).T, lowering.tiles))
 
 
 def emit_conv(
@@ -194,6 +202,18 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     ):
         _emit_blocks(lowering, node, window, picture, tail)
         return True
+    storage = lowering.variables[weight].packing if weight in lowering.variables else ""
+    if storage == "panels0/1" and (k_h, k_w, s_h, s_w) == (3, 3, 1, 1) and max(window.pads_begin) < 3:
+        pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])
+        turned = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
+
+        def panels() -> Ref:
+            found = _turned_panels(lowering, node, "phase0/1,0/1", (0, 0), (3, 3), window)
+            assert found is not None
+            return found
+
+        if winograd.lower_winograd(lowering, node, turned, picture, tail, panels):
+            return True
     k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
     whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain
     for phase_y in range(min(s_h, window.out[0])):

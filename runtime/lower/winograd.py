@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import winograd as kernels
 from alula.runtime.kernels.tiles import Tiles
+from alula.runtime.kernels.winograd_weights import f32_winograd_weights
 from alula.runtime.lower.steps import Epilogue
-from alula.runtime.lowering import Lowering
+from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
 from alula.runtime.weights import aligned_empty
 
@@ -33,8 +35,18 @@ TRANSFORM_COST = {2: (32 + 32, 24 + 32), 4: (144 + 72, 100 + 72)}
 SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
 
 
-def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> bool:
-    """Emit the kernel if it is faster than the direct form."""
+# The transform of a filter that changes: vector operations per input channel and vector of output channels
+FILTER_COST = {2: 32 + 9 + 16, 4: 80 + 9 + 36}
+
+
+def lower_winograd(
+    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue,
+    panels: Callable[[], Ref] | None = None,
+) -> bool:  # fmt: skip
+    """Emit the kernel if it is faster than the direct form.
+
+    panels : gives the address of the direct form's filters, if they change: they are transformed in every run
+    """
     tiles, threads = lowering.tiles, lowering.n_threads
     n, h, w, c_in = picture
     c_out = lowering.spec(node.outputs[0]).dims[-1]
@@ -45,7 +57,7 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
         or min(c_in, c_out) < tiles.width
     ):
         return False
-    m = choose_size(window.out, c_in, c_out, tiles)
+    m = choose_size(window.out, c_in, c_out, tiles, n if panels else 0)
     if m is None:
         return False
     h_out, w_out = window.out
@@ -64,9 +76,13 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     from alula.runtime.lower.conv import bias_ref
 
+    if panels:
+        weight = _transformed(lowering, panels(), c_in, c_out, m)
+    else:
+        weight = lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles))
     lowering.emit(
         kernels.f32_winograd, x=lowering.ref(node.inputs[0]),
-        weight=lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles)),
+        weight=weight,
         bias=bias_ref(lowering, bias, c_out), y=lowering.ref(node.outputs[0]), scratch=lowering.scratch(4 * size * threads),
         scratch_size=size, n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=c_out,
         pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block, low=tail.low, high=tail.high,
@@ -75,13 +91,26 @@ def lower_winograd(lowering: Lowering, node: Node, window: Window, picture: tupl
     return True
 
 
-def choose_size(out: tuple[int, ...], c_in: int, c_out: int, tiles: Tiles) -> int | None:
-    """Tile size 2 or 4, or None where the direct form needs fewer vector operations."""
+def _transformed(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
+    """The filters that lie in panels, transformed in every run."""
+    columns = -(-c_out // lowering.tiles.step) * lowering.tiles.step
+    target = lowering.scratch(4 * (m + 2) ** 2 * c_in * columns)
+    lowering.emit(f32_winograd_weights, source=panels, target=target, c_in=c_in, c_out=c_out, m=m)
+    return target
+
+
+def choose_size(out: tuple[int, ...], c_in: int, c_out: int, tiles: Tiles, images: int = 0) -> int | None:
+    """Tile size 2 or 4, or None where the direct form needs fewer vector operations.
+
+    images : over how many the transform of the filters is shared; 0 if it costs nothing, because they never change
+    """
     inputs, outputs = c_in / tiles.width, math.ceil(c_out / tiles.width)
     costs: dict[int | None, float] = {None: out[0] * out[1] * 9 * c_in * outputs}
     for m, (forward, backward) in TRANSFORM_COST.items():
         count = math.ceil(out[0] / m) * math.ceil(out[1] / m)
         costs[m] = count * ((m + 2) ** 2 * (c_in + 2) * outputs + forward * inputs + backward * outputs)
+        if images:
+            costs[m] += FILTER_COST[m] * c_in * outputs / images
     return min(costs, key=lambda m: costs[m])
 
 
