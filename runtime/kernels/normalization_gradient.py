@@ -231,6 +231,16 @@ def f32_batch_statistics(
 
 
 @kernel
+def f32_batch_gain(var: f32p, scale: f32p, inverse: f32p, gain: f32p, c: i64, epsilon: f32, tid: i64, n_threads: i64):
+    """1 / sqrt(variance + epsilon), and scale times that, of statistics that are given."""
+    begin = c * tid // n_threads
+    n = c * (tid + 1) // n_threads - begin
+    vec_batch_statistics(
+        offset(var, begin), offset(scale, begin), offset(inverse, begin), offset(gain, begin), n, F(1.0), epsilon
+    )
+
+
+@kernel
 def f32_batch_apply(
     x: f32p, other: f32p, y: f32p, mean: f32p, gain: f32p, bias: f32p, scratch: i64p, rows: i64, c: i64,
     residual: i64, clamp: i64, low: f32, high: f32, epilogue: i64, chain: words, tid: i64, n_threads: i64,

@@ -1,10 +1,8 @@
-"""Batch, instance, group, root-mean-square and p-norm normalisation."""
+"""Instance, group, root-mean-square and p-norm normalisation."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
 
 from alula.runtime.graph import Node
 from alula.runtime.kernels import normalization as kernels
@@ -12,27 +10,6 @@ from alula.runtime.lowering import Lowering
 
 STRIP_BYTES = 1 << 15  # pixels that are read twice while they are in the cache
 MAX_STRIPS = 256
-
-
-def lower_batch_norm(lowering: Lowering, node: Node) -> bool:
-    """BatchNormalization with known statistics: (x - mean) * gain + bias."""
-    spec, names = lowering.spec(node.inputs[0]), node.inputs[1:]
-    if (
-        node.fused
-        or spec.dtype != "float32"
-        or spec.size == 0
-        or node.attrs.training_mode
-        or not all(map(lowering.known, names))
-    ):
-        return False
-    scale, bias, mean, var = (lowering.values[name].astype(np.float32) for name in names)
-    rows, c = spec.size // spec.dims[-1], spec.dims[-1]
-    lowering.emit(
-        kernels.f32_normalise, x=lowering.ref(node.inputs[0]), mean=lowering.table(mean),
-        gain=lowering.table(scale / np.sqrt(var + np.float32(node.attrs.epsilon))), bias=lowering.table(bias),
-        y=lowering.ref(node.outputs[0]), rows=rows, c=c, image_rows=rows, inplace=(node.outputs[0], node.inputs[0]),
-    )  # fmt: skip
-    return True
 
 
 def lower_picture_norm(lowering: Lowering, node: Node) -> bool:

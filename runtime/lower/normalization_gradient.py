@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from alula.runtime.graph import Node
 from alula.runtime.kernels import normalization_gradient as kernels
 from alula.runtime.kernels.elementwise import CODES, FULL
 from alula.runtime.lower.reduce import strips_of
-from alula.runtime.lower.steps import epilogue
+from alula.runtime.lower.steps import Epilogue, epilogue
 from alula.runtime.lowering import FnRef, Lowering, Ref, Word
 
 
@@ -32,6 +34,37 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
         strips=strips, epsilon=float(attrs.epsilon), momentum=float(attrs.momentum), mean_gain=fresh,
         squares_gain=fresh / (max(rows - 1, 1) if attrs.unbiased else rows),
     )  # fmt: skip
+    emit_apply(lowering, x, lowering.ref(node.outputs[0]), mean, gain, bias, (rows, c), tail)
+    return True
+
+
+def lower_batch_norm(lowering: Lowering, node: Node) -> bool:
+    """BatchNormalization by the statistics that it is given, with its chain."""
+    spec, names = lowering.spec(node.inputs[0]), node.inputs[1:]
+    tail = epilogue(lowering, node, spec.dims)
+    if spec.dtype != "float32" or spec.size == 0 or tail is None or node.attrs.training_mode:
+        return False
+    c, epsilon = spec.dims[-1], node.attrs.epsilon
+    x, y = lowering.ref(node.inputs[0]), lowering.ref(node.outputs[0])
+    if all(map(lowering.known, names)):
+        scale, bias, mean, var = (lowering.values[name].astype(np.float32) for name in names)
+        gain = lowering.table(scale / np.sqrt(var + np.float32(epsilon)))
+        mean_at, bias_at = lowering.table(mean), lowering.table(bias)
+    else:
+        scale_at, bias_at, mean_at, var_at = map(lowering.ref, names)
+        gain, inverse = lowering.scratch(4 * c), lowering.scratch(4 * c)
+        lowering.emit(
+            kernels.f32_batch_gain, var=var_at, scale=scale_at, inverse=inverse, gain=gain, c=c, epsilon=float(epsilon)
+        )
+    emit_apply(lowering, x, y, mean_at, gain, bias_at, (spec.size // c, c), tail)
+    return True
+
+
+def emit_apply(
+    lowering: Lowering, x: Ref, y: Ref, mean: Ref, gain: Ref, bias: Ref, size: tuple[int, int], tail: Epilogue
+) -> None:
+    """y = (x - mean) * gain + bias over (rows, channels), then the chain; one step of it may be the kernel's own."""
+    rows, c = size
     low, high, residual = tail.low, tail.high, None
     chain, run = tail.chain, tail.kernel
     if chain and chain[2] == 1 and (low, high) == (-math.inf, math.inf):  # one step that the kernel has itself
@@ -41,12 +74,11 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
             if code == CODES["add_clip"]:
                 low, high = _bound(p), _bound(q)
     lowering.emit(
-        kernels.f32_batch_apply, x=x, other=0 if residual is None else residual, y=lowering.ref(node.outputs[0]), mean=mean,
-        gain=gain, bias=bias, scratch=lowering.scratch(64 * lowering.n_threads), rows=rows, c=c,
+        kernels.f32_batch_apply, x=x, other=0 if residual is None else residual, y=y, mean=mean, gain=gain,
+        bias=bias, scratch=lowering.scratch(64 * lowering.n_threads), rows=rows, c=c,
         residual=int(residual is not None), clamp=int((low, high) != (-math.inf, math.inf)), low=low, high=high,
         epilogue=run if isinstance(run, FnRef) else 0, chain=chain,
     )  # fmt: skip
-    return True
 
 
 def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.lower.normalization import lower_batch_norm, lower_lp_norm, lower_picture_norm, lower_rms_norm
+from alula.runtime.lower.normalization import lower_lp_norm, lower_picture_norm, lower_rms_norm
+from alula.runtime.lower.normalization_gradient import lower_batch_norm
 from alula.runtime.lower.reduce import lower_layer_norm
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register

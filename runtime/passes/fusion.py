@@ -11,7 +11,7 @@ from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.shapes import Shapes
 
 HOSTS = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalizationTraining"}
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "BatchNormalizationTraining"}
 )  # their kernels have an epilogue
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from tests.runtime.kernel_case import Case, Input, Step, f, scalar
 
@@ -28,6 +30,10 @@ def batch_normalisation(v: int) -> Iterator[Case]:
             (Step("Clip", (scalar(0), scalar(6))),), (Step("Mul", (f(c),)), Step("Tanh")), (Step("Relu"), Step("Add", (f(*shape),))),
         ):  # fmt: skip
             yield Case("BatchNormalizationTraining", (x, *vectors), {}, tail, n_outputs=5, terms=rows, slack=32)
+        for tail in ((), (Step("Relu"),), (Step("Mul", (f(c),)), Step("Tanh"))):  # by statistics that are known, or not
+            yield Case("BatchNormalization", (x, *vectors), {}, tail, terms=4, slack=16)
+        known = tuple(replace(vector, known=True) for vector in vectors)
+        yield Case("BatchNormalization", (x, *known), {}, (Step("Relu"),), terms=4, slack=16)
         inputs = (f(*shape), x, f(c, **positive), f(c), f(c, **positive))
         yield Case("BatchNormalizationGrad", inputs, n_outputs=3, terms=rows, slack=16)
 
@@ -35,11 +41,38 @@ def batch_normalisation(v: int) -> Iterator[Case]:
 def gradients_of_activations(v: int) -> Iterator[Case]:
     """Slopes as steps of chains: by themselves, and behind another node."""
     shapes = ((), (1,), (v + 1,), (2, 3, 5, 7), (3, 4097))
-    for op in ("ReluGrad",):
+    slopes: list[tuple[str, dict[str, Any]]] = [
+        ("ReluGrad", {}), ("SigmoidGrad", {}), ("TanhGrad", {}), ("LeakyReluGrad", {"alpha": 0.3}),
+        ("HardSigmoidGrad", {"alpha": 0.25, "beta": 0.5}), ("HardSwishGrad", {}), ("SwishGrad", {"alpha": 1.0}),
+        ("SwishGrad", {"alpha": 1.7}), ("EluGrad", {"alpha": 1.3}), ("GeluGrad", {}), ("GeluGrad", {"approximate": "tanh"}),
+        ("SoftplusGrad", {}), ("MishGrad", {}),
+    ]  # fmt: skip
+    x = f(2, 3, 5, 7)
+    for number, (op, attrs) in enumerate(slopes):
         for shape in shapes:
-            yield Case(op, (f(*shape), f(*shape, special=True)), exact=True)
-        tail = (Step("Add", (f(2, 3, 5, 7),)), Step(op, (f(2, 3, 5, 7),)))
-        yield Case("Mul", (f(2, 3, 5, 7), f(7)), fused=tail)
+            yield Case(op, (f(*shape), f(*shape)), attrs, slack=8)
+        wide = f(2, 3, 5, 7 + number)
+        yield Case("Mul", (wide, f(7 + number)), fused=(Step("Add", (wide,)), Step(op, (wide,), attrs)), slack=8)
+    yield Case("ReluGrad", (f(3, 40), f(3, 40, special=True)), exact=True)
+    for bounds in ((scalar(-1), scalar(2)), (None, scalar(2)), (scalar(0.5),)):
+        yield Case("ClipGrad", (x, x, *bounds), exact=True)
+        yield Case("Mul", (x, f(7)), fused=(Step("ClipGrad", (x, *(b or scalar(-9) for b in bounds))),), exact=True)
+    yield Case("ClipGrad", (x, x, f(), scalar(2)), exact=True, kernel=False)
+
+
+def gradients_of_pools(v: int) -> Iterator[Case]:
+    """Windows that overlap or do not, hang over the border or do not; channels that are no whole vectors."""
+    for c in (1, 3, v - 1, v + 5, 4 * v + 1):
+        for spatial, out, attrs in (
+            ((7, 9), (4, 5), {"kernel_shape": (3, 3), "strides": (2, 2), "pads": (1, 1, 1, 1)}),
+            ((6, 5), (3, 3), {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1}),
+            ((6, 11), (6, 11), {"kernel_shape": (2, 3), "dilations": (1, 2), "auto_pad": "SAME_UPPER"}),
+            ((11,), (4,), {"kernel_shape": (4,), "strides": (3,), "pads": (1, 2)}),
+        ):
+            dy = f(2, *out, c)
+            yield Case("MaxPoolGrad", (dy, f(2, *spatial, c, low=-0.5, high=0.5)), attrs, terms=9)
+            for more in ({}, {"count_include_pad": 1}) if "pads" in attrs else ({},):
+                yield Case("AveragePoolGrad", (dy,), {**attrs, **more, "input_shape": (2, *spatial, c)}, terms=9)
 
 
 def losses(v: int) -> Iterator[Case]:
@@ -82,5 +115,6 @@ def training(v: int) -> Iterator[Case]:
     """All of them."""
     yield from batch_normalisation(v)
     yield from gradients_of_activations(v)
+    yield from gradients_of_pools(v)
     yield from losses(v)
     yield from updates()
