@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -234,9 +234,9 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
                 (taps_y, taps_x), (1, 1), (1, 1), (taps_y - 1 - base_y, taps_x - 1 - base_x), (0, 0), size
             )  # fmt: skip
             name = f"phase{first_y}/{s_h},{first_x}/{s_w}"
-            turned = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
+            own = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
             emit_conv(
-                lowering, lowering.ref(x), turned or lowering.packed(weight, name, phase),
+                lowering, lowering.ref(x), own or lowering.packed(weight, name, phase),
                 bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
                 part, picture, c_in, c_out,
                 (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),
