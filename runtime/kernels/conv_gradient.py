@@ -18,12 +18,15 @@ from alula.runtime.kernels.simd import TILES
 if COMPILING:
     MOST_ROWS = (8, 8, 8) if TILES.by_lane else (16, 14) if TILES.width == 16 else (12, 6)
     W, NR, STEP = TILES.width, TILES.columns, TILES.step
+    ROW_STEP = W if TILES.by_lane else 1
     WHOLE = NR if len(MOST_ROWS) * W >= NR else NR // 2  # columns of the tiles of a whole panel
 
 
 def outer_tile_runner():
     """A device function that runs the tile of as many rows and columns as asked."""
-    parameters = "x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh"
+    parameters = (
+        "x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh"
+    )
     lines, scope = [f"def run(width, rows, {parameters}):"], {}
     for width in range(min(NR, len(MOST_ROWS) * W), 0, -STEP):
         lines.append(f"    if width == {width}:")
@@ -46,6 +49,12 @@ def most_rows(width):
     """How many rows a tile may have that is so many columns wide."""
     vectors = (width + W - 1) // W
     return most_rows_of_one if vectors == 1 else most_rows_of_two if vectors == 2 else most_rows_of_three
+
+
+@device
+def first_row_of(strip, strips, length):
+    """Where a strip of rows begins: strips are of nearly equal height, on NEON whole vectors of inputs."""
+    return min((length * strip // strips + ROW_STEP - 1) // ROW_STEP * ROW_STEP, length)
 
 
 @device
@@ -104,8 +113,8 @@ def f32_conv_weight_grad(
             stride = NR if panels else last_width
             column_tile, strip, run = place // (of_run * runs), place % of_run, place // of_run % runs
             column = column_tile * WHOLE if panels else c_out - left_over + column_tile * rest_tile
-            first_row = length * strip // of_run
-            rows = length * (strip + 1) // of_run - first_row
+            first_row = first_row_of(strip, of_run, length)
+            rows = first_row_of(strip + 1, of_run, length) - first_row
             k_y, k_x = (run, 0) if merged != 0 else (run // k_w, run % k_w)
             row = run * length + first_row
             out = offset(target, column // NR * NR * depth + row * stride + column % NR)

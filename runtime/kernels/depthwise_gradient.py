@@ -48,7 +48,7 @@ def line_sums(width, k, stride, vectors):
             sums = [[emit.accumulator() for _ in range(k)] for _ in range(vectors)]
             with builder.if_else(builder.icmp_signed("!=", fresh, index(0))) as (new, old):
                 with new:
-                    for place in sum(sums, []):
+                    for place in (place for row in sums for place in row):
                         builder.store(emit.constant(0.0), place)
                 with old:
                     for v, pointer in enumerate(targets):

@@ -28,7 +28,21 @@ def outer_tile(rows, widths):
 
     @intrinsic
     def tile(
-        context, x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh
+        context,
+        x,
+        x_pixel,
+        x_line,
+        x_image,
+        dy,
+        dy_pixel,
+        dy_line,
+        dy_image,
+        pixels,
+        lines,
+        images,
+        target,
+        stride,
+        fresh,
     ):
         def generate(cx, builder, signature, args):
             x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, *rest = args

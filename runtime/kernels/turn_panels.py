@@ -3,11 +3,11 @@
 from alula.runtime.kernels.conv import panel_width
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.simd import TILES, Emitter
+from alula.runtime.kernels.simd import Emitter
 
 if COMPILING:
     from llvmlite import ir
-    from numba.core import cgutils, types
+    from numba.core import types
 
     from alula.runtime.kernels.conv import NR, STEP
 
@@ -28,9 +28,7 @@ def square_transpose(size):
             masks = [[lane // 2 + at + size * (lane % 2) for lane in range(size)] for at in (0, half)]
             masks = [ir.Constant(ir.VectorType(I32, size), mask) for mask in masks]
             for _ in range(size.bit_length() - 1):
-                rows = [
-                    builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in masks
-                ]
+                rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in masks]
             for r, row in enumerate(rows):
                 emit.store_at(row, target, (r, target_stride))
             return cx.get_dummy_value()

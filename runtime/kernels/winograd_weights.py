@@ -42,7 +42,9 @@ def filter_transform(width, m):
         def generate(cx, builder, signature, args):
             source, tap, target, component = args
             emit, rows = Emitter(builder, width), TRANSFORM[m]
-            columns = [_transform(emit, rows, [emit.load_at(source, (3 * i + j, tap)) for i in range(3)]) for j in range(3)]
+            columns = [
+                _transform(emit, rows, [emit.load_at(source, (3 * i + j, tap)) for i in range(3)]) for j in range(3)
+            ]
             for i, line in enumerate(zip(*columns, strict=True)):
                 for j, value in enumerate(_transform(emit, rows, line)):
                     emit.store_at(value, target, (i * len(rows) + j, component))

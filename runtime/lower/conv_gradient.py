@@ -105,7 +105,15 @@ def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: 
     size = _panels_size(math.prod(window.kernel) * inputs, filters, lowering.tiles)
     for g in range(group):
         emit_conv_weight_grad(
-            lowering, x + 4 * g * inputs, dy + 4 * g * filters, target + 4 * g * size, window, picture, inputs, filters, c_out
+            lowering,
+            x + 4 * g * inputs,
+            dy + 4 * g * filters,
+            target + 4 * g * size,
+            window,
+            picture,
+            inputs,
+            filters,
+            c_out,
         )
 
 

@@ -54,6 +54,13 @@ def conv_gradients(tiles: Tiles) -> Iterator[Case]:
     yield Case("ConvTranspose", (f(1, 8, 7, v), w(v, 3, 3, 1)), window, terms=9)
     window = {"group": v, "strides": (2, 2), "output_padding": (1, 1), "pads": (1, 1, 1, 1)}
     residual = f(1, 16, 14, v)
-    yield Case("ConvTranspose", (f(1, 8, 7, v), w(v, 3, 3, 1)), window, (Step("Add", (residual,)), Step("Relu")), terms=9, slack=4)
+    yield Case(
+        "ConvTranspose",
+        (f(1, 8, 7, v), w(v, 3, 3, 1)),
+        window,
+        (Step("Add", (residual,)), Step("Relu")),
+        terms=9,
+        slack=4,
+    )
     window = {"group": v, "strides": (3, 3)}
     yield Case("ConvTranspose", (f(1, 4, 5, v), w(v, 2, 2, 1)), window, terms=4)  # some inputs have no taps
