@@ -59,7 +59,7 @@ if COMPILING:
     whole_2, whole_4, half_2, half_4 = (filter_transform(width, m) for width in (W, STEP) for m in (2, 4))
 
 
-@kernel
+@kernel(compact=True)
 def f32_winograd_weights(source: f32p, target: f32p, c_in: i64, c_out: i64, m: i64, tid: i64, n_threads: i64):
     """From panels of (9 * c_in, c_out) to (m + 2) ** 2 matrices of panels of (c_in, c_out)."""
     component = c_in * ((c_out + STEP - 1) // STEP * STEP)

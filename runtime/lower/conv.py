@@ -205,14 +205,14 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     storage = lowering.variables[weight].packing if weight in lowering.variables else ""
     if storage == "panels0/1" and (k_h, k_w, s_h, s_w) == (3, 3, 1, 1) and max(window.pads_begin) < 3:
         pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])
-        turned = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
+        flipped = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
 
         def panels() -> Ref:
             found = _turned_panels(lowering, node, "phase0/1,0/1", (0, 0), (3, 3), window)
             assert found is not None
             return found
 
-        if winograd.lower_winograd(lowering, node, turned, picture, tail, panels):
+        if winograd.lower_winograd(lowering, node, flipped, picture, tail, panels):
             return True
     k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
     whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain
