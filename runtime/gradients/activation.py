@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 
+import numpy as np
+
 from alula.runtime.autodiff import Tape, rule
 from alula.runtime.graph import Node
 
@@ -22,8 +24,20 @@ def activation(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[s
 
 @rule("Clip")
 def clip(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
-    """dY between the bounds; bounds learn nothing."""
-    return tape.node("ClipGrad", [gradients[0], *node.inputs]), *[""] * (len(node.inputs) - 1)
+    """dY between the bounds; bounds learn nothing.
+
+    Where they are known, the result tells what the input would, as with a rectifier, and the input is not kept: it lay
+    between the bounds if the result does. At a bound itself nothing passes (torch's relu6, and not its clamp).
+    """
+    bounds = [tape.value(name) if name else None for name in node.inputs[1:]]
+    inputs = node.inputs
+    if all(value is not None or not name for name, value in zip(node.inputs[1:], bounds, strict=True)):
+        within = [
+            tape.constant(np.nextafter(value.reshape(()), toward, dtype=np.float32)) if value is not None else ""
+            for value, toward in zip(bounds, (np.float32(np.inf), np.float32(-np.inf)), strict=False)
+        ]
+        inputs = (node.outputs[0], *within)
+    return tape.node("ClipGrad", [gradients[0], *inputs]), *[""] * (len(node.inputs) - 1)
 
 
 @rule("PRelu")
