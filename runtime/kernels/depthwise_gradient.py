@@ -8,9 +8,6 @@ few, so these filters stay in registers while the line passes; pixels near the b
 Filters and their gradients are packed as the forward kernel reads them: (ceil(C / W), K * K, W).
 """
 
-import functools
-import operator
-
 from alula.runtime.kernels.conv_gradient import end_of_outputs, first_output
 from alula.runtime.kernels.depthwise import edge_pixel
 from alula.runtime.kernels.fmath import INF
