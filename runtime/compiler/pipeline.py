@@ -19,7 +19,7 @@ from numba.core.cpu import FastMathOptions
 from numba.core.registry import cpu_target
 
 from alula.runtime.compiler.link import ALLOWED_SYMBOLS
-from alula.runtime.compiler.target import target
+from alula.runtime.compiler.target import IN_ORDER, target
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels import memory
 from alula.runtime.kernels.lang import PLACEHOLDER, Kernel
@@ -34,7 +34,8 @@ def compile_kernel(kernel: Kernel, cpu: str) -> bytes:
     module = _retarget(_unoptimised_ir(kernel), kernel.name, machine)
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = True
-    tuning.loop_interleaving = tuning.loop_unrolling = True
+    tuning.loop_interleaving = True
+    tuning.loop_unrolling = not (kernel.compact and cpu in IN_ORDER)
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
     _check_symbols(kernel, module)

@@ -51,6 +51,8 @@ TARGETS = {
     "apple-m1": Target("arm64-apple-macosx11.0.0", ARM_V82),
 }
 
+IN_ORDER = frozenset({"cortex-a53"})  # for these LLVM unrolls every loop, which doubles the code
+
 
 def target(cpu: str) -> Target:
     """What is known of a CPU.

@@ -14,3 +14,9 @@ def softmax_cross_entropy(tape: Tape, node: Node, gradients: tuple[str, ...]) ->
     attrs = {name: getattr(node.attrs, name) for name in ("label_smoothing", "ignore_index", "reduction")}
     inputs = [gradients[0], node.outputs[1], node.inputs[1]]
     return tape.node("SoftmaxCrossEntropyLossGrad", inputs, **attrs), ""
+
+
+@rule("CTCLoss")
+def ctc(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """The gradient that was made with the loss."""
+    return tape.node("Mul", [node.outputs[2], gradients[0]]), "", "", ""

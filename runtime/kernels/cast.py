@@ -109,13 +109,13 @@ def s64_cast(x: i64p, y: i64, n: i64, to: i64, tid: i64, n_threads: i64):
     cast_chunks(x, y, n, to, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def u8_cast(x: u8p, y: i64, n: i64, to: i64, tid: i64, n_threads: i64):
     """From uint8 and bool."""
     cast_chunks(x, y, n, to, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def s8_cast(x: i8p, y: i64, n: i64, to: i64, tid: i64, n_threads: i64):
     """From int8."""
     cast_chunks(x, y, n, to, tid, n_threads)

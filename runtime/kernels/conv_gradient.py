@@ -18,6 +18,7 @@ from alula.runtime.kernels.simd import TILES
 if COMPILING:
     MOST_ROWS = (8, 8, 8) if TILES.by_lane else (16, 14) if TILES.width == 16 else (12, 6)
     W, NR, STEP = TILES.width, TILES.columns, TILES.step
+    ROW_STEP = W if TILES.by_lane else 1
     WHOLE = NR if len(MOST_ROWS) * W >= NR else NR // 2  # columns of the tiles of a whole panel
 
 
@@ -51,6 +52,12 @@ def most_rows(width):
 
 
 @device
+def first_row_of(strip, strips, length):
+    """Where a strip of rows begins: strips are of nearly equal height, on NEON whole vectors of inputs."""
+    return min((length * strip // strips + ROW_STEP - 1) // ROW_STEP * ROW_STEP, length)
+
+
+@device
 def first_output(tap, stride, pad):
     """The first output position whose window's tap does not lie before the picture; tap: its place in the window."""
     return max(pad - tap + stride - 1, 0) // stride
@@ -62,7 +69,7 @@ def end_of_outputs(tap, stride, pad, size, out):
     return min((size - 1 + pad - tap) // stride + 1, out) if size - 1 + pad - tap >= 0 else 0
 
 
-@kernel
+@kernel(compact=True)
 def f32_conv_weight_grad(
     x: f32p, dy: f32p, target: f32p, n: i64, h: i64, w: i64, c_in: i64, x_stride: i64,
     h_out: i64, w_out: i64, c_out: i64, dy_stride: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
@@ -106,8 +113,8 @@ def f32_conv_weight_grad(
             stride = NR if panels else last_width
             column_tile, strip, run = place // (of_run * runs), place % of_run, place // of_run % runs
             column = column_tile * WHOLE if panels else c_out - left_over + column_tile * rest_tile
-            first_row = length * strip // of_run
-            rows = length * (strip + 1) // of_run - first_row
+            first_row = first_row_of(strip, of_run, length)
+            rows = first_row_of(strip + 1, of_run, length) - first_row
             k_y, k_x = (run, 0) if merged != 0 else (run // k_w, run % k_w)
             row = run * length + first_row
             out = offset(target, column // NR * NR * depth + row * stride + column % NR)

@@ -8,9 +8,6 @@ few, so these filters stay in registers while the line passes; pixels near the b
 Filters and their gradients are packed as the forward kernel reads them: (ceil(C / W), K * K, W).
 """
 
-import functools
-import operator
-
 from alula.runtime.kernels.conv_gradient import end_of_outputs, first_output
 from alula.runtime.kernels.depthwise import edge_pixel
 from alula.runtime.kernels.fmath import INF
@@ -51,7 +48,7 @@ def line_sums(width, k, stride, vectors):
             sums = [[emit.accumulator() for _ in range(k)] for _ in range(vectors)]
             with builder.if_else(builder.icmp_signed("!=", fresh, index(0))) as (new, old):
                 with new:
-                    for place in functools.reduce(operator.iadd, sums, []):
+                    for place in (place for row in sums for place in row):
                         builder.store(emit.constant(0.0), place)
                 with old:
                     for v, pointer in enumerate(targets):
@@ -180,7 +177,7 @@ if COMPILING:
     pixel_wide, pixel_half = edge_pixel(W), edge_pixel(W // 2)
 
 
-@kernel
+@kernel(compact=True)
 def f32_depthwise_weight_grad(
     x: f32p, dy: f32p, target: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
     stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, together: i64,
@@ -242,7 +239,7 @@ def f32_depthwise_weight_grad(
                                       offset(out, tap * width), filters, new)  # fmt: skip
 
 
-@kernel
+@kernel(compact=True)
 def f32_depthwise_input_grad(
     dy: f32p, weight: f32p, dx: f32p, zeros: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
     stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, tid: i64, n_threads: i64,

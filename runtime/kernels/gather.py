@@ -93,7 +93,7 @@ def position_of(x, n, value, last):
     return 0
 
 
-@kernel
+@kernel(compact=True)
 def f32_arg(
     x: f32p, y: i64p, outer: i64, n: i64, inner: i64, sign: i64, last: i64, scratch: f32p, tid: i64, n_threads: i64
 ):

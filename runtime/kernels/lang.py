@@ -35,6 +35,8 @@ class Kernel:
 
     arguments : names, in the order of the argument words (tid and n_threads left out)
     fastmath  : LLVM flags; never nnan or ninf
+    compact   : loops stay as they are on cores that run in order, for which LLVM unrolls every loop there is; for kernels
+                that are not hot there, or whose loops are written out
     """
 
     name: str
@@ -43,6 +45,7 @@ class Kernel:
     types: tuple[Type, ...]
     function: Callable[..., None]
     fastmath: frozenset[str]
+    compact: bool = False
 
 
 KERNELS: dict[str, Kernel] = {}
@@ -52,16 +55,18 @@ CONTRACT = frozenset({"contract", "nsz"})
 REASSOCIATE = CONTRACT | {"reassoc"}  # for sums; never where the order of operations carries accuracy
 
 
-def kernel(function: Callable[..., None] | None = None, *, fastmath: frozenset[str] = CONTRACT) -> Any:
+def kernel(
+    function: Callable[..., None] | None = None, *, fastmath: frozenset[str] = CONTRACT, compact: bool = False
+) -> Any:
     """Register a function as a kernel. Its last two arguments are `tid` and `n_threads`."""
     if function is None:
-        return lambda f: kernel(f, fastmath=fastmath)
+        return lambda f: kernel(f, fastmath=fastmath, compact=compact)
     annotations = {
         name: t for name, t in function.__annotations__.items() if name not in ("tid", "n_threads", "return")
     }
     entry = Kernel(
         function.__name__, function.__module__.rpartition(".")[2], tuple(annotations), tuple(annotations.values()),
-        function, fastmath,
+        function, fastmath, compact,
     )  # fmt: skip
     assert entry.name not in KERNELS, f"kernel {entry.name} is registered twice"
     KERNELS[entry.name] = entry

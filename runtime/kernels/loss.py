@@ -25,7 +25,7 @@ def vec_dot(x, y, n):
     return total
 
 
-@kernel
+@kernel(compact=True)
 def f32_cross_entropy(
     x: f32p, labels: i64p, weights: f32p, log_prob: f32p, losses: f32p, counts: f32p, rows: i64, n: i64, weighted: i64,
     ignored: i64, smoothing: f32, tid: i64, n_threads: i64,
@@ -52,7 +52,7 @@ def f32_cross_entropy(
             counts[row] = weight
 
 
-@kernel
+@kernel(compact=True)
 def f32_cross_entropy_total(
     losses: f32p, counts: f32p, loss: f32p, rows: i64, mean: i64, tid: i64, n_threads: i64
 ):  # fmt: skip
@@ -76,7 +76,7 @@ def vec_exp_scaled_weighted(x, weights, y, factor, shift, n):
         y[i] = exp(x[i]) * factor - shift * weights[i]
 
 
-@kernel
+@kernel(compact=True)
 def f32_cross_entropy_grad(
     dloss: f32p, log_prob: f32p, labels: i64p, weights: f32p, dx: f32p, rows: i64, n: i64, weighted: i64, ignored: i64,
     smoothing: f32, mean: i64, tid: i64, n_threads: i64,
@@ -209,7 +209,7 @@ def ctc_sample(
     return loss
 
 
-@kernel
+@kernel(compact=True)
 def f32_ctc(
     log_probs: f32p, labels: i64p, times_of: i64p, lengths: i64p, losses: f32p, gradient: f32p, scratch: f32p,
     scratch_size: i64, n: i64, times: i64, classes: i64, length: i64, blank: i64, no_infinity: i64, mean: i64, tid: i64,
@@ -237,7 +237,7 @@ def f32_ctc(
             )  # fmt: skip
 
 
-@kernel
+@kernel(compact=True)
 def f32_ctc_total(losses: f32p, lengths: i64p, loss: f32p, n: i64, length: i64, mean: i64, tid: i64, n_threads: i64):
     """The sum of all losses, or the mean of each over its length; by one thread."""
     if tid == 0:

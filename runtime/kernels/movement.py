@@ -54,19 +54,19 @@ def copy_4(x: i32p, y: i32p, rank: i64, view: words, tid: i64, n_threads: i64):
     copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def copy_1(x: u8p, y: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 1 byte."""
     copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def copy_2(x: u16p, y: u16p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 2 bytes."""
     copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def copy_8(x: i64p, y: i64p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 8 bytes."""
     copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)

@@ -141,7 +141,7 @@ def vec_product(x, factor, y, n):
         y[i] = x[i] * factor[i]
 
 
-@kernel
+@kernel(compact=True)
 def f32_lp_norm(
     x: f32p, y: f32p, scratch: f32p, outer: i64, n: i64, inner: i64, p: i64, tid: i64, n_threads: i64
 ):  # fmt: skip

@@ -216,7 +216,7 @@ def vec_add_products(dy, x, mean, plain, moment, n):
         moment[i] += dy[i] * (x[i] - mean[i])
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_moments(x: f32p, moments: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64):
     """Statistics of each channel in each strip of rows. moments: (strips, 3, c), what `moments_tile` gives.
 
@@ -277,7 +277,7 @@ def vec_keep_running(old, now, new, n, momentum, gain):
         new[i] = old[i] * momentum + now[i] * gain
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_statistics(
     moments: f32p, scale: f32p, running_mean: f32p, running_var: f32p, new_mean: f32p, new_var: f32p, mean: f32p,
     inverse: f32p, gain: f32p, squares: f32p, rows: i64, c: i64, strips: i64, epsilon: f32, momentum: f32,
@@ -305,7 +305,7 @@ def f32_batch_statistics(
     )
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_gain(var: f32p, scale: f32p, inverse: f32p, gain: f32p, c: i64, epsilon: f32, tid: i64, n_threads: i64):
     """1 / sqrt(variance + epsilon), and scale times that, of statistics that are given."""
     begin = c * tid // n_threads
@@ -315,7 +315,7 @@ def f32_batch_gain(var: f32p, scale: f32p, inverse: f32p, gain: f32p, c: i64, ep
     )
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_apply(
     x: f32p, other: f32p, y: f32p, mean: f32p, gain: f32p, bias: f32p, scratch: i64p, rows: i64, c: i64,
     residual: i64, clamp: i64, low: f32, high: f32, epilogue: i64, chain: words, tid: i64, n_threads: i64,
@@ -352,7 +352,7 @@ def f32_batch_apply(
             call_kernel(epilogue, address_of(words_at), 0, 1)
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_grad_sums(
     dy: f32p, x: f32p, mean: f32p, sums: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64
 ):  # fmt: skip
@@ -392,7 +392,7 @@ def vec_grad_factors(dscale, dbias, scale, inverse, gain, slope, shift, n, share
         shift[i] = -factor * dbias[i] * share
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_grad_join(
     sums: f32p, scale: f32p, inverse: f32p, dscale: f32p, dbias: f32p, factors: f32p, rows: i64, c: i64, strips: i64,
     tid: i64, n_threads: i64,
@@ -414,7 +414,7 @@ def f32_batch_grad_join(
     )  # fmt: skip
 
 
-@kernel
+@kernel(compact=True)
 def f32_batch_grad_apply(
     dy: f32p, x: f32p, mean: f32p, factors: f32p, dx: f32p, rows: i64, c: i64, tid: i64, n_threads: i64
 ):  # fmt: skip

@@ -101,7 +101,7 @@ WINDOW = "x, dx, row_stride, tap_stride, taps_y, taps_x, dy, scale"
 spread_max, spread_mean = by_columns(max_tile, WINDOW), by_columns(mean_tile, WINDOW)
 
 
-@kernel
+@kernel(compact=True)
 def f32_pool_grad(
     dy: f32p, x: f32p, dx: f32p, counts_y: f32p, counts_x: f32p, largest: i64, n: i64, h: i64, w: i64, c: i64,
     h_out: i64, w_out: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64,

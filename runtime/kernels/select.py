@@ -87,25 +87,25 @@ if COMPILING:
     compare, combine = _walker(COMPARE), _walker(LOGIC)
 
 
-@kernel
+@kernel(compact=True)
 def f32_compare(code: i64, x: f32p, y: f32p, out: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Comparison of float32; with NaN only "not equal" holds."""
     compare(code, x, y, out, rank, view, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def s32_compare(code: i64, x: i32p, y: i32p, out: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Comparison of int32."""
     compare(code, x, y, out, rank, view, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def s64_compare(code: i64, x: i64p, y: i64p, out: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Comparison of int64."""
     compare(code, x, y, out, rank, view, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def bool_logic(code: i64, x: u8p, y: u8p, out: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """And, Or, Xor and Equal of bytes that are 0 or 1."""
     combine(code, x, y, out, rank, view, tid, n_threads)
@@ -184,25 +184,25 @@ def choose(condition, x, y, out, rank, view, tid, n_threads):
             vec_choose_values(test, left[0], right[0], target, n)
 
 
-@kernel
+@kernel(compact=True)
 def where_1(condition: u8p, x: u8p, y: u8p, out: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 1 byte."""
     choose(condition, x, y, out, rank, view, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def where_2(condition: u8p, x: u16p, y: u16p, out: u16p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 2 bytes."""
     choose(condition, x, y, out, rank, view, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def where_4(condition: u8p, x: i32p, y: i32p, out: i32p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 4 bytes."""
     choose(condition, x, y, out, rank, view, tid, n_threads)
 
 
-@kernel
+@kernel(compact=True)
 def where_8(condition: u8p, x: i64p, y: i64p, out: i64p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 8 bytes."""
     choose(condition, x, y, out, rank, view, tid, n_threads)

@@ -42,7 +42,7 @@ if COMPILING:
     transpose_block = square_transpose(STEP)
 
 
-@kernel
+@kernel(compact=True)
 def f32_turn_panels(
     source: f32p, target: f32p, c_in: i64, c_out: i64, k_h: i64, k_w: i64, first_y: i64, first_x: i64, stride_h: i64,
     stride_w: i64, taps_y: i64, taps_x: i64, tid: i64, n_threads: i64,

@@ -42,7 +42,9 @@ def filter_transform(width, m):
         def generate(cx, builder, signature, args):
             source, tap, target, component = args
             emit, rows = Emitter(builder, width), TRANSFORM[m]
-            columns = [_transform(emit, rows, [emit.load_at(source, (3 * i + j, tap)) for i in range(3)]) for j in range(3)]
+            columns = [
+                _transform(emit, rows, [emit.load_at(source, (3 * i + j, tap)) for i in range(3)]) for j in range(3)
+            ]
             for i, line in enumerate(zip(*columns, strict=True)):
                 for j, value in enumerate(_transform(emit, rows, line)):
                     emit.store_at(value, target, (i * len(rows) + j, component))
@@ -57,7 +59,7 @@ if COMPILING:
     whole_2, whole_4, half_2, half_4 = (filter_transform(width, m) for width in (W, STEP) for m in (2, 4))
 
 
-@kernel
+@kernel(compact=True)
 def f32_winograd_weights(source: f32p, target: f32p, c_in: i64, c_out: i64, m: i64, tid: i64, n_threads: i64):
     """From panels of (9 * c_in, c_out) to (m + 2) ** 2 matrices of panels of (c_in, c_out)."""
     component = c_in * ((c_out + STEP - 1) // STEP * STEP)

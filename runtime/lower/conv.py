@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -205,14 +205,14 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     storage = lowering.variables[weight].packing if weight in lowering.variables else ""
     if storage == "panels0/1" and (k_h, k_w, s_h, s_w) == (3, 3, 1, 1) and max(window.pads_begin) < 3:
         pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])
-        turned = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
+        flipped = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
 
         def panels() -> Ref:
             found = _turned_panels(lowering, node, "phase0/1,0/1", (0, 0), (3, 3), window)
             assert found is not None
             return found
 
-        if winograd.lower_winograd(lowering, node, turned, picture, tail, panels):
+        if winograd.lower_winograd(lowering, node, flipped, picture, tail, panels):
             return True
     k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
     whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain
@@ -234,9 +234,9 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
                 (taps_y, taps_x), (1, 1), (1, 1), (taps_y - 1 - base_y, taps_x - 1 - base_x), (0, 0), size
             )  # fmt: skip
             name = f"phase{first_y}/{s_h},{first_x}/{s_w}"
-            turned = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
+            own = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
             emit_conv(
-                lowering, lowering.ref(x), turned or lowering.packed(weight, name, phase),
+                lowering, lowering.ref(x), own or lowering.packed(weight, name, phase),
                 bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
                 part, picture, c_in, c_out,
                 (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),

@@ -67,7 +67,7 @@ FAMILIES = {
         "GatherGrad", "SliceGrad",
     ),
     "loss": (
-        "SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyLossGrad",
+        "SoftmaxCrossEntropyLoss", "SoftmaxCrossEntropyLossGrad", "CTCLoss",
     ),
     "update": (
         "SGDUpdate", "AdamUpdate", "SignSGDUpdate", "LionUpdate", "AverageUpdate", "AccumulateUpdate", "SquaredNorm",

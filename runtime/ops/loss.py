@@ -7,7 +7,7 @@ import numpy as np
 from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.lower.loss import lower_cross_entropy, lower_cross_entropy_grad
+from alula.runtime.lower.loss import lower_cross_entropy, lower_cross_entropy_grad, lower_ctc
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 
@@ -68,7 +68,88 @@ def softmax_cross_entropy_grad(attrs: CrossEntropyAttrs, dloss: Array, log_prob:
     return (((np.exp(log_prob) - target) * counts[..., None] * scale).astype(log_prob.dtype, copy=False),)
 
 
+@frozen
+class CTCAttrs:
+    """blank : the class that stands for nothing. zero_infinity : a sample whose labels do not fit counts as 0."""
+
+    blank: int = 0
+    reduction: str = "mean"
+    zero_infinity: int = 0
+
+
+def _infer_ctc(attrs: CTCAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    log_probs, labels = checks.given(specs, 0, "log_probs"), checks.given(specs, 1, "labels")
+    checks.one_of("the log-probabilities", log_probs, checks.FLOATS)
+    if len(log_probs.dims) != 3 or len(labels.dims) != 2 or labels.dims[0] != log_probs.dims[0]:
+        raise ShapeError(
+            f"expected log_probs (N, T, C) and labels (N, S), got {checks.show(log_probs.dims)} and "
+            f"{checks.show(labels.dims)}; transpose or pad them"
+        )
+    n, dtype = log_probs.dims[0], log_probs.dtype
+    for i, name in ((2, "input_lengths"), (3, "label_lengths")):
+        checks.vector(name, checks.given(specs, i, name), n, "one per sample")
+    if not 0 <= attrs.blank < log_probs.dims[2]:
+        raise ShapeError(f"expected blank to be one of {log_probs.dims[2]} classes, got {attrs.blank}; correct it")
+    if attrs.reduction not in ("mean", "sum"):
+        raise ShapeError(f"expected reduction mean or sum, got {attrs.reduction}; choose one")
+    return TensorSpec((), dtype), TensorSpec((n,), dtype), log_probs
+
+
+def ctc(attrs: CTCAttrs, log_probs: Array, labels: Array, times_of: Array, lengths: Array) -> tuple[Array, ...]:
+    """Connectionist temporal classification: -log of the summed probability of all alignments, in the log domain.
+
+    log_probs : (N, T, C), of which times_of[i] times count; labels (N, S) int64, of which lengths[i] count
+    return    : loss (): the mean over samples of each loss over its length, or the sum; losses (N,); the gradient of the
+                loss with respect to log_probs
+    source    : Graves et al. (2006), equations 6 to 16
+    """
+    n = len(log_probs)
+    losses, gradient = np.zeros(n), np.zeros(log_probs.shape)
+    for i in range(n):
+        wide = log_probs[i, : times_of[i]].astype(np.float64)
+        path = np.full(2 * int(lengths[i]) + 1, attrs.blank)
+        path[1::2] = labels[i, : lengths[i]]
+        losses[i], slope = _ctc_sample(wide, path, attrs.blank)
+        if np.isinf(losses[i]) and attrs.zero_infinity:
+            losses[i] = 0.0
+        gradient[i, : times_of[i]] = slope
+    share = 1 / (n * np.maximum(lengths, 1)) if attrs.reduction == "mean" else np.ones(n)
+    gradient *= share[:, None, None]
+    dtype = log_probs.dtype
+    return np.asarray((losses * share).sum(), dtype), losses.astype(dtype), gradient.astype(dtype)
+
+
+def _ctc_sample(log_probs: Array, path: Array, blank: int) -> tuple[float, Array]:
+    """Loss and gradient of one sample, by forward and backward sums over the labels with blanks between them."""
+    times, gradient = len(log_probs), np.zeros_like(log_probs)
+    if not times:
+        return (0.0 if len(path) == 1 else np.inf), gradient
+    forward = _ctc_sums(log_probs, path, blank)
+    backward = _ctc_sums(log_probs[::-1], path[::-1], blank)[::-1, ::-1]
+    total = np.logaddexp.reduce(forward[-1, -2:])
+    if np.isinf(total):
+        return np.inf, gradient
+    share = np.exp(forward + backward - log_probs[:, path] - total)  # probability of each state at each time
+    np.add.at(gradient.T, path, -share.T)
+    return float(-total), gradient
+
+
+def _ctc_sums(log_probs: Array, path: Array, blank: int) -> Array:
+    """(T, states): log of the summed probability of the ways to each state at each time."""
+    repeats = np.ones(len(path), bool)  # a label follows another one without a blank between, unless it repeats it
+    repeats[2:] = (path[2:] == blank) | (path[2:] == path[:-2])
+    sums = np.full((len(log_probs), len(path)), -np.inf)
+    sums[0, :2] = log_probs[0, path[:2]]
+    for t in range(1, len(log_probs)):
+        stay, far = sums[t - 1], np.full(len(path), -np.inf)
+        near = np.concatenate([[-np.inf], stay[:-1]])
+        far[2:] = np.where(repeats[2:], -np.inf, stay[:-2])
+        sums[t] = np.logaddexp(np.logaddexp(stay, near), far) + log_probs[t, path]
+    return sums
+
+
 register(
+    Op("CTCLoss", _infer_ctc, ctc, CTCAttrs, (4, 4), lower_ctc),
     Op(
         "SoftmaxCrossEntropyLoss", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 2),
         lower=lower_cross_entropy,

@@ -99,13 +99,14 @@ def training_network(
     trained: Sequence[str],
     variables: Mapping[str, TensorSpec],
     loss: Loss,
-    optimizer: Optimizer,
+    optimizer: Optimizer | None,
 ) -> TrainingNetwork:
     """The graph of one training step for inputs of fixed shapes.
 
     graph     : in trainable form
     trained   : the parameters that are updated
     variables : every tensor that a step changes, with those that the optimiser remembers
+    optimizer : None to return the gradients of what is trained, behind loss and outputs, and to change nothing
     """
     free = {name: spec for name, spec in variables.items() if name in graph.constants}
     rest = Arrays({name: graph.constants[name] for name in graph.constants if name not in free})
@@ -117,8 +118,10 @@ def training_network(
     tape = Tape(fixed.nodes, {**fixed.specs, **scalars, **state}, fixed.values)
     value, targets = loss.build(tape, graph.outputs)
     gradients = tape.gradients(value, trained)
-    updates, follows = dict(statistics), {}
-    for name in trained:
+    updates, follows = dict(statistics) if optimizer else {}, {}
+    results = (value, *graph.outputs, *(gradients[name] for name in trained if not optimizer))
+    for name in trained if optimizer else ():
+        assert optimizer is not None
         slots = tuple(f"{name}|{slot}" for slot in optimizer.slots)
         made = optimizer.update(tape, name, gradients[name], slots, SCALARS)
         updates.update(zip(made, (name, *slots), strict=True))
@@ -127,10 +130,10 @@ def training_network(
     constants = Arrays({name: fixed.values[name] for name in needed if name in fixed.values})
     constants.update({name: array for name, array in tape.made.items() if name in needed})
     inputs = {**{n: fixed.specs[n] for n in graph.inputs}, **targets, **free, **state, **scalars}
-    whole = Graph(graph.name, inputs, (value, *graph.outputs, *updates), tuple(tape.nodes), constants)
+    whole = Graph(graph.name, inputs, (*results, *updates), tuple(tape.nodes), constants)
     fused = fuse_chains(whole)
     ordered = replace(fused, nodes=schedule(fused.nodes, updates))
-    return TrainingNetwork(specialise(ordered, inputs), updates, follows, targets, (value, *graph.outputs))
+    return TrainingNetwork(specialise(ordered, inputs), updates, follows, targets, results)
 
 
 def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:

@@ -83,9 +83,20 @@ class Trainer:
 
         raise : ShapeError, DTypeError, GraphError: one line that names the input
         """
+        results = self._run(arrays, self.optimizer, self.steps + 1)
+        self.steps += 1
+        return Step(float(results[0]), tuple(results[1:]))
+
+    def gradients(self, *arrays: Array) -> dict[str, Array]:
+        """The gradient of the loss with respect to each parameter that is trained; nothing changes. Arguments as of `step`."""
+        results = self._run(arrays, None, self.steps + 1)
+        return dict(zip(self.trained, results[1 + len(self.graph.outputs) :], strict=True))
+
+    def _run(self, arrays: Sequence[Array], optimizer: Optimizer | None, step: int) -> list[Array]:
         names = list(self.graph.inputs)
         inputs = {name: np.ascontiguousarray(array) for name, array in zip(names, arrays, strict=False)}
-        plan, program = self.plan({name: TensorSpec.of(array) for name, array in inputs.items()})
+        specs = {name: TensorSpec.of(array) for name, array in inputs.items()}
+        plan, program = self.plan(specs, optimizer)
         given = arrays[len(names) :]
         if len(given) != len(plan.targets):
             raise GraphError(
@@ -93,21 +104,21 @@ class Trainer:
             )
         for (name, spec), array in zip(plan.targets.items(), given, strict=True):
             inputs[name] = _checked_target(spec, array)
-        self.steps += 1
-        results = program.run({**inputs, **SCALARS.values(self.lr, self.steps, 1.0)})
-        return Step(float(results[plan.outputs[0]]), tuple(results[name] for name in plan.outputs[1:]))
+        results = program.run({**inputs, **SCALARS.values(self.lr, step, 1.0)})
+        return [results[name] for name in plan.outputs]
 
     def program(self, *arrays: Array) -> Program:
         """The program of a step for inputs such as these."""
-        return self.plan({name: TensorSpec.of(a) for name, a in zip(self.graph.inputs, arrays, strict=True)})[1]
+        specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
+        return self.plan(specs, self.optimizer)[1]
 
-    def plan(self, specs: Mapping[str, TensorSpec]) -> tuple[TrainingNetwork, Program]:
-        """The program for a batch of these specs, planned if it is new."""
-        key = tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())
+    def plan(self, specs: Mapping[str, TensorSpec], optimizer: Optimizer | None) -> tuple[TrainingNetwork, Program]:
+        """The program for a batch of these specs, planned if it is new; without an optimizer, that of the gradients."""
+        key = optimizer is None, tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())
         if key not in self._programs:
             plan = training_network(
                 self.graph, specs, self.trained, {name: v.spec for name, v in self._variables.items()}, self.loss,
-                self.optimizer,
+                optimizer,
             )  # fmt: skip
             state = State(self._variables, plan.updates, plan.follows)
             program = Program(

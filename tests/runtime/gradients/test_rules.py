@@ -29,7 +29,7 @@ NO_GRADIENT = {
 # Ops of the backward pass and of the update: what is made from gradients is not differentiated again
 BACKWARD = ("Grad", "Update", "SquaredNorm")
 # Known to be missing; an error names them
-MISSING = {"Resize", "LSTM", "GRU", "CTCLoss"}
+MISSING = {"Resize", "LSTM", "GRU"}
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,10 @@ CASES = [
     Case("BatchNormalizationTraining", (PIC, (4,), (4,), (4,), (4,)), low=0.2, outputs=5, frozen=(3, 4)),
     Case("SoftmaxCrossEntropyLoss", ((5, 7), (5,)), {"label_smoothing": 0.1}, {1: _i(0, 6, 3, -100, 2)}, outputs=2),
     Case("SoftmaxCrossEntropyLoss", ((2, 3, 7), (2, 3)), {"reduction": "sum"}, {1: _i(0, 6, 3, 1, 2, 2).reshape(2, 3)}, outputs=2),
+    Case("CTCLoss", ((3, 7, 5), (3, 3), (3,), (3,)), {"blank": 0},
+         {1: _i(1, 1, 2, 4, 3, 0, 2, 0, 0).reshape(3, 3), 2: _i(7, 6, 5), 3: _i(3, 2, 0)}, outputs=3),
+    Case("CTCLoss", ((2, 6, 4), (2, 2), (2,), (2,)), {"blank": 3, "reduction": "sum"},
+         {1: _i(1, 1, 2, 0).reshape(2, 2), 2: _i(6, 3), 3: _i(2, 2)}, outputs=3),
 ]  # fmt: skip
 
 
