@@ -12,10 +12,13 @@ if COMPILING:
     W = TILES.width
     I64 = ir.IntType(64)
 else:
-    W = 1
+    W, IS_X86 = 1, False
 
 SUMS = 4  # vectors of running sums: as many as it takes to hide the latency of an addition
 COLUMNS = SUMS * W  # channels of a unit of work
+# Channels of a row that are read in one run where there are more than COLUMNS. Pieces of rows that are apart are not
+# what x86 fetches ahead: from memory they come at half the speed. A small core is short of instructions instead.
+RUN = 64 * W if IS_X86 else COLUMNS
 
 
 def by_columns(tile, arguments):

@@ -6,7 +6,7 @@ first rows: a strip of n rows loses at most a factor of 1 + n / HEAD of float32'
 and means are joined as distances, too (by the rule of Chan, Golub and LeVeque). Tensors are matrices of (rows, channels).
 """
 
-from alula.runtime.kernels.columns import COLUMNS, Rows, adders, by_columns
+from alula.runtime.kernels.columns import COLUMNS, RUN, Rows, adders, by_columns
 from alula.runtime.kernels.fmath import F, sqrt
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, offset
@@ -149,24 +149,99 @@ grad_sums_of = by_columns(grad_sums_tile, "dy, x, stride, rows, mean, plain, mom
 grad_apply = by_columns(grad_apply_tile, "dy, x, dx, stride, rows, mean, gain, slope, shift")
 
 
+@device
+def columns_of(c):
+    """Channels of a unit of work."""
+    return RUN if c > COLUMNS else COLUMNS
+
+
+@device
+def rows_together(c, rows):
+    """How many rows of a block tiles pass over: one where it is read in one run."""
+    return 1 if RUN > COLUMNS and c > COLUMNS else rows
+
+
+@device
+def vec_add(x, y, n):
+    """y += x."""
+    for i in range(n):
+        y[i] += x[i]
+
+
+@device
+def vec_scale(x, factor, n):
+    """x *= factor."""
+    for i in range(n):
+        x[i] = x[i] * factor
+
+
+@device
+def vec_add_moments(x, start, distance, squares, n):
+    """Add a row's distances from a start, and their squares."""
+    for i in range(n):
+        d = x[i] - start[i]
+        distance[i] += d
+        squares[i] += d * d
+
+
+@device
+def vec_finish_moments(distance, squares, share, n):
+    """The distance of the mean, and the sum of squares about it."""
+    for i in range(n):
+        d = distance[i] * share
+        q = squares[i] - d * distance[i]
+        distance[i] = d
+        squares[i] = F(0.0) if q < F(0.0) else q
+
+
+@device
+def moments_by_rows(x, c, n, rows, head, start, distance, squares):
+    """What `moments_tile` does for n channels, a whole row at a time."""
+    vec_fill(start, n, F(0.0))
+    vec_fill(distance, n, F(0.0))
+    vec_fill(squares, n, F(0.0))
+    for row in range(head):
+        vec_add(offset(x, row * c), start, n)
+    vec_scale(start, F(1.0) / F(head), n)
+    for row in range(rows):
+        vec_add_moments(offset(x, row * c), start, distance, squares, n)
+    vec_finish_moments(distance, squares, F(1.0) / F(rows), n)
+
+
+@device
+def vec_add_products(dy, x, mean, plain, moment, n):
+    """Add a row's dy, and dy * (x - mean)."""
+    for i in range(n):
+        plain[i] += dy[i]
+        moment[i] += dy[i] * (x[i] - mean[i])
+
+
 @kernel(compact=True)
 def f32_batch_moments(x: f32p, moments: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64):
     """Statistics of each channel in each strip of rows. moments: (strips, 3, c), what `moments_tile` gives.
 
     Strip s is rows [rows * s // strips, rows * (s + 1) // strips).
     """
-    blocks = (c + COLUMNS - 1) // COLUMNS
+    columns = columns_of(c)
+    blocks = (c + columns - 1) // columns
     units = strips * blocks
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
-        strip, at = unit // blocks, unit % blocks * COLUMNS
+        strip, at = unit // blocks, unit % blocks * columns
         first = rows * strip // strips
         count = rows * (strip + 1) // strips - first
         head = min(HEAD, count)
         start = offset(moments, 3 * strip * c)
-        moments_of(
-            at, min(at + COLUMNS, c), offset(x, first * c), c, count, head, F(1.0) / F(head), F(1.0) / F(count), start,
-            offset(start, c), offset(start, 2 * c),
-        )  # fmt: skip
+        end, source = min(at + columns, c), offset(x, first * c)
+        if columns > COLUMNS:
+            start = offset(start, at)
+            moments_by_rows(
+                offset(source, at), c, end - at, count, head, start, offset(start, c), offset(start, 2 * c)
+            )  # fmt: skip
+        else:
+            moments_of(
+                at, end, source, c, count, head, F(1.0) / F(head), F(1.0) / F(count), start, offset(start, c),
+                offset(start, 2 * c),
+            )  # fmt: skip
 
 
 @device
@@ -255,14 +330,17 @@ def f32_batch_apply(
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
         row = b * block
         count = min(block, rows - row)
-        source, target = offset(x, row * c), offset(y, row * c)
-        if residual != 0:
-            beside = offset(other, row * c)
-            normalise_add_clamp(0, c, source, beside, target, c, count, mean, gain, bias, low, high)
-        elif clamp != 0:
-            normalise_clamp(0, c, source, source, target, c, count, mean, gain, bias, low, high)
-        else:
-            normalise(0, c, source, source, target, c, count, mean, gain, bias, low, high)
+        target = offset(y, row * c)
+        together = rows_together(c, count)
+        for group in range((count + together - 1) // together):
+            at, n = (row + group * together) * c, min(together, count - group * together)
+            source, place = offset(x, at), offset(y, at)
+            if residual != 0:
+                normalise_add_clamp(0, c, source, offset(other, at), place, c, n, mean, gain, bias, low, high)
+            elif clamp != 0:
+                normalise_clamp(0, c, source, source, place, c, n, mean, gain, bias, low, high)
+            else:
+                normalise(0, c, source, source, place, c, n, mean, gain, bias, low, high)
         if epilogue != 0:
             words_at[0] = address_of(target)
             words_at[1] = c
@@ -279,24 +357,26 @@ def f32_batch_grad_sums(
     dy: f32p, x: f32p, mean: f32p, sums: f32p, rows: i64, c: i64, strips: i64, tid: i64, n_threads: i64
 ):  # fmt: skip
     """Sums of dy and of dy * (x - mean) in each strip of rows. sums: (strips, 2, c)."""
-    blocks = (c + COLUMNS - 1) // COLUMNS
+    columns = columns_of(c)
+    blocks = (c + columns - 1) // columns
     units = strips * blocks
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
-        strip, at = unit // blocks, unit % blocks * COLUMNS
+        strip, at = unit // blocks, unit % blocks * columns
         first = rows * strip // strips
         count = rows * (strip + 1) // strips - first
         plain = offset(sums, 2 * strip * c)
         here = first * c
-        grad_sums_of(
-            at, min(at + COLUMNS, c), offset(dy, here), offset(x, here), c, count, mean, plain, offset(plain, c)
-        )
-
-
-@device
-def vec_add(x, y, n):
-    """y += x."""
-    for i in range(n):
-        y[i] += x[i]
+        end = min(at + columns, c)
+        if columns > COLUMNS:
+            n = end - at
+            total, moment = offset(plain, at), offset(plain, c + at)
+            vec_fill(total, n, F(0.0))
+            vec_fill(moment, n, F(0.0))
+            for row in range(count):
+                place = here + row * c + at
+                vec_add_products(offset(dy, place), offset(x, place), offset(mean, at), total, moment, n)
+        else:
+            grad_sums_of(at, end, offset(dy, here), offset(x, here), c, count, mean, plain, offset(plain, c))
 
 
 @device
@@ -343,6 +423,8 @@ def f32_batch_grad_apply(
     blocks = (rows + block - 1) // block
     slope, shift = offset(factors, c), offset(factors, 2 * c)
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
-        at = b * block * c
         count = min(block, rows - b * block)
-        grad_apply(0, c, offset(dy, at), offset(x, at), offset(dx, at), c, count, mean, factors, slope, shift)
+        together = rows_together(c, count)
+        for group in range((count + together - 1) // together):
+            at, n = (b * block + group * together) * c, min(together, count - group * together)
+            grad_apply(0, c, offset(dy, at), offset(x, at), offset(dx, at), c, n, mean, factors, slope, shift)
