@@ -58,6 +58,12 @@ class TorchNetwork(torch.nn.Module):
         """The parameter of the model's name."""
         return self.get_parameter(self.places[name])
 
+    def double(self) -> TorchNetwork:
+        """In float64, with all that is fixed."""
+        self.fixed = {n: v.double() if isinstance(v, Tensor) else v for n, v in self.fixed.items()}
+        super().double()
+        return self
+
     def forward(self, *arrays: Tensor) -> Tensor:
         """The first output."""
         values: dict[str, Any] = dict(self.fixed) | dict(zip(self.inputs, arrays, strict=True))

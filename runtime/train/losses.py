@@ -48,3 +48,29 @@ class CrossEntropy:
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
         return loss, {labels: tape.spec(labels)}
+
+
+@dataclass(frozen=True)
+class CTC:
+    """Connectionist temporal classification of the first output (N, T, C), scores before or after a softmax.
+
+    targets : labels int64 (N, max_labels), padded; times that count int64 (N,); labels that count int64 (N,)
+    """
+
+    name: ClassVar[str] = "ctc"
+    max_labels: int = 32
+    blank: int = 0
+    zero_infinity: bool = False
+    probabilities: bool = False  # the network ends in a softmax of its own
+
+    def build(self, tape: Tape, outputs: tuple[str, ...]) -> tuple[str, dict[str, TensorSpec]]:
+        """LogSoftmax (or the logarithm) and one CTCLoss node."""
+        n = tape.spec(outputs[0]).dims[0]
+        shapes = {f"{TARGET}labels": (n, self.max_labels), f"{TARGET}times": (n,), f"{TARGET}lengths": (n,)}
+        targets = [target(tape, TensorSpec(shape, "int64"), name) for name, shape in shapes.items()]
+        log_probs = tape.node("Log" if self.probabilities else "LogSoftmax", [outputs[0]])
+        loss, *_ = tape.node(
+            "CTCLoss", [log_probs, *targets], outputs=3, name="loss", blank=self.blank,
+            zero_infinity=int(self.zero_infinity),
+        )  # fmt: skip
+        return loss, {name: tape.spec(name) for name in targets}
