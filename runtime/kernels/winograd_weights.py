@@ -3,35 +3,45 @@
 from alula.runtime.kernels.conv import panel_width
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.simd import TILES, Emitter
+from alula.runtime.kernels.simd import TILES, Emitter, fence
 
 if COMPILING:
+    from llvmlite import ir
     from numba.core import types
 
     from alula.runtime.kernels.conv import NR, STEP
 
     W = TILES.width
 
-# Rows of G of F(2, 3) and of F(4, 3): the factors of the three taps
-TRANSFORM = {
-    2: ((1, 0, 0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0, 0, 1)),
-    4: ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6), (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6),
-        (0, 0, 1)),
-}  # fmt: skip
+
+FACTORS = {2: (1 / 2,) * 4, 4: (1 / 4, 1 / 6, 1 / 12, 1 / 24)}  # of G, up to their signs
 
 
-def _transform(emit, rows, g):
-    """G of three vectors. Rows that differ in the sign of the middle factor share the rest."""
-    shared, given = {}, []
-    for a, b, c in rows:
-        if not b:
-            factor, vector = (a, g[0]) if a else (c, g[2])
-            given.append(vector if factor == 1 else emit.builder.fmul(emit.constant(factor), vector))
-            continue
-        if (a, c) not in shared:
-            shared[a, c] = emit.axpy(a, g[0], emit.builder.fmul(emit.constant(c), g[2]))
-        given.append(emit.axpy(b, g[1], shared[a, c]))
-    return given
+class FilterEmitter(Emitter):
+    """On NEON all factors are lanes of one register, which LLVM does not know to be constant."""
+
+    def __init__(self, builder, width, m):
+        super().__init__(builder, width)
+        self.m = m
+        if TILES.by_lane:
+            kind, factors = ir.FunctionType(self.vector, [self.vector]), ir.Constant(self.vector, list(FACTORS[m]))
+            self.factors = builder.asm(kind, "", "=x,0", [factors], False)
+
+    def factor(self, value):
+        """A vector of one of the factors."""
+        return self.lane(self.factors, FACTORS[self.m].index(value)) if TILES.by_lane else self.constant(value)
+
+    def transform(self, g):
+        """G of three vectors."""
+        b = self.builder
+        if self.m == 2:
+            half = self.factor(1 / 2)
+            outer, middle = b.fmul(half, self.add(g[0], g[2])), b.fmul(half, g[1])
+            return [g[0], self.add(outer, middle), self.sub(outer, middle), g[2]]
+        quarter, sixth, twelfth, least = (self.factor(value) for value in FACTORS[4])
+        outer, far = b.fneg(self.add(g[0], g[2])), self.fma(sixth, g[2], b.fmul(least, g[0]))
+        near = [b.fmul(sixth, self.sub(outer, g[1])), b.fmul(sixth, self.add(outer, g[1]))]
+        return [b.fmul(quarter, g[0]), *near, self.fma(twelfth, g[1], far), self.fma(twelfth, b.fneg(g[1]), far), g[2]]
 
 
 def filter_transform(width, m):
@@ -41,13 +51,14 @@ def filter_transform(width, m):
     def run(context, source, tap, target, component):
         def generate(cx, builder, signature, args):
             source, tap, target, component = args
-            emit, rows = Emitter(builder, width), TRANSFORM[m]
-            columns = [
-                _transform(emit, rows, [emit.load_at(source, (3 * i + j, tap)) for i in range(3)]) for j in range(3)
-            ]
+            emit, columns = FilterEmitter(builder, width, m), []
+            for j in range(3):
+                fence(builder)  # all 9 taps and 18 values between would not fit NEON's registers
+                columns.append(emit.transform([emit.load_at(source, (3 * i + j, tap)) for i in range(3)]))
             for i, line in enumerate(zip(*columns, strict=True)):
-                for j, value in enumerate(_transform(emit, rows, line)):
-                    emit.store_at(value, target, (i * len(rows) + j, component))
+                fence(builder)
+                for j, value in enumerate(emit.transform(line)):
+                    emit.store_at(value, target, (i * (m + 2) + j, component))
             return cx.get_dummy_value()
 
         return types.void(source, types.int64, target, types.int64), generate

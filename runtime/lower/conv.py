@@ -223,6 +223,13 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
             first_x, base_x = (phase_x + window.pads_begin[1]) % s_w, (phase_x + window.pads_begin[1]) // s_w
             taps_y, taps_x = len(range(first_y, k_h, s_h)), len(range(first_x, k_w, s_w))
             size = (-(-(window.out[0] - phase_y) // s_h), -(-(window.out[1] - phase_x) // s_w))
+            y = lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out
+            strides = (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out)
+            bounded = tail.low > 0 or tail.high < 0
+            if (first_y >= window.kernel[0] or first_x >= window.kernel[1]) and not bias and not bounded:
+                zeros = lowering.zeros(4 * c_out)
+                emit_copy(lowering, zeros, y, (picture[0], *size, c_out), (0, 0, 0, 1), (*strides, 1), 4)
+                continue
 
             def phase(w: Array, fy: int = first_y, fx: int = first_x, n: tuple[int, int] = (taps_y, taps_x)) -> Array:
                 grown = (k_h - window.kernel[0], k_w - window.kernel[1])
@@ -237,9 +244,7 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
             own = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
             emit_conv(
                 lowering, lowering.ref(x), own or lowering.packed(weight, name, phase),
-                bias_ref(lowering, bias, c_out), lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out,
-                part, picture, c_in, c_out,
-                (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out),
+                bias_ref(lowering, bias, c_out), y, part, picture, c_in, c_out, strides,
                 tail if whole else Epilogue(tail.low, tail.high, 0, []),
             )  # fmt: skip
     if tail.chain and not whole:

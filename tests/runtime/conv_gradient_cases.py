@@ -64,3 +64,8 @@ def conv_gradients(tiles: Tiles) -> Iterator[Case]:
     )
     window = {"group": v, "strides": (3, 3)}
     yield Case("ConvTranspose", (f(1, 4, 5, v), w(v, 2, 2, 1)), window, terms=4)  # some inputs have no taps
+    for strides, kernel in (((2, 2), (1, 1)), ((3, 2), (2, 3))):  # outputs that no tap reaches
+        window = {"strides": strides, "output_padding": (1, 0)}
+        yield Case("ConvTranspose", (f(2, 5, 6, v + 1), w(v + 1, *kernel, nr + 3)), window, terms=2 * v)
+        window = {"strides": strides, "output_padding": (0, 1), "pads": (0, 0, 0, 0)}
+        yield Case("ConvTranspose", (f(2, 5, 6, v + 1), w(v + 1, *kernel, v)), window, (Step("Relu"),), terms=2 * v)

@@ -100,6 +100,15 @@ def losses(v: int) -> Iterator[Case]:
         yield Case("CTCLoss", impossible, {"zero_infinity": zero}, n_outputs=3)
     ignored = Input((2,), "int64", (-100, -100))
     yield Case("SoftmaxCrossEntropyLoss", (f(2, 5), ignored), n_outputs=2, slack=4)
+    for (n, times, classes, length), reduction in itertools.product(
+        ((1, 1, 2, 1), (3, 7, 5, 3), (4, 12, v + 3, 5)), ("mean", "sum")
+    ):
+        labels = Input((n, length), "int64", low=1, high=classes)
+        times_of = Input((n,), "int64", tuple(max(times - i, 1) for i in range(n)))
+        lengths = Input((n,), "int64", tuple((length - i) % (length + 1) for i in range(n)))
+        inputs = (f(n, times, classes, low=-6, high=-0.1), labels, times_of, lengths)
+        for attrs in ({"zero_infinity": 1}, {"zero_infinity": 0}):
+            yield Case("CTCLoss", inputs, {"reduction": reduction, **attrs}, n_outputs=3, terms=4 * times, slack=8)
 
 
 def updates() -> Iterator[Case]:
