@@ -181,9 +181,8 @@ def ctc_sample(
     last = offset(alpha, (times - 1) * stride + 2)
     ends = log_sum_exp(last[states - 1], last[states - 2] if states > 1 else -INF, -INF)
     loss = -F(log_likelihood + D(ends))
-    possible = ends > -INF
-    if not possible and no_infinity != 0:
-        return F(0.0)
+    if ends == -INF:  # the labels do not fit
+        return F(0.0) if no_infinity != 0 else INF
     vec_fill(beta, stride, -INF)
     beta[states - 1] = F(0.0)
     if states > 1:

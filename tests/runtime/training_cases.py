@@ -76,7 +76,7 @@ def gradients_of_pools(v: int) -> Iterator[Case]:
 
 
 def losses(v: int) -> Iterator[Case]:
-    """Softmax with cross-entropy and its gradient."""
+    """Softmax with cross-entropy and its gradient; CTC."""
     for shape, smoothing, reduction in itertools.product(
         ((1, 10), (7, 1), (5, v + 1), (2, 3, 4, 21), (3, 4097)), (0.0, 0.1), ("mean", "sum")
     ):
@@ -85,6 +85,19 @@ def losses(v: int) -> Iterator[Case]:
         yield Case("SoftmaxCrossEntropyLoss", (f(*shape), labels), attrs, n_outputs=2, terms=shape[-1], slack=8)
         log_prob = f(*shape, low=-9, high=0)
         yield Case("SoftmaxCrossEntropyLossGrad", (f(), log_prob, labels), attrs, slack=4)
+    for (times, classes, length), reduction in itertools.product(
+        ((1, 3, 1), (9, 5, 3), (40, v + 7, 12)), ("mean", "sum")
+    ):
+        labels = Input((4, length), "int64", low=1, high=classes)
+        counts = (
+            Input((4,), "int64", (times, times, max(times - 2, 1), times)),
+            Input((4,), "int64", (0, 1, 1, length)),
+        )
+        inputs = (f(4, times, classes, low=-5, high=0), labels, *counts)
+        yield Case("CTCLoss", inputs, {"reduction": reduction}, n_outputs=3, terms=times, slack=16)
+    impossible = (f(1, 2, 3, low=-5, high=0), Input((1, 2), "int64", ((1, 1),)), *[Input((1,), "int64", (2,))] * 2)
+    for zero in (0, 1):
+        yield Case("CTCLoss", impossible, {"zero_infinity": zero}, n_outputs=3)
     ignored = Input((2,), "int64", (-100, -100))
     yield Case("SoftmaxCrossEntropyLoss", (f(2, 5), ignored), n_outputs=2, slack=4)
     for (n, times, classes, length), reduction in itertools.product(
