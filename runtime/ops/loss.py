@@ -26,25 +26,34 @@ def _infer(attrs: CrossEntropyAttrs, specs: Specs, values: Values) -> tuple[Tens
     checks.one_of("the scores", logits, checks.FLOATS)
     if labels.dims != logits.dims[:-1]:
         raise ShapeError(f"expected labels {checks.show(logits.dims[:-1])}, got {checks.show(labels.dims)}; one each")
+    _check_weights(specs, 2, logits)
     return TensorSpec((), logits.dtype), logits
 
 
-def softmax_cross_entropy(attrs: CrossEntropyAttrs, logits: Array, labels: Array) -> tuple[Array, ...]:
-    """Mean of -log softmax at the labels.
+def _check_weights(specs: Specs, index: int, logits: TensorSpec) -> None:
+    weights = checks.optional(specs, index)
+    if weights is not None:
+        checks.vector("class weights", weights, logits.dims[-1], "one per class")
 
-    logits : (N, ..., C)
-    labels : (N, ...) int64
-    return : loss (), log-probabilities like logits
-    source : ONNX SoftmaxCrossEntropyLoss-13, channels last; label smoothing as Szegedy et al. (2016)
+
+def softmax_cross_entropy(
+    attrs: CrossEntropyAttrs, logits: Array, labels: Array, weights: Array | None = None
+) -> tuple[Array, ...]:
+    """Mean of -log softmax at the labels; with weights, over the sum of the weights of the labels.
+
+    logits  : (N, ..., C)
+    labels  : (N, ...) int64
+    weights : (C,), of each class
+    return  : loss (), log-probabilities like logits
+    source  : ONNX SoftmaxCrossEntropyLoss-13, channels last; label smoothing as Szegedy et al. (2016)
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_prob = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    counts = labels != attrs.ignore_index
-    at = np.where(counts, labels, 0)[..., None]
-    exact = -np.take_along_axis(log_prob, at, axis=-1)[..., 0]
-    each = exact * (1 - attrs.label_smoothing) - attrs.label_smoothing * log_prob.mean(axis=-1)
-    total = (each * counts).sum()
-    loss = total / max(counts.sum(), 1) if attrs.reduction == "mean" else total
+    counts, at, of_class = _targets(attrs, labels, log_prob, weights)
+    exact = -(np.take_along_axis(log_prob, at, axis=-1) * of_class[at])[..., 0]
+    each = exact * (1 - attrs.label_smoothing) - attrs.label_smoothing * (log_prob * of_class).mean(axis=-1)
+    total = (each * (counts > 0)).sum()
+    loss = total / (counts.sum() or 1) if attrs.reduction == "mean" else total
     return np.asarray(loss, logits.dtype), log_prob.astype(logits.dtype, copy=False)
 
 
@@ -52,20 +61,31 @@ def _infer_grad(attrs: CrossEntropyAttrs, specs: Specs, values: Values) -> tuple
     return (checks.given(specs, 1, "log_prob"),)
 
 
-def softmax_cross_entropy_grad(attrs: CrossEntropyAttrs, dloss: Array, log_prob: Array, labels: Array) -> tuple[Array]:
+def softmax_cross_entropy_grad(
+    attrs: CrossEntropyAttrs, dloss: Array, log_prob: Array, labels: Array, weights: Array | None = None
+) -> tuple[Array]:
     """The gradient of the scores: probabilities less targets.
 
-    dloss  : (); log_prob (N, ..., C); labels (N, ...) int64
+    dloss  : (); log_prob (N, ..., C); labels (N, ...) int64; weights (C,)
     return : like log_prob
     """
-    counts = labels != attrs.ignore_index
-    classes = log_prob.shape[-1]
-    target = np.full(log_prob.shape, attrs.label_smoothing / classes, log_prob.dtype)
-    at = np.where(counts, labels, 0)[..., None]
-    hit = np.take_along_axis(target, at, axis=-1) + (1 - attrs.label_smoothing)
+    counts, at, of_class = _targets(attrs, labels, log_prob, weights)
+    target = np.broadcast_to(of_class * (attrs.label_smoothing / len(of_class)), log_prob.shape).copy()
+    hit = np.take_along_axis(target, at, axis=-1) + (1 - attrs.label_smoothing) * of_class[at]
     np.put_along_axis(target, at, hit, axis=-1)
-    scale = dloss / max(counts.sum(), 1) if attrs.reduction == "mean" else dloss
-    return (((np.exp(log_prob) - target) * counts[..., None] * scale).astype(log_prob.dtype, copy=False),)
+    scale = dloss / (counts.sum() or 1) if attrs.reduction == "mean" else dloss
+    slope = np.exp(log_prob) * target.sum(axis=-1, keepdims=True) - target
+    return ((slope * (counts > 0)[..., None] * scale).astype(log_prob.dtype, copy=False),)
+
+
+def _targets(
+    attrs: CrossEntropyAttrs, labels: Array, log_prob: Array, weights: Array | None
+) -> tuple[Array, Array, Array]:
+    """What each row counts (N, ...), its label with a last axis (0 where it is ignored), the weights of the classes."""
+    of_class = np.ones(log_prob.shape[-1], log_prob.dtype) if weights is None else weights.astype(log_prob.dtype)
+    real = labels != attrs.ignore_index
+    at = np.where(real, labels, 0)
+    return of_class[at] * real, at[..., None], of_class
 
 
 @frozen
@@ -151,11 +171,11 @@ def _ctc_sums(log_probs: Array, path: Array, blank: int) -> Array:
 register(
     Op("CTCLoss", _infer_ctc, ctc, CTCAttrs, (4, 4), lower_ctc),
     Op(
-        "SoftmaxCrossEntropyLoss", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 2),
+        "SoftmaxCrossEntropyLoss", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 3),
         lower=lower_cross_entropy,
     ),
     Op(
-        "SoftmaxCrossEntropyLossGrad", _infer_grad, softmax_cross_entropy_grad, CrossEntropyAttrs, n_inputs=(3, 3),
+        "SoftmaxCrossEntropyLossGrad", _infer_grad, softmax_cross_entropy_grad, CrossEntropyAttrs, n_inputs=(3, 4),
         lower=lower_cross_entropy_grad,
     ),
 )  # fmt: skip

@@ -8,14 +8,16 @@ from dataclasses import replace
 from alula.runtime.autodiff import Tape
 from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
-from alula.runtime.graph import Arrays, Graph, Node, TensorSpec
+from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
+from alula.runtime.ops.contract import find
 from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
+from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.fusion import fuse_chains
 from alula.runtime.specialise import Specialised, specialise
-from alula.runtime.train.losses import Loss
+from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
 
 # Op -> the inputs that are parameters when they are float32 constants
@@ -25,33 +27,41 @@ PARAMETER_INPUTS = {
     "RMSNormalization": (1,), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "LSTM": (1, 2, 3),
     "GRU": (1, 2, 3), "Gather": (0,),
 }  # fmt: skip
-LOSS = "loss|"
 
 
-def trainable_form(graph: Graph, batch_statistics: bool = True) -> Graph:
-    """The network as it is trained: every pass but those that melt parameters into one another or hide tensors.
-
-    batch_statistics : batch normalisation normalises with the statistics of the batch, and keeps running ones
-    """
+def trainable_form(graph: Graph) -> Graph:
+    """The network as it is trained: every pass but those that melt parameters into one another or hide tensors."""
     for rewrite in PASSES:
         if rewrite not in (open_batch_norm, fold_affine, fuse_chains):
             graph = rewrite(graph)
-    return _with_batch_statistics(graph) if batch_statistics else graph
+    return graph
 
 
-def _with_batch_statistics(graph: Graph) -> Graph:
-    from alula.runtime.ops.contract import find
+def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:
+    """The batch normalisations that make these outputs normalise with the batch's statistics, and keep running ones.
 
+    momentum : of the running statistics instead of the network's own; 0 keeps those of the last batch alone
+    """
     draft = Draft(graph)
     for node in draft.nodes("BatchNormalization"):
         output, attrs = node.outputs[0], node.attrs
+        if output not in outputs:
+            continue
         extra = tuple(draft.fresh(f"{output}.{part}") for part in ("mean|new", "var|new", "mean|saved", "std|saved"))
         made = find("BatchNormalizationTraining", node.label).make_attrs(
-            {"epsilon": attrs.epsilon, "momentum": attrs.momentum}, node.label
+            {"epsilon": attrs.epsilon, "momentum": attrs.momentum if momentum is None else momentum}, node.label
         )
         new = Node("BatchNormalizationTraining", node.inputs, (output, *extra), made, node.name)
         draft.exchange([node], [new])
     return draft.graph()
+
+
+def with_variables(graph: Graph, names: Sequence[str]) -> Graph:
+    """The network with some constants as inputs, and what lies between the others folded as for inference."""
+    free = {name: graph.constants.spec(name) for name in names}
+    rest = Arrays({name: graph.constants[name] for name in graph.constants if name not in free})
+    opened = replace(graph, inputs={**graph.inputs, **free}, constants=rest)
+    return drop_dead_code(fold_affine(open_batch_norm(opened)))
 
 
 def parameters(graph: Graph) -> dict[str, list[Node]]:
@@ -75,13 +85,37 @@ class TrainingNetwork:
     updates : output -> variable that it becomes
     follows : gradient or optimiser's state -> parameter whose storage order it has
     targets : the loss's inputs
+    outputs : what a run returns: loss, the network's outputs, then gradients if those were asked for
+    norm    : the gradients' norm, one of the network's outputs; "" if nobody computes it
     """
 
     network: Specialised
     updates: dict[str, str]
     follows: dict[str, str]
-    targets: dict[str, TensorSpec]
+    targets: dict[str, Target]
     outputs: tuple[str, ...]
+    norm: str = ""
+
+
+@frozen
+class Recipe:
+    """How gradients become new weights.
+
+    clip_norm : greatest norm of all gradients together; 0 for no limit
+    averages  : whether an average follows every parameter
+    """
+
+    optimizer: Optimizer
+    clip_norm: float = 0.0
+    averages: bool = False
+
+
+def slot(parameter: str, name: str) -> str:
+    """The variable that remembers something of a parameter."""
+    return f"{parameter}|{name}"
+
+
+AVERAGE, SUM = "average", "sum"
 
 
 def running_statistics(graph: Graph) -> dict[str, str]:
@@ -99,41 +133,103 @@ def training_network(
     trained: Sequence[str],
     variables: Mapping[str, TensorSpec],
     loss: Loss,
-    optimizer: Optimizer | None,
+    then: Recipe | str,
 ) -> TrainingNetwork:
     """The graph of one training step for inputs of fixed shapes.
 
-    graph     : in trainable form
+    graph     : with what is trained, and the running statistics that change, as inputs
     trained   : the parameters that are updated
-    variables : every tensor that a step changes, with those that the optimiser remembers
-    optimizer : None to return the gradients of what is trained, behind loss and outputs, and to change nothing
+    variables : every tensor that a step may change, with those that the optimiser remembers
+    then      : what is done with the gradients: a recipe updates the weights, "sum" adds them to those of earlier
+                batches, "return" returns them behind loss and outputs and changes nothing
     """
-    free = {name: spec for name, spec in variables.items() if name in graph.constants}
-    rest = Arrays({name: graph.constants[name] for name in graph.constants if name not in free})
-    statistics = {new: old for new, old in running_statistics(graph).items() if old in free}
-    forward = replace(graph, inputs={**graph.inputs, **free}, constants=rest, outputs=(*graph.outputs, *statistics))
-    fixed = specialise(forward, {**shapes, **free})
-    scalars = {name: TensorSpec(()) for name in (SCALARS.lr, SCALARS.step, SCALARS.scale)}
+    free = {name: spec for name, spec in variables.items() if name in graph.inputs}
+    data = {name: spec for name, spec in shapes.items() if name not in free}
+    statistics = {new: old for new, old in running_statistics(graph).items() if old in free and then != "return"}
+    forward = replace(graph, outputs=tuple(dict.fromkeys((*graph.outputs, *statistics))))
+    fixed = specialise(forward, {**data, **free})
     state = {name: spec for name, spec in variables.items() if name not in free}
-    tape = Tape(fixed.nodes, {**fixed.specs, **scalars, **state}, fixed.values)
+    tape = Tape(fixed.nodes, {**fixed.specs, **_scalars(), **state}, fixed.values)
     value, targets = loss.build(tape, graph.outputs)
     gradients = tape.gradients(value, trained)
-    updates, follows = dict(statistics) if optimizer else {}, {}
-    results = (value, *graph.outputs, *(gradients[name] for name in trained if not optimizer))
-    for name in trained if optimizer else ():
-        assert optimizer is not None
-        slots = tuple(f"{name}|{slot}" for slot in optimizer.slots)
-        made = optimizer.update(tape, name, gradients[name], slots, SCALARS)
+    updates, follows, norm = dict(statistics), dict(zip(gradients.values(), gradients, strict=True)), ""
+    if isinstance(then, Recipe):
+        norm = _append_updates(tape, then, gradients, updates, follows)
+    elif then == SUM:
+        for name, gradient in gradients.items():
+            total = slot(name, SUM)
+            made = tape.node("AccumulateUpdate", [total, gradient, SCALARS.keep], name=f"{name}|summed")
+            updates[made], follows[total] = total, name
+    results = (value, *graph.outputs, *(gradients.values() if then == "return" else ()))
+    if then == "return":
+        follows = {}
+    inputs = {**{n: fixed.specs[n] for n in data}, **{name: target.spec for name, target in targets.items()}, **free}
+    network = _closed(graph.name, tape, fixed.values, {**inputs, **state, **_scalars()}, (*results, norm), updates)
+    return TrainingNetwork(network, updates, follows, targets, results, norm)
+
+
+def update_network(
+    name: str, trained: Sequence[str], variables: Mapping[str, TensorSpec], recipe: Recipe
+) -> TrainingNetwork:
+    """The graph that updates the weights with gradients that were summed before."""
+    inputs = {**variables, **_scalars()}
+    tape = Tape((), inputs, {})
+    updates: dict[str, str] = {}
+    follows = {slot(parameter, SUM): parameter for parameter in trained}
+    norm = _append_updates(tape, recipe, {parameter: slot(parameter, SUM) for parameter in trained}, updates, follows)
+    return TrainingNetwork(
+        _closed(f"{name}|update", tape, {}, inputs, (norm,), updates), updates, follows, {}, (), norm
+    )
+
+
+def _scalars() -> dict[str, TensorSpec]:
+    return dict.fromkeys((SCALARS.lr, SCALARS.step, SCALARS.scale, SCALARS.rate, SCALARS.keep), TensorSpec(()))
+
+
+def _append_updates(
+    tape: Tape, recipe: Recipe, gradients: Mapping[str, str], updates: dict[str, str], follows: dict[str, str]
+) -> str:
+    """Append clipping, the optimiser's steps and the averages; the name of the gradients' norm, "" without clipping."""
+    scalars, norm = SCALARS, ""
+    if recipe.clip_norm:
+        norm, factor = _clipped(tape, list(gradients.values()), recipe.clip_norm)
+        scalars = replace(SCALARS, scale=factor)
+    for name, gradient in gradients.items():
+        slots = tuple(slot(name, part) for part in recipe.optimizer.slots)
+        made = recipe.optimizer.update(tape, name, gradient, slots, scalars)
         updates.update(zip(made, (name, *slots), strict=True))
-        follows.update(dict.fromkeys((gradients[name], *slots), name))
-    needed = {name for node in tape.nodes for name in node.reads} | set(graph.outputs)
-    constants = Arrays({name: fixed.values[name] for name in needed if name in fixed.values})
-    constants.update({name: array for name, array in tape.made.items() if name in needed})
-    inputs = {**{n: fixed.specs[n] for n in graph.inputs}, **targets, **free, **state, **scalars}
-    whole = Graph(graph.name, inputs, (*results, *updates), tuple(tape.nodes), constants)
-    fused = fuse_chains(whole)
-    ordered = replace(fused, nodes=schedule(fused.nodes, updates))
-    return TrainingNetwork(specialise(ordered, inputs), updates, follows, targets, results)
+        follows.update(dict.fromkeys(slots, name))
+        if recipe.averages:
+            mean = slot(name, AVERAGE)
+            averaged = tape.node("AverageUpdate", [mean, made[0], SCALARS.rate], name=f"{name}|averaged")
+            updates[averaged], follows[mean] = mean, name
+    return norm
+
+
+def _clipped(tape: Tape, gradients: list[str], limit: float) -> tuple[str, str]:
+    """Norm of all gradients together, and the factor that brings it to the limit; torch.nn.utils.clip_grad_norm_'s."""
+    length = tape.node("Sqrt", [tape.node("SquaredNorm", gradients, name="gradients|squared")])
+    norm = tape.node("Mul", [length, SCALARS.scale], name="gradients|norm")
+    share = tape.node("Div", [tape.constant(limit), tape.node("Add", [norm, tape.constant(1e-6)])])
+    kept = tape.node("Min", [share, tape.constant(1.0)])
+    return norm, tape.node("Mul", [kept, SCALARS.scale], name="gradients|factor")
+
+
+def _closed(
+    name: str,
+    tape: Tape,
+    values: Mapping[str, Array],
+    inputs: dict[str, TensorSpec],
+    results: Sequence[str],
+    updates: Mapping[str, str],
+) -> Specialised:
+    """The tape as a graph: only the constants that it reads, chains fused, updates as early as can be."""
+    outputs = tuple(dict.fromkeys(result for result in (*results, *updates) if result))
+    needed = {read for node in tape.nodes for read in node.reads} | set(outputs)
+    constants = Arrays({key: values[key] for key in needed if key in values})
+    constants.update({key: array for key, array in tape.made.items() if key in needed})
+    fused = fuse_chains(Graph(name, inputs, outputs, tuple(tape.nodes), constants))
+    return specialise(replace(fused, nodes=schedule(fused.nodes, updates)), inputs)
 
 
 def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:

@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.errors import DTypeError, GraphError, ShapeError
+from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.model import Model
 from alula.runtime.program import Program
 from alula.runtime.threads import cores, team
+from alula.runtime.train.averaging import Averaging, batch_norm_statistics
 from alula.runtime.train.losses import CrossEntropy, Loss
 from alula.runtime.train.network import (
+    AVERAGE,
+    SUM,
+    Recipe,
     TrainingNetwork,
     parameters,
     running_statistics,
+    slot,
     trainable_form,
     training_network,
+    update_network,
+    with_batch_statistics,
+    with_variables,
 )
 from alula.runtime.train.optimizers import SCALARS, SGD, Optimizer
+from alula.runtime.train.schedules import Schedule
+from alula.runtime.train.selection import select
 from alula.runtime.variables import State, Variables
 from alula.runtime.weights import Arena, WeightStore
+
+COUNTERS = "counters|"  # in a state: updates done, batches summed for the next one
 
 
 @frozen
 class Step:
-    """What one step gave: the loss before the update, and the network's outputs."""
+    """What one step gave.
+
+    loss          : before the update
+    outputs       : of the network
+    lr            : learning rate of the update, or of the next one if the batch was only summed
+    updated       : whether the weights changed
+    gradient_norm : of all gradients together before clipping; None without clipping or update
+    """
 
     loss: float
     outputs: tuple[Array, ...]
+    lr: float
+    updated: bool
+    gradient_norm: float | None = None
 
 
 class Trainer:
     """Trains a network in place.
 
-    graph     : the network; batch normalisations learn if they are still there
-    optimizer : an optimiser of `train/optimizers.py`
-    loss      : a loss of `train/losses.py`
-    update    : names of the parameters that are updated; None for all
-    threads   : how many threads run a step; all cores if None
+    graph            : the network; batch normalisations learn if they are still there
+    optimizer        : an optimiser of `optimizers.py`
+    loss             : a loss of `losses.py`
+    update           : which parameters are updated; see `selection.select`
+    threads          : how many threads run a step; all cores if None
+    max_bytes        : refuse plans that need more memory than that
+    schedule         : the learning rate of each update; None: the optimiser's throughout
+    clip_norm        : greatest norm of all gradients together; 0 for no limit
+    accumulate       : batches whose gradients are averaged for one update
+    averaging        : an average of the weights that is kept beside them; see `averaging.py`
+    batch_statistics : whether batch normalisations use the batch's statistics and keep running ones; None: those whose
+                       scale is trained do, and the others are frozen and folded
     """
 
     def __init__(
@@ -50,97 +79,115 @@ class Trainer:
         graph: Graph,
         optimizer: Optimizer | None = None,
         loss: Loss | None = None,
-        update: Sequence[str] | None = None,
+        update: str | Sequence[str] = "all",
+        *,
         threads: int | None = None,
         max_bytes: int | None = None,
+        schedule: Schedule | None = None,
+        clip_norm: float = 0.0,
+        accumulate: int = 1,
+        averaging: Averaging | None = None,
+        batch_statistics: bool | None = None,
     ) -> None:
+        if not 0 <= clip_norm < np.inf or accumulate < 1:
+            raise GraphError(
+                f"trainer: expected clip_norm >= 0 and accumulate >= 1, got {clip_norm} and {accumulate}; correct them"
+            )
         self.graph = trainable_form(graph)
         self.optimizer: Optimizer = optimizer or SGD()
         self.loss: Loss = loss or CrossEntropy()
+        self.schedule, self.averaging, self.accumulate = schedule, averaging, accumulate
         known = parameters(self.graph)
-        self.trained = tuple(known) if update is None else tuple(update)
-        for name in self.trained:
-            if name not in known:
-                raise GraphError(
-                    f"update: expected parameters of {graph.name}, got {name!r}; choose among {list(known)}"
-                )
+        self.trained = select(self.graph, known, update)
         self.lr = self.optimizer.lr
-        self.steps = 0
+        self.steps = self.summed = 0
         self.threads = cores() if threads is None else threads
         self.max_bytes = max_bytes
-        self._variables = Variables()
-        constants = self.graph.constants
-        self._variables.declare({name: constants[name] for name in self.trained})
-        self._variables.declare({old: constants[old] for old in running_statistics(self.graph).values()})
-        for name in self.trained:
-            for slot in self.optimizer.slots:
-                self._variables.declare({f"{name}|{slot}": np.zeros(constants.spec(name).dims, np.float32)})
+        self._recipe = Recipe(self.optimizer, clip_norm, averaging is not None)
+        learning = [
+            node.outputs[0] for node in self.graph.nodes
+            if node.op == "BatchNormalization"
+            and (node.inputs[1] in self.trained if batch_statistics is None else batch_statistics)
+        ]  # fmt: skip
+        whole = with_batch_statistics(self.graph, learning)
+        statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
+        self._forward = with_variables(whole, (*self.trained, *statistics))
+        self._variables, self._follows = self._declare(statistics)
         self._store, self._arena = WeightStore(), Arena()
         self._programs: dict[object, tuple[TrainingNetwork, Program]] = {}
 
     def step(self, *arrays: Array) -> Step:
-        """One update: inputs of the network in order, then the loss's targets.
+        """One batch: inputs of the network in order, then the loss's targets. The weights change if it completes an update.
 
         raise : ShapeError, DTypeError, GraphError: one line that names the input
         """
-        results = self._run(arrays, self.optimizer, self.steps + 1)
-        self.steps += 1
-        return Step(float(results[0]), tuple(results[1:]))
+        lr = self.schedule.lr(self.steps, self.lr) if self.schedule else self.lr
+        whole = self.accumulate == 1
+        plan, results = self._run(arrays, self._recipe if whole else SUM, lr)
+        loss, outputs = float(results[plan.outputs[0]]), tuple(results[name] for name in plan.outputs[1:])
+        self.summed += 1
+        if self.summed < self.accumulate:
+            return Step(loss, outputs, lr, False)
+        if not whole:
+            plan, program = self._update()
+            results = program.run(self._scalars(lr))
+        self.steps, self.summed = self.steps + 1, 0
+        return Step(loss, outputs, lr, True, float(results[plan.norm]) if plan.norm else None)
 
     def gradients(self, *arrays: Array) -> dict[str, Array]:
         """The gradient of the loss with respect to each parameter that is trained; nothing changes. Arguments as of `step`."""
-        results = self._run(arrays, None, self.steps + 1)
-        return dict(zip(self.trained, results[1 + len(self.graph.outputs) :], strict=True))
-
-    def _run(self, arrays: Sequence[Array], optimizer: Optimizer | None, step: int) -> list[Array]:
-        names = list(self.graph.inputs)
-        inputs = {name: np.ascontiguousarray(array) for name, array in zip(names, arrays, strict=False)}
-        specs = {name: TensorSpec.of(array) for name, array in inputs.items()}
-        plan, program = self.plan(specs, optimizer)
-        given = arrays[len(names) :]
-        if len(given) != len(plan.targets):
-            raise GraphError(
-                f"step: expected {len(names)} inputs and {len(plan.targets)} targets, got {len(arrays)} arrays"
-            )
-        for (name, spec), array in zip(plan.targets.items(), given, strict=True):
-            inputs[name] = _checked_target(spec, array)
-        results = program.run({**inputs, **SCALARS.values(self.lr, step, 1.0)})
-        return [results[name] for name in plan.outputs]
+        plan, results = self._run(arrays, "return", self.lr)
+        gradients = plan.outputs[1 + len(self._forward.outputs) :]
+        return {name: results[gradient] for name, gradient in zip(self.trained, gradients, strict=True)}
 
     def program(self, *arrays: Array) -> Program:
         """The program of a step for inputs such as these."""
         specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
-        return self.plan(specs, self.optimizer)[1]
-
-    def plan(self, specs: Mapping[str, TensorSpec], optimizer: Optimizer | None) -> tuple[TrainingNetwork, Program]:
-        """The program for a batch of these specs, planned if it is new; without an optimizer, that of the gradients."""
-        key = optimizer is None, tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())
-        if key not in self._programs:
-            plan = training_network(
-                self.graph, specs, self.trained, {name: v.spec for name, v in self._variables.items()}, self.loss,
-                optimizer,
-            )  # fmt: skip
-            state = State(self._variables, plan.updates, plan.follows)
-            program = Program(
-                plan.network,
-                self._store,
-                self._arena,
-                for_cpu(library().cpu),
-                team(self.threads),
-                self.max_bytes,
-                state,
-            )
-            self._programs[key] = plan, program
-        return self._programs[key]
+        return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
 
     def values(self) -> dict[str, Array]:
-        """Every variable in canonical order, by name: parameters, running statistics, the optimiser's state."""
+        """Every variable in canonical order, by name: parameters, running statistics, what is remembered of them."""
         return {name: variable.value() for name, variable in self._variables.items()}
 
+    def state(self) -> dict[str, Array]:
+        """All that a run which goes on later needs: the variables, and how far the run is."""
+        return {**self.values(), COUNTERS: np.array([self.steps, self.summed], np.int64)}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Go on from a state. Nothing changes if it does not fit.
+
+        raise : GraphError if it is another network's, or of other options
+        """
+        wanted = {name: variable.spec for name, variable in self._variables.items()}
+        wanted[COUNTERS] = TensorSpec((2,), "int64")
+        for name, spec in wanted.items():
+            got = TensorSpec.of(state[name]) if name in state else "nothing"
+            if got != spec:
+                raise GraphError(
+                    f"state: expected {name} to be {spec}, got {got}; it is of another network or of other options"
+                )
+        if extra := sorted(set(state) - set(wanted)):
+            raise GraphError(f"state: expected no {extra[0]}, got one; it is of another network or of other options")
+        for name, variable in self._variables.items():
+            variable.assign(state[name])
+        self.steps, self.summed = map(int, state[COUNTERS])
+
     def trained_graph(self) -> Graph:
-        """The network with what was learned, in inference form."""
-        learned = {name: v.value() for name, v in self._variables.items() if name in self.graph.constants}
-        return learned_graph(self.graph, learned)
+        """The network with what was learned so far; batch normalisations are still there."""
+        return self._with({})
+
+    def averaged_graph(self, batches: Iterable[Sequence[Array]] = ()) -> Graph:
+        """The network with the averages of the weights.
+
+        batches : inputs of the network, from which batch normalisations take their statistics anew, as SWA needs it;
+                  none: the running ones
+        raise   : GraphError if no average is kept
+        """
+        if self.averaging is None:
+            raise GraphError("trainer: expected an average of the weights, got none; pass averaging=EMA() or SWA()")
+        graph = self._with({name: slot(name, AVERAGE) for name in self.trained})
+        given = list(batches)
+        return graph.with_nodes(graph.nodes, batch_norm_statistics(graph, given, self.threads)) if given else graph
 
     def model(self) -> Model:
         """A model of what was learned so far, for inference."""
@@ -148,27 +195,65 @@ class Trainer:
 
         return Model(optimise(self.trained_graph()), self.threads)
 
+    def _with(self, sources: Mapping[str, str]) -> Graph:
+        """The network with the values of variables; `sources` names those that are not the constants' own."""
+        names = [name for name in self._variables if name in self.graph.constants]
+        learned = {name: self._variables[sources.get(name, name)].value() for name in names}
+        return self.graph.with_nodes(self.graph.nodes, learned)
 
-def learned_graph(graph: Graph, learned: Mapping[str, Array]) -> Graph:
-    """A graph in trainable form with other constants, its batch normalisations back in inference form."""
-    from alula.runtime.ops.contract import find
-    from alula.runtime.passes.draft import Draft
+    def _declare(self, statistics: Sequence[str]) -> tuple[Variables, dict[str, str]]:
+        """The variables with their first values, and which parameter's order each of the others has."""
+        constants, variables, follows = self.graph.constants, Variables(), {}
+        variables.declare({name: constants[name] for name in (*self.trained, *statistics)})
+        slots = [*self.optimizer.slots, *([SUM] if self.accumulate > 1 else [])]
+        for name in self.trained:
+            follows.update({slot(name, part): name for part in slots})
+            if self.averaging is not None:
+                follows[slot(name, AVERAGE)] = name
+        variables.declare({key: np.zeros(constants.spec(name).dims, np.float32) for key, name in follows.items()})
+        if self.averaging is not None:
+            for name in self.trained:
+                variables[slot(name, AVERAGE)].assign(constants[name])
+        return variables, follows
 
-    draft = Draft(graph.with_nodes(graph.nodes, learned))
-    for node in draft.nodes("BatchNormalizationTraining"):
-        attrs = find("BatchNormalization", node.label).make_attrs(
-            {"epsilon": node.attrs.epsilon, "momentum": node.attrs.momentum}, node.label
-        )
-        draft.exchange([node], [type(node)("BatchNormalization", node.inputs, node.outputs[:1], attrs, node.name)])
-    return draft.graph()
+    def _run(self, arrays: Sequence[Array], then: Recipe | str, lr: float) -> tuple[TrainingNetwork, dict[str, Array]]:
+        names = list(self.graph.inputs)
+        inputs = {name: np.ascontiguousarray(array) for name, array in zip(names, arrays, strict=False)}
+        plan, program = self._plan({name: TensorSpec.of(array) for name, array in inputs.items()}, then)
+        given = self.loss.targets(arrays[: len(names)], arrays[len(names) :])
+        if len(given) != len(plan.targets):
+            raise GraphError(
+                f"step: expected {len(names)} inputs and {len(plan.targets)} targets, got {len(arrays)} arrays"
+            )
+        for (name, target), array in zip(plan.targets.items(), given, strict=True):
+            inputs[name] = target.checked(array)
+        return plan, program.run({**inputs, **self._scalars(lr)})
 
+    def _scalars(self, lr: float) -> dict[str, Array]:
+        rate = self.averaging.rate(self.steps) if self.averaging else 0.0
+        return SCALARS.values(
+            lr=lr, step=self.steps + 1, scale=1 / self.accumulate, rate=rate, keep=float(self.summed > 0)
+        )  # fmt: skip
 
-def _checked_target(spec: TensorSpec, array: Array) -> Array:
-    array = np.ascontiguousarray(array)
-    if array.shape != spec.dims:
-        raise ShapeError(f"target: expected {spec}, got shape {array.shape}; pass one per sample")
-    if array.dtype.name != spec.dtype:
-        if spec.dtype == "int64" and array.dtype.kind in "iu":
-            return array.astype(np.int64)
-        raise DTypeError(f"target: expected {spec}, got {array.dtype}; convert it")
-    return array
+    def _plan(self, specs: Mapping[str, TensorSpec], then: Recipe | str) -> tuple[TrainingNetwork, Program]:
+        """The program for a batch of these specs, planned if it is new."""
+        key = then, tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())
+        if key in self._programs:
+            return self._programs[key]
+        specs_of = {name: variable.spec for name, variable in self._variables.items()}
+        plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then)
+        return self._planned(key, plan)
+
+    def _update(self) -> tuple[TrainingNetwork, Program]:
+        """The program that updates the weights with the summed gradients."""
+        if "update" in self._programs:
+            return self._programs["update"]
+        specs_of = {name: variable.spec for name, variable in self._variables.items()}
+        return self._planned("update", update_network(self.graph.name, self.trained, specs_of, self._recipe))
+
+    def _planned(self, key: object, plan: TrainingNetwork) -> tuple[TrainingNetwork, Program]:
+        state = State(self._variables, plan.updates, {**self._follows, **plan.follows})
+        tiles = for_cpu(library().cpu)
+        program = Program(plan.network, self._store, self._arena, tiles, team(self.threads), self.max_bytes, state)
+        self._programs[key] = plan, program
+        return plan, program

@@ -25,7 +25,7 @@ def _loss(scores: torch.Tensor, targets: tuple[Array, ...]) -> torch.Tensor:
     given = [torch.from_numpy(target) for target in targets]
     if len(given) == 1:
         return torch.nn.functional.cross_entropy(scores, given[0])
-    return torch.nn.functional.ctc_loss(torch.log_softmax(scores, -1).transpose(0, 1), *given)
+    return torch.nn.functional.ctc_loss(torch.log(scores).transpose(0, 1), *given)  # it ends in a softmax
 
 
 def _torch_gradients(

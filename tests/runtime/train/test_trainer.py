@@ -88,10 +88,12 @@ def test_bad_input_is_one_line(graph: Graph) -> None:
             trainer.step(*arrays)
         assert "\n" not in str(caught.value) and "expected" in str(caught.value)
     assert trainer.steps == 0
-    with pytest.raises(GraphError, match=r"update: expected parameters .* got 'fc.wight'"):
+    with pytest.raises(GraphError, match=r"update: expected a rule .* got 'fc.wight'"):
         Trainer(graph, update=["fc.wight"])
-    with pytest.raises(GraphError, match="depend on"):
-        Trainer(graph, update=[]).step(x, labels)
+    with pytest.raises(GraphError, match="update: expected rules"):
+        Trainer(graph, update=[])
+    with pytest.raises(GraphError, match="expected labels from 0 to 9, got 10 at 2; correct"):
+        trainer.step(x, np.array([0, 1, 10, 2]))
     with pytest.raises(GraphError, match="label_smoothing"):
         CrossEntropy(label_smoothing=1.5)
     with pytest.raises(GraphError, match="momentum"):

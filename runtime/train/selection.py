@@ -1,0 +1,98 @@
+"""Which parameters a training step updates: rules by name.
+
+    all, bias, norm, last:2, stem.*, fc.weight        several at once: bias,last:1
+
+The rest of the network is frozen: its gradients are not computed, and nothing is kept for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from alula.runtime.errors import GraphError
+from alula.runtime.graph import Graph, Node
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU")
+NORMS = (
+    "BatchNormalization", "LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization",
+)  # fmt: skip
+BIAS_INPUT = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", *NORMS), 2) | {"LSTM": 3, "GRU": 3}
+MANY = 12  # names that a message lists
+
+Parameters = Mapping[str, Sequence[Node]]
+Rule = Callable[[Graph, Parameters], list[str]]
+
+
+def select(graph: Graph, parameters: Parameters, update: str | Sequence[str]) -> tuple[str, ...]:
+    """The parameters that an update rule names, in the order of the forward pass.
+
+    graph      : in trainable form
+    parameters : every parameter with the nodes that read it
+    update     : rules, a comma between them or in a sequence: `all`; `bias` (of layers and normalisations); `norm`
+                 (scale and bias of normalisations); `last:k` (the last k layers with weights and all behind the first
+                 of them); else the name of a parameter or layer, or a pattern of it with * and ?
+    raise      : GraphError if a rule is unknown or matches nothing
+    """
+    rules = [part.strip() for part in update.split(",")] if isinstance(update, str) else list(update)
+    if not any(rules):
+        raise GraphError(f"update: expected rules such as all, bias, norm, last:1 or a layer of {graph.name}, got none")
+    chosen = {name for rule in rules for name in _matches(graph, parameters, rule)}
+    return tuple(name for name in parameters if name in chosen)
+
+
+def _matches(graph: Graph, parameters: Parameters, rule: str) -> list[str]:
+    word, _, number = rule.partition(":")
+    if word == "last":
+        found = _last(graph, parameters, number)
+    elif rule in RULES:
+        found = RULES[rule](graph, parameters)
+    else:
+        found = [
+            name for name, readers in parameters.items()
+            if any(_fits(text, rule) for text in (name, *(node.name for node in readers)) if text)
+        ]  # fmt: skip
+    if not found:
+        names = list(parameters)
+        listed = ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
+        raise GraphError(
+            f"update: expected a rule that matches parameters of {graph.name}, got {rule!r}; "
+            f"take {', '.join(RULES)}, last:k or names among {listed}"
+        )
+    return found
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
+
+
+def _last(graph: Graph, parameters: Parameters, number: str) -> list[str]:
+    weighted = [
+        i for i, node in enumerate(graph.nodes)
+        if node.op in WEIGHTED and any(name in parameters and node in parameters[name] for name in node.inputs)
+    ]  # fmt: skip
+    if not number.isdigit() or not 1 <= int(number) <= len(weighted):
+        raise GraphError(f"update: expected last:1 to last:{len(weighted)} in {graph.name}, got 'last:{number}'")
+    late = {id(node) for node in graph.nodes[weighted[-int(number)] :]}
+    return [name for name, readers in parameters.items() if all(id(node) in late for node in readers)]
+
+
+def _bias(graph: Graph, parameters: Parameters) -> list[str]:
+    return [
+        name for name, readers in parameters.items()
+        if any(_is_bias(graph, node, name) for node in readers)
+    ]  # fmt: skip
+
+
+def _is_bias(graph: Graph, node: Node, name: str) -> bool:
+    if node.op == "Add":
+        return len(graph.constants.spec(name).dims) == 1
+    index = BIAS_INPUT.get(node.op, -1)
+    return 0 <= index < len(node.inputs) and node.inputs[index] == name
+
+
+def _norm(graph: Graph, parameters: Parameters) -> list[str]:
+    return [name for name, readers in parameters.items() if any(node.op in NORMS for node in readers)]
+
+
+RULES: dict[str, Rule] = {"all": lambda graph, parameters: list(parameters), "bias": _bias, "norm": _norm}
