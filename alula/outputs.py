@@ -1,12 +1,9 @@
-"""Files that commands write: checked before any work is done, whole or not there at all."""
+"""Files that commands write, checked before any work is done."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from alula.runtime.errors import SourceError
 
@@ -29,20 +26,3 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | str | 
                 f"{path}: expected a name of its own, got that of {taken[path.resolve()]}; choose another"
             )
         taken[path.resolve()] = "another output"
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file beside its place, then put it there in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as handle:
-            write(handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.errno:  # whoever asked for `path` has never heard of the other
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise

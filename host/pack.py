@@ -17,6 +17,7 @@ from alula.runtime.artifact import write_artifact
 from alula.runtime.artifact.encodings import Encoded, encode_exact, encode_raw, smallest
 from alula.runtime.errors import ArtifactError
 from alula.runtime.graph import Array, Arrays, Graph, Node
+from alula.runtime.model import TRAINABLE
 
 Bits = int | None
 Progress = Callable[[int, int, str], None]  # (done, all, tensor that comes now)
@@ -72,17 +73,21 @@ def pack(
     metadata: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     entropy: bool = True,
+    trainable: bool = False,
 ) -> PackReport:
     """Optimise graphs and write them to one file, each tensor in its smallest encoding.
 
     bits    : of a weight's code, 1 to 8 (8: affine int8 or a codebook, the smaller); 16 is float16; None keeps every
               bit. One for all, or by graph. Biases, scales and small tensors are always exact
     entropy : Huffman coding where it helps
+    trainable : keep batch normalisations, so that they go on learning; they are folded when the file is loaded
     raise   : ArtifactError for weights that are NaN, bits that are none of these, or content that the format has no room for
     """
     from alula.runtime.passes import optimise
+    from alula.runtime.train.network import trainable_form
 
-    ready = {name: _trim(replace(optimise(_graph(value)), name=name)) for name, value in graphs.items()}
+    form = trainable_form if trainable else optimise
+    ready = {name: _trim(replace(form(_graph(value)), name=name)) for name, value in graphs.items()}
     total = sum(len(graph.constants) for graph in ready.values())
     rows: list[PackedTensor] = []
     encoded: dict[str, dict[str, Encoded]] = {}
@@ -110,7 +115,8 @@ def pack(
             )  # fmt: skip
     if progress:
         progress(total, total, "writing")
-    artifact = write_artifact(path, ready, metadata, encoded)
+    about = {**(metadata or {}), **({TRAINABLE: True} if trainable else {})}
+    artifact = write_artifact(path, ready, about, encoded)
     return PackReport(os.fspath(path), artifact.size, sum(row.raw_bytes for row in rows), tuple(rows))
 
 

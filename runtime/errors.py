@@ -9,6 +9,8 @@ AlulaError
 ├── CompilerError     RuntimeError  kernels that cannot be built, found or loaded on this machine
 ├── MemoryBudgetError MemoryError   a plan that needs more memory than it may have
 ├── MissingExtraError ImportError   an optional dependency that is not installed; names the extra
+├── CheckpointError   ValueError    a checkpoint that is damaged, or of another run
+├── DivergedError     ArithmeticError  a loss or a weight that is no finite number any more
 ├── DataError         ValueError    a data set that is empty, damaged, or does not fit what is asked of it
 ├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
 └── MeterError        OSError       a power meter that is absent, unreadable or implausible
@@ -54,6 +56,14 @@ class MemoryBudgetError(AlulaError, MemoryError):
 
 class MissingExtraError(AlulaError, ImportError):
     """An optional dependency that is not installed."""
+
+
+class CheckpointError(AlulaError, ValueError):
+    """A checkpoint that is damaged, or of another run."""
+
+
+class DivergedError(AlulaError, ArithmeticError):
+    """A loss or a weight that is no finite number any more."""
 
 
 class DataError(AlulaError, ValueError):

@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +20,11 @@ from alula.runtime.specialise import specialise, static_input_names
 from alula.runtime.threads import cores, team
 from alula.runtime.weights import Arena, WeightStore
 
+if TYPE_CHECKING:
+    from alula.runtime.train.trainer import Trainer
+
 MAX_THREADS = 256
+TRAINABLE = "trainable"  # metadata of a file whose graphs still have what inference folds
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
 
 
@@ -28,6 +33,7 @@ class Model:
 
     threads   : how many threads run it; all cores of the process if None
     max_bytes : refuse plans that need more memory than that
+    source    : the graph from which a trainer starts, if more is left in it
     """
 
     def __init__(
@@ -36,8 +42,9 @@ class Model:
         threads: int | None = None,
         max_bytes: int | None = None,
         metadata: Mapping[str, object] | None = None,
+        source: Graph | None = None,
     ) -> None:
-        self.graph = graph
+        self.graph, self._source = graph, source or graph
         self.metadata = dict(metadata or {})
         self.threads = cores() if threads is None else _checked_threads(threads)
         self.max_bytes = max_bytes
@@ -79,6 +86,15 @@ class Model:
             for name, array in inputs.items()
         }
         return self._program_for(ready).run(ready)
+
+    def trainer(self, **options: Any) -> Trainer:
+        """A trainer that starts from this network; the model itself stays as it is.
+
+        options : of `alula.runtime.train.Trainer`: optimizer, loss, update, ...
+        """
+        from alula.runtime.train.trainer import Trainer
+
+        return Trainer(self._source, threads=options.pop("threads", self.threads), **options)
 
     def run_all(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Every tensor that the network stores, by name: for comparing layer by layer."""
@@ -173,7 +189,7 @@ def load(
         raise GraphError(
             f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; name one, as in load(path, graph={names[0]!r})"
         )
-    return Model(artifact.graphs[graph], threads, max_bytes, artifact.metadata)
+    return _model(artifact.graphs[graph], artifact.metadata, threads, max_bytes)
 
 
 def load_all(
@@ -183,4 +199,13 @@ def load_all(
     from alula.runtime.artifact import open_artifact
 
     artifact = open_artifact(path)
-    return {name: Model(graph, threads, max_bytes, artifact.metadata) for name, graph in artifact.graphs.items()}
+    return {name: _model(graph, artifact.metadata, threads, max_bytes) for name, graph in artifact.graphs.items()}
+
+
+def _model(graph: Graph, metadata: Mapping[str, object], threads: int | None, max_bytes: int | None) -> Model:
+    """A model of a file's graph; one that was kept trainable is made ready for inference."""
+    if not metadata.get(TRAINABLE):
+        return Model(graph, threads, max_bytes, metadata)
+    from alula.runtime.passes import optimise
+
+    return Model(optimise(graph), threads, max_bytes, metadata, source=graph)

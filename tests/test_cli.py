@@ -182,7 +182,8 @@ def test_ctrl_c_while_modules_are_imported_ends_with_one_line_and_130(tmp_path: 
 ENDLESS = (
     f"{HEEDING}\n"
     + """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, it is ignored
 import alula.commands.kernels as kernels
 from alula.cli import main
 from alula.device.power import EnergyLog, select_meter

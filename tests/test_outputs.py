@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from alula.device.power.report import write_summary
-from alula.outputs import check_outputs, write_whole
+from alula.outputs import check_outputs
 from alula.runtime.artifact.writer import write_artifact
 from alula.runtime.errors import SourceError
+from alula.runtime.files import write_whole
 from alula.runtime.graph import Graph, TensorSpec
 
 

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from alula.commands.arguments import add_file
-from alula.outputs import check_outputs, write_whole
+from alula.outputs import check_outputs
 from alula.report import Report, size
+from alula.runtime.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import alula
 from alula.commands.arguments import add_file, add_shape, add_threads, positive
-from alula.outputs import check_outputs, write_whole
+from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
+from alula.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from alula.device.camera import Frame

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from alula.commands.arguments import positive
-from alula.outputs import check_outputs, write_whole
+from alula.outputs import check_outputs
 from alula.report import Cell, Report, Table, size
+from alula.runtime.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

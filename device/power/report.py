@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from alula.device.power.ledger import OTHER, Account, Ledger
 from alula.device.power.meter import Accuracy
+from alula.runtime.files import write_whole
 
 J_PER_MWH = 3.6
 
@@ -114,24 +113,8 @@ def prometheus_text(summary: dict[str, Any]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Temporary file beside it, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from error  # named as the caller knows it
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, lambda handle: handle.write(text.encode()))
 
 
 def _ratio(value: float | None, by: float) -> float | None:

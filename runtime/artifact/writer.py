@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +24,7 @@ from alula.runtime.artifact.format import (
 from alula.runtime.artifact.graph_json import graph_to_json
 from alula.runtime.artifact.reader import Artifact, PackedConstants, open_artifact
 from alula.runtime.errors import ArtifactError
+from alula.runtime.files import write_whole
 from alula.runtime.graph import Graph
 
 
@@ -42,28 +43,11 @@ def write_artifact(
     """
     target = Path(path)
     content = _serialise(str(target), graphs, metadata or {}, encoded or {})
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        open_artifact(temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(target)) from error  # named as the caller knows it
+        write_whole(target, lambda handle: handle.write(content), open_artifact)
     except ArtifactError as error:
-        raise ArtifactError(str(error).replace(str(temporary), str(target))) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # so that the new name survives a power cut, too
-    finally:
-        os.close(folder)
+        told = re.sub(r"\S*\.partial", lambda _: str(target), str(error))  # named as the caller knows it
+        raise ArtifactError(told) from error
     return open_artifact(target)
 
 

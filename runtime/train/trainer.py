@@ -104,12 +104,12 @@ class Trainer:
         self.threads = cores() if threads is None else threads
         self.max_bytes = max_bytes
         self._recipe = Recipe(self.optimizer, clip_norm, averaging is not None)
-        learning = [
+        self.learning = [
             node.outputs[0] for node in self.graph.nodes
             if node.op == "BatchNormalization"
             and (node.inputs[1] in self.trained if batch_statistics is None else batch_statistics)
         ]  # fmt: skip
-        whole = with_batch_statistics(self.graph, learning)
+        whole = with_batch_statistics(self.graph, self.learning)
         statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
         self._forward = with_variables(whole, (*self.trained, *statistics))
         self._variables, self._follows = self._declare(statistics)

@@ -28,10 +28,10 @@ def _chosen(graph: Graph, update: str) -> set[str]:
 def test_rules_name_parameters(graph: Graph) -> None:
     everything = _chosen(graph, "all")
     norms, biases = _chosen(graph, "norm"), _chosen(graph, "bias")
-    assert len(norms) == 2 * 19 and len(biases) == 20 and biases - norms == {"fc.bias"}
+    assert len(norms) == 2 * 21 and len(biases) == 22 and biases - norms == {"fc.bias"}
     assert _chosen(graph, "last:1") == {"fc.weight", "fc.bias"}
     assert _chosen(graph, "fc") == {"fc.weight", "fc.bias"} == _chosen(graph, "fc.*")
-    assert _chosen(graph, "last:20") == everything
+    assert _chosen(graph, "last:22") == everything
     assert _chosen(graph, "bias, fc.weight") == biases | {"fc.weight"}
     assert _chosen(graph, "last:2") > _chosen(graph, "last:1")
 
@@ -68,8 +68,8 @@ def test_frozen_normalisations_are_folded(graph: Graph) -> None:
 def test_a_rule_that_matches_nothing_lists_the_choices(graph: Graph) -> None:
     for update, text in (
         ("stem.*", "expected a rule that matches parameters .* got 'stem"),
-        ("last:0", "expected last:1 to last:20"),
-        ("last:99", "expected last:1 to last:20"),
+        ("last:0", "expected last:1 to last:22"),
+        ("last:99", "expected last:1 to last:22"),
         ("", "update: expected rules"),
     ):
         with pytest.raises(GraphError, match=text) as caught:

@@ -1,0 +1,43 @@
+"""Files that are there whole or not at all, whatever ends the process or the power while they are written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None) -> None:
+    """Write a file beside its place, then put it there in one step.
+
+    check : reads the new file before it takes the place, and raises if it is not as it should be
+    raise : OSError that names `path`; whatever `write` and `check` raise. Nothing is left behind then
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with temporary.open("wb") as handle:
+            write(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        if check:
+            check(temporary)
+        os.replace(temporary, path)
+        settle(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.errno:  # whoever asked for `path` has never heard of the other
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def settle(folder: Path) -> None:
+    """Bring a folder's names to the disk, so that new ones survive a power cut."""
+    with contextlib.suppress(OSError):  # a file system without that (some network shares) has nothing to bring
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

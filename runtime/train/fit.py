@@ -1,0 +1,265 @@
+"""The loop over a data set: epochs, tests, checkpoints, and an orderly end whatever happens.
+
+A run is a function of its options, its data and its first weights: what is taken up again at a checkpoint ends with the
+same bits as what was never interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alula.runtime.data import Batch, Loader
+from alula.runtime.errors import DivergedError, GraphError
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array
+from alula.runtime.model import Model
+from alula.runtime.train.checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from alula.runtime.train.health import first_not_finite, is_finite
+from alula.runtime.train.trainer import Step, Trainer
+
+KEEP_STEPS = 100  # a copy of the state is kept so often: a run that diverges is replayed from it
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@frozen
+class Scores:
+    """Of a network on a set: mean loss (cross-entropy), and how often the label is the best answer, or among the best 5."""
+
+    loss: float
+    accuracy: float
+    top5: float
+    samples: int
+
+
+@frozen
+class Epoch:
+    """One epoch that is done, counted from 1.
+
+    loss     : mean over the training batches, before each update
+    accuracy : on the training batches, augmented as they were; None if the loss has no labels
+    test     : on the test set after the epoch; None without one
+    lr       : of the last update
+    seconds  : of training, without the test; of the part after the last checkpoint if the run was taken up again
+    best     : whether the test's accuracy is the highest so far
+    """
+
+    number: int
+    loss: float
+    accuracy: float | None
+    test: Scores | None
+    lr: float
+    seconds: float
+    best: bool
+
+
+@dataclass
+class _Place:
+    """How far a run is: all but the trainer's state."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    right: int = 0
+    seen: int = 0
+    lr: float = 0.0
+    best: float = -1.0
+
+
+@dataclass
+class Run:
+    """A training run over a data set.
+
+    trainer    : what learns
+    train      : batches; seed, order and augmentation are the loader's
+    epochs     : how many in all, those before a checkpoint included
+    test       : batches of the test set, never shuffled
+    checkpoint : file that is written every `every_s` seconds, at the end of each epoch, and when the run is interrupted
+    options    : more of what must be the same for the run to be taken up again, by name
+    watch      : called after every step with (epoch, step in the epoch, what the step gave)
+    log        : a context that is entered as log("train") and log("test")
+    """
+
+    trainer: Trainer
+    train: Loader
+    epochs: int
+    test: Loader | None = None
+    checkpoint: Path | None = None
+    every_s: float = 60.0
+    options: Mapping[str, str] = field(default_factory=dict)
+    watch: Callable[[int, int, Step], None] = lambda epoch, step, done: None
+    log: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda phase: contextlib.nullcontext()
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise GraphError(f"training: expected 1 epoch or more, got {self.epochs}; choose another number")
+        if not self.train.steps:
+            raise GraphError(
+                f"{self.train.data.name}: expected one whole batch or more, got none; make the batch smaller"
+            )
+        self._place = _Place()
+        self._saved_at = time.monotonic()
+
+    def resume(self) -> str:
+        """Go on from the checkpoint, if there is one. return: where it goes on, and what was wrong with a newer file.
+
+        raise : CheckpointError if it is of another run
+        """
+        if self.checkpoint is None:
+            return ""
+        found, problem = load_checkpoint(self.checkpoint, self._identity())
+        if found is None:
+            return ""
+        self.trainer.restore(found.state)
+        self._place = _Place(**found.place)
+        where = f"going on in epoch {self._place.epoch + 1} at step {self._place.step + 1} of {self.train.steps}"
+        return f"{where} ({problem}: the checkpoint before it was taken)" if problem else where
+
+    def __iter__(self) -> Iterator[Epoch]:
+        """Train; each epoch when it is done.
+
+        raise : DivergedError if the loss or a weight is no finite number any more: the trainer then has the last good
+                weights, and so has the checkpoint. KeyboardInterrupt after a signal, with the checkpoint written
+        """
+        while self._place.epoch < self.epochs:
+            began = time.monotonic()
+            with self._in_order() as stopped, self.log("train"):
+                self._train_epoch(stopped)
+            yield self._close_epoch(time.monotonic() - began)
+
+    def save(self) -> None:
+        """Write the checkpoint now."""
+        if self.checkpoint is not None:
+            save_checkpoint(self.checkpoint, Checkpoint(self.trainer.state(), vars(self._place), self._identity()))
+        self._saved_at = time.monotonic()
+
+    def _train_epoch(self, stopped: list[int]) -> None:
+        place, kept = self._place, self.trainer.state()
+        passed: list[Batch] = []
+        batches = self.train.epoch(place.epoch, place.step)
+        with contextlib.closing(batches):  # type: ignore[type-var]
+            for batch in batches:
+                done = self.trainer.step(batch.x, batch.y)
+                if not np.isfinite(done.loss):
+                    self._diverged(kept, [*passed, batch], place.step)
+                passed.append(_copy(batch))
+                place.step = batch.step + 1
+                self._count(done, batch)
+                if len(passed) == KEEP_STEPS:
+                    state = self.trainer.state()
+                    if not is_finite(state):
+                        self._diverged(kept, passed, place.step - 1)
+                    kept, passed = state, []
+                self.watch(place.epoch, place.step, done)
+                if stopped:
+                    break
+                if time.monotonic() - self._saved_at >= self.every_s:
+                    self._save_checked(kept, passed)
+        if not is_finite(self.trainer.state()):
+            self._diverged(kept, passed, place.step - 1)
+        if stopped:
+            self.save()
+
+    def _save_checked(self, kept: Mapping[str, Array], passed: list[Batch]) -> None:
+        if not is_finite(self.trainer.state()):
+            self._diverged(kept, passed, self._place.step - 1)
+        self.save()
+
+    def _count(self, done: Step, batch: Batch) -> None:
+        place, scores = self._place, done.outputs[0]
+        place.loss_sum += done.loss
+        place.lr = done.lr
+        if scores.ndim == 2 and len(scores) == len(batch.y):
+            place.right += int((scores.argmax(axis=1) == batch.y).sum())
+        place.seen += len(batch.y)
+
+    def _close_epoch(self, seconds: float) -> Epoch:
+        place = self._place
+        scores = None
+        if self.test is not None:
+            with self.log("test"):
+                scores = evaluate(self.trainer.model(), self.test)
+        best = scores is not None and scores.accuracy > place.best
+        labelled = self.trainer.loss.name in ("cross_entropy", "distillation")
+        done = Epoch(
+            place.epoch + 1, place.loss_sum / max(place.step, 1), place.right / max(place.seen, 1) if labelled else None,
+            scores, place.lr, seconds, best,
+        )  # fmt: skip
+        self._place = _Place(place.epoch + 1, best=scores.accuracy if best and scores else place.best)
+        self.save()
+        return done
+
+    def _diverged(self, kept: Mapping[str, Array], batches: list[Batch], step: int) -> None:
+        """Go back to the last good weights, by replaying what came after the state that was kept, and say what went wrong."""
+        self.trainer.restore(kept)
+        where = ""
+        for number, batch in enumerate(batches):
+            good = self.trainer.state()
+            done = self.trainer.step(batch.x, batch.y)
+            if not np.isfinite(done.loss) or not is_finite(self.trainer.state()):
+                self.trainer.restore(good)
+                step -= len(batches) - 1 - number
+                where = first_not_finite(self.trainer, (batch.x, batch.y))
+                break
+        self._place = _Place(self._place.epoch, max(step, 0), best=self._place.best)
+        self.save()
+        raise DivergedError(
+            f"epoch {self._place.epoch + 1}, step {step + 1}: expected a finite loss, got none: first not finite is "
+            f"{where or 'the new weights'}; the weights before that step are kept. Lower the learning rate or clip the gradients"
+        )
+
+    def _identity(self) -> dict[str, str]:
+        trainer, loader = self.trainer, self.train
+        return {
+            "network": fingerprint(trainer.graph), "optimizer": repr(trainer.optimizer), "loss": trainer.loss.name,
+            "schedule": repr(trainer.schedule), "averaging": repr(trainer.averaging), "threads": str(trainer.threads),
+            "accumulate": str(trainer.accumulate), "trained": str(len(trainer.trained)), "batch": str(loader.batch),
+            "seed": str(loader.seed), "samples": str(len(loader.data)), **self.options,
+        }  # fmt: skip
+
+    @contextlib.contextmanager
+    def _in_order(self) -> Iterator[list[int]]:
+        """Signals are noted, heard between two steps, and answered when all is saved."""
+        noted: list[int] = []
+        ours = threading.current_thread() is threading.main_thread()
+        before = {n: signal.getsignal(n) for n in SIGNALS if ours and signal.getsignal(n) not in (signal.SIG_IGN, None)}
+        for number in before:
+            signal.signal(number, lambda number, frame: noted.append(number))
+        try:
+            yield noted
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if noted:
+            signal.raise_signal(noted[0])
+            raise KeyboardInterrupt  # a handler that goes on has no say here
+
+
+def evaluate(model: Model, test: Loader) -> Scores:
+    """Mean cross-entropy and accuracy over a set, in float64.
+
+    model : first output: scores (N, C)
+    """
+    loss, right, near, count = 0.0, 0, 0, 0
+    for batch in test:
+        answer = model(batch.x)
+        scores = np.asarray(answer[0] if isinstance(answer, tuple) else answer, np.float64)
+        shifted = scores - scores.max(axis=1, keepdims=True)
+        each = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(scores)), batch.y]
+        own = scores[np.arange(len(scores)), batch.y][:, None]
+        ahead = (scores > own).sum(axis=1)
+        loss, count = loss + float(each.sum()), count + len(scores)
+        right, near = right + int((scores.argmax(axis=1) == batch.y).sum()), near + int((ahead < 5).sum())
+    return Scores(loss / max(count, 1), right / max(count, 1), near / max(count, 1), count)
+
+
+def _copy(batch: Batch) -> Batch:
+    return Batch(batch.x.copy(), batch.y.copy(), batch.samples, batch.step)
