@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 OCR_MODELS := rapidocr-onnxruntime==1.4.4
 CPUS := cortex-a53 cortex-a72 cortex-a76
 BENCHES := conformance inference footprint entropy loading training
+LONG_BENCHES := accuracy resume # an hour and more; DATA is a folder with CIFAR-10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 
-.PHONY: demo test test-arm lint bench bench-arm kernels packs clean
+.PHONY: demo test test-arm lint bench bench-long bench-arm kernels packs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/alula demo
@@ -28,6 +29,10 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test kernels
 	@mkdir -p build
 	set -e; for name in $(BENCHES); do $(BIN)/python -m tests.bench.$$name --json build/bench-$$name.json; done
+
+bench-long: $(VENV)/.test kernels
+	@mkdir -p build
+	set -e; for name in $(LONG_BENCHES); do $(BIN)/python -m tests.bench.$$name --data $(DATA) --json build/bench-$$name.json; done
 
 # Instructions on the Raspberry Pis; RIVALS=measure counts onnxruntime and ncnn again
 RIVALS := stored

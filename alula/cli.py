@@ -29,6 +29,7 @@ COMMANDS = {
     "info": "show what is in an .alula file: tensors, encodings, memory, work",
     "verify": "compare an .alula file with the ONNX model it was made of, through onnxruntime",
     "run": "read the signs in a video, or run a model on an array",
+    "train": "train a network in place on pictures with labels",
     "bench": "time an .alula file, and onnxruntime beside it",
     "export": "write a graph of an .alula file as an ONNX model",
     "kernels": "list the kernels, build them, or say where they are",

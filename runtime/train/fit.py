@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -108,6 +108,11 @@ class Run:
         self._place = _Place()
         self._saved_at = time.monotonic()
 
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are behind the run."""
+        return self._place.epoch
+
     def resume(self) -> str:
         """Go on from the checkpoint, if there is one. return: where it goes on, and what was wrong with a newer file.
 
@@ -142,36 +147,35 @@ class Run:
         self._saved_at = time.monotonic()
 
     def _train_epoch(self, stopped: list[int]) -> None:
-        place, kept = self._place, self.trainer.state()
-        passed: list[Batch] = []
-        batches = self.train.epoch(place.epoch, place.step)
-        with contextlib.closing(batches):  # type: ignore[type-var]
+        place = self._place
+        kept: Mapping[str, Array] = self.trainer.state()
+        kept_at = place.step
+        with contextlib.closing(self.train.epoch(place.epoch, place.step)) as batches:  # type: ignore[type-var]
             for batch in batches:
                 done = self.trainer.step(batch.x, batch.y)
                 if not np.isfinite(done.loss):
-                    self._diverged(kept, [*passed, batch], place.step)
-                passed.append(_copy(batch))
+                    self._diverged(kept, kept_at)
                 place.step = batch.step + 1
                 self._count(done, batch)
-                if len(passed) == KEEP_STEPS:
-                    state = self.trainer.state()
-                    if not is_finite(state):
-                        self._diverged(kept, passed, place.step - 1)
-                    kept, passed = state, []
+                due = time.monotonic() - self._saved_at >= self.every_s
+                if due or stopped or place.step - kept_at >= KEEP_STEPS:
+                    kept, kept_at = self._good_state(kept, kept_at), place.step
                 self.watch(place.epoch, place.step, done)
+                if due or stopped:
+                    self.save()
                 if stopped:
-                    break
-                if time.monotonic() - self._saved_at >= self.every_s:
-                    self._save_checked(kept, passed)
-        if not is_finite(self.trainer.state()):
-            self._diverged(kept, passed, place.step - 1)
-        if stopped:
-            self.save()
+                    return
+        self._good_state(kept, kept_at)
 
-    def _save_checked(self, kept: Mapping[str, Array], passed: list[Batch]) -> None:
-        if not is_finite(self.trainer.state()):
-            self._diverged(kept, passed, self._place.step - 1)
-        self.save()
+    def _good_state(self, kept: Mapping[str, Array], kept_at: int) -> Mapping[str, Array]:
+        """The state now.
+
+        raise : DivergedError if it is not finite
+        """
+        state = self.trainer.state()
+        if not is_finite(state):
+            self._diverged(kept, kept_at)
+        return state
 
     def _count(self, done: Step, batch: Batch) -> None:
         place, scores = self._place, done.outputs[0]
@@ -185,8 +189,12 @@ class Run:
         place = self._place
         scores = None
         if self.test is not None:
-            with self.log("test"):
-                scores = evaluate(self.trainer.model(), self.test)
+            try:
+                with self.log("test"):
+                    scores = evaluate(self.trainer.model(), self.test)
+            except KeyboardInterrupt:
+                self.save()
+                raise
         best = scores is not None and scores.accuracy > place.best
         labelled = self.trainer.loss.name in ("cross_entropy", "distillation")
         done = Epoch(
@@ -197,23 +205,23 @@ class Run:
         self.save()
         return done
 
-    def _diverged(self, kept: Mapping[str, Array], batches: list[Batch], step: int) -> None:
-        """Go back to the last good weights, by replaying what came after the state that was kept, and say what went wrong."""
+    def _diverged(self, kept: Mapping[str, Array], kept_at: int) -> NoReturn:
+        """Go back to the last good weights, by replaying the steps after the state that was kept, and say what went wrong."""
+        epoch, step, where = self._place.epoch, kept_at, ""
         self.trainer.restore(kept)
-        where = ""
-        for number, batch in enumerate(batches):
-            good = self.trainer.state()
-            done = self.trainer.step(batch.x, batch.y)
-            if not np.isfinite(done.loss) or not is_finite(self.trainer.state()):
-                self.trainer.restore(good)
-                step -= len(batches) - 1 - number
-                where = first_not_finite(self.trainer, (batch.x, batch.y))
-                break
-        self._place = _Place(self._place.epoch, max(step, 0), best=self._place.best)
+        with contextlib.closing(self.train.epoch(epoch, kept_at)) as batches:  # type: ignore[type-var]
+            for batch in batches:
+                good, step = self.trainer.state(), batch.step
+                done = self.trainer.step(batch.x, batch.y)
+                if not np.isfinite(done.loss) or not is_finite(self.trainer.state()):
+                    self.trainer.restore(good)
+                    where = first_not_finite(self.trainer, (batch.x, batch.y))
+                    break
+        self._place = _Place(epoch, step, best=self._place.best)
         self.save()
         raise DivergedError(
-            f"epoch {self._place.epoch + 1}, step {step + 1}: expected a finite loss, got none: first not finite is "
-            f"{where or 'the new weights'}; the weights before that step are kept. Lower the learning rate or clip the gradients"
+            f"epoch {epoch + 1}, step {step + 1}: expected a finite loss and finite weights, got none: first not finite is "
+            f"{where or 'a new weight'}; the weights before that step are kept. Lower the learning rate or clip the gradients"
         )
 
     def _identity(self) -> dict[str, str]:
@@ -259,7 +267,3 @@ def evaluate(model: Model, test: Loader) -> Scores:
         loss, count = loss + float(each.sum()), count + len(scores)
         right, near = right + int((scores.argmax(axis=1) == batch.y).sum()), near + int((ahead < 5).sum())
     return Scores(loss / max(count, 1), right / max(count, 1), near / max(count, 1), count)
-
-
-def _copy(batch: Batch) -> Batch:
-    return Batch(batch.x.copy(), batch.y.copy(), batch.samples, batch.step)

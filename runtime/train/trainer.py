@@ -145,6 +145,11 @@ class Trainer:
         specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
         return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
 
+    @property
+    def variable_bytes(self) -> int:
+        """Bytes of everything that outlives a step: parameters, running statistics, what is remembered of them."""
+        return self._variables.nbytes
+
     def values(self) -> dict[str, Array]:
         """Every variable in canonical order, by name: parameters, running statistics, what is remembered of them."""
         return {name: variable.value() for name, variable in self._variables.items()}
