@@ -40,6 +40,25 @@ class Stretch:
     node: Node | None = None
 
 
+@frozen
+class Memory:
+    """Bytes that a program needs while it runs, known before it does.
+
+    activations : one arena for activations, gradients and scratch
+    weights     : constants as the kernels read them, and tables
+    variables   : what training changes, with what the optimiser remembers
+    """
+
+    activations: int
+    weights: int
+    variables: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.activations + self.weights + self.variables
+
+
 class Program:
     """One model, planned for fixed shapes.
 
@@ -79,12 +98,14 @@ class Program:
                 if name in network.specs and name not in external and name not in network.values:
                     sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
         self._layout = lay_out(self.instructions, sizes)
-        if max_bytes is not None and self.arena_bytes + store.nbytes > max_bytes:
-            raise MemoryBudgetError(
-                f"program: expected at most {max_bytes:,} bytes, got {self.arena_bytes:,} for activations and "
-                f"{store.nbytes:,} for weights; use a smaller input or raise the budget"
-            )
         self._store, self._tables = store, {name: aligned(table) for name, table in lowering.tables.items()}
+        memory = self.memory
+        if max_bytes is not None and memory.total > max_bytes:
+            kept = f" and {memory.variables:,} for what is trained" if memory.variables else ""
+            raise MemoryBudgetError(
+                f"program: expected at most {max_bytes:,} bytes, got {memory.activations:,} for activations, "
+                f"{memory.weights:,} for weights{kept}; use a smaller input or raise the budget"
+            )
         self._assemble()
 
     @property
@@ -96,6 +117,12 @@ class Program:
     def arena_bytes(self) -> int:
         """Bytes of activations and scratch."""
         return self._layout.nbytes
+
+    @property
+    def memory(self) -> Memory:
+        """What it needs; programs of one model or trainer share all three kinds."""
+        tables = sum(table.nbytes for table in self._tables.values())
+        return Memory(self.arena_bytes, self._store.nbytes + tables, self.state.variables.nbytes)
 
     @property
     def macs(self) -> int:

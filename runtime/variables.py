@@ -46,24 +46,26 @@ class Variable:
         self.name, self.spec = name, TensorSpec.of(value)
         self.packing = ""
         self._canonical: Array | None = np.array(value, value.dtype)
-        self._positions: Array | None = None
+        self._make: Packing | None = (
+            None  # positions follow from it when they are asked for: they weigh more than the value
+        )
         self.storage = np.empty(0, value.dtype)
 
     def settle(self, packing: str = PLAIN, make: Packing | None = None) -> None:
         """Choose the storage, once; the value moves there."""
         assert not self.packing and self._canonical is not None
-        self.packing = packing
-        self._positions = positions(make, self.spec.dims) if make else None
-        self._allocate(self.spec.size if self._positions is None else len(self._positions))
-        self.assign(self._canonical)
-        self._canonical = None
+        self.packing, self._make = packing, make
+        value, self._canonical = self._canonical, None
+        flat = self.packed_like_storage(value)
+        self._allocate(flat.size)
+        self.storage[:] = flat
 
     def follow(self, other: Variable) -> None:
         """Take the storage of another variable of the same shape."""
         if self.packing == other.packing and self.packing:
             return
         assert not self.packing and self._canonical is not None and self.spec == other.spec
-        self.packing, self._positions = other.packing, other._positions
+        self.packing, self._make = other.packing, other._make
         self._allocate(other.size)
         self.assign(self._canonical)
         self._canonical = None
@@ -71,7 +73,7 @@ class Variable:
     @property
     def is_plain(self) -> bool:
         """Whether the storage has the canonical order."""
-        return self._positions is None
+        return self._make is None
 
     @property
     def size(self) -> int:
@@ -87,11 +89,12 @@ class Variable:
         """A copy in canonical order."""
         if self._canonical is not None:
             return self._canonical.copy()
-        if self._positions is None:
+        places = self._positions()
+        if places is None:
             return self.storage.reshape(self.spec.dims).copy()
         flat = np.zeros(self.spec.size, self.storage.dtype)
-        real = self._positions >= 0
-        flat[self._positions[real]] = self.storage[real]
+        real = places >= 0
+        flat[places[real]] = self.storage[real]
         return flat.reshape(self.spec.dims)
 
     def assign(self, value: Array) -> None:
@@ -107,22 +110,29 @@ class Variable:
 
     def packed_like_storage(self, value: Array) -> Array:
         """A canonical value in the order of the storage, flat."""
-        if self._positions is None:
+        places = self._positions()
+        if places is None:
             return value.reshape(-1)
-        return np.where(self._positions >= 0, value.reshape(-1)[self._positions], 0).astype(self.storage.dtype)
+        return np.where(places >= 0, value.reshape(-1)[places], 0).astype(value.dtype)
 
     def lookup(self, make: Packing | None) -> Array:
         """int32 indices into the storage that give another order (None: the canonical one), -1 for padding."""
         wanted = np.arange(self.spec.size) if make is None else positions(make, self.spec.dims)
         place = np.arange(self.spec.size)
-        if self._positions is not None:
-            real = self._positions >= 0
-            place[self._positions[real]] = np.flatnonzero(real)
+        places = self._positions()
+        if places is not None:
+            real = places >= 0
+            place[places[real]] = np.flatnonzero(real)
         return np.where(wanted >= 0, place[wanted], -1).astype(np.int32)
 
     def gather_to_storage(self) -> Array | None:
         """int32 indices into the canonical order that give the storage, -1 for padding; None if it is plain."""
-        return None if self._positions is None else self._positions.astype(np.int32)
+        places = self._positions()
+        return None if places is None else places.astype(np.int32)
+
+    def _positions(self) -> Array | None:
+        """Where each element of the storage comes from; None if it is plain."""
+        return None if self._make is None else positions(self._make, self.spec.dims)
 
     def _allocate(self, size: int) -> None:
         self.storage = aligned_empty(size, self.spec.dtype)

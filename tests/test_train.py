@@ -111,7 +111,7 @@ def test_a_run_that_is_killed_goes_on(data: Path, tmp_path: Path, capsys: pytest
         (["--optimizer", "adagrad"], "expected one of sgd, adam"),
         (["--optimizer", "lion", "--momentum", "0.9"], "got momentum; leave it out"),
         (["--schedule", "poly"], "expected one of constant"),
-        (["--max-memory", "100kB"], "expected at most 100,000 bytes"),
+        (["--max-memory", "100kB"], "expected a step within 100,000 bytes"),
         (["--lr", "1e30"], "expected a finite loss and finite weights"),
         (["--warm-up", "60"], "warm-up of 0 to 59"),
         (["--holdout", "1.5"], "held_ratio between 0 and 1"),

@@ -85,7 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--log", type=Path, metavar="FILE.jsonl", help="one line of JSON for each epoch")
     run_.add_argument("--plot", type=Path, metavar="FILE.png", help="curves of loss and accuracy")
     run_.add_argument("--meter", help="power meter of the energy figures (auto)")
-    run_.add_argument("--max-memory", type=memory, metavar="BYTES", help="refuse to begin if it needs more: 64MB")
+    run_.add_argument(
+        "--max-memory",
+        type=memory,
+        metavar="BYTES",
+        help="of a step: 64MB; activations are computed again until it fits",
+    )
     run_.add_argument("--dry-run", action="store_true", help="say what a step costs, and train nothing")
     add_threads(parser)
 
@@ -214,7 +219,7 @@ def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Repor
     batches = train.epoch(0)
     batch = next(batches)
     program = trainer.program(batch.x)
-    memory_bytes = {"activations": program.arena_bytes, "variables": trainer.variable_bytes}
+    memory = program.memory
     trainer.step(batch.x, batch.y)
     with contextlib.closing(select_meter(args.meter or "auto")) as meter, EnergyLog(meter, rate_hz=50) as log:
         start = time.perf_counter()
@@ -227,13 +232,14 @@ def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Repor
     steps = args.epochs * train.steps
     document = {
         "parameters": sum(trainer.values()[name].size for name in trainer.trained), "macs": program.macs,
-        "step_s": step_s, "memory_bytes": memory_bytes, "memory_total_bytes": sum(memory_bytes.values()),
+        "step_s": step_s, "memory_total_bytes": memory.total,
+        "memory_bytes": {"activations": memory.activations, "weights": memory.weights, "variables": memory.variables},
         "step_j": step_j, "energy_source": summary["source"], "energy_accuracy": summary["accuracy"],
         "steps": steps, "run_s": steps * step_s, "run_j": None if step_j is None else steps * step_j,
     }  # fmt: skip
     energy = "" if step_j is None else f", {step_j:.3g} J ({summary['accuracy']}, {summary['source']})"
     lines = [
-        f"a step of {args.batch}: {step_s * 1e3:.2f} ms (mean of {DRY_STEPS}), {size(sum(memory_bytes.values()))} of memory{energy}",
+        f"a step of {args.batch}: {step_s * 1e3:.2f} ms (mean of {DRY_STEPS}), {size(memory.total)} of memory{energy}",
         f"{args.epochs} epochs of {train.steps} steps: {steps * step_s:.0f} s" + ("" if step_j is None else f", {steps * step_j:.3g} J"),
     ]  # fmt: skip
     return Report(document, [*lines])

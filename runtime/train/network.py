@@ -19,6 +19,7 @@ from alula.runtime.passes.fusion import fuse_chains
 from alula.runtime.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
+from alula.runtime.train.recompute import plans, recomputed
 
 # Op -> the inputs that are parameters when they are float32 constants
 PARAMETER_INPUTS = {
@@ -87,6 +88,7 @@ class TrainingNetwork:
     targets : the loss's inputs
     outputs : what a run returns: loss, the network's outputs, then gradients if those were asked for
     norm    : the gradients' norm, one of the network's outputs; "" if nobody computes it
+    n_plans : how many ways there are to need less memory, and more work
     """
 
     network: Specialised
@@ -95,6 +97,7 @@ class TrainingNetwork:
     targets: dict[str, Target]
     outputs: tuple[str, ...]
     norm: str = ""
+    n_plans: int = 1
 
 
 @frozen
@@ -134,6 +137,7 @@ def training_network(
     variables: Mapping[str, TensorSpec],
     loss: Loss,
     then: Recipe | str,
+    frugality: int = 0,
 ) -> TrainingNetwork:
     """The graph of one training step for inputs of fixed shapes.
 
@@ -142,6 +146,7 @@ def training_network(
     variables : every tensor that a step may change, with those that the optimiser remembers
     then      : what is done with the gradients: a recipe updates the weights, "sum" adds them to those of earlier
                 batches, "return" returns them behind loss and outputs and changes nothing
+    frugality : which plan of `recompute.plans` is followed: 0 keeps every activation
     """
     free = {name: spec for name, spec in variables.items() if name in graph.inputs}
     data = {name: spec for name, spec in shapes.items() if name not in free}
@@ -151,6 +156,7 @@ def training_network(
     state = {name: spec for name, spec in variables.items() if name not in free}
     tape = Tape(fixed.nodes, {**fixed.specs, **_scalars(), **state}, fixed.values)
     value, targets = loss.build(tape, graph.outputs)
+    n_forward = len(tape.nodes)
     gradients = tape.gradients(value, trained)
     updates, follows, norm = dict(statistics), dict(zip(gradients.values(), gradients, strict=True)), ""
     if isinstance(then, Recipe):
@@ -160,12 +166,15 @@ def training_network(
             total = slot(name, SUM)
             made = tape.node("AccumulateUpdate", [total, gradient, SCALARS.keep], name=f"{name}|summed")
             updates[made], follows[total] = total, name
+    choices = plans(tape, n_forward)
+    if frugality:
+        tape.nodes = recomputed(tape, n_forward, choices[min(frugality, len(choices) - 1)])
     results = (value, *graph.outputs, *(gradients.values() if then == "return" else ()))
     if then == "return":
         follows = {}
     inputs = {**{n: fixed.specs[n] for n in data}, **{name: target.spec for name, target in targets.items()}, **free}
     network = _closed(graph.name, tape, fixed.values, {**inputs, **state, **_scalars()}, (*results, norm), updates)
-    return TrainingNetwork(network, updates, follows, targets, results, norm)
+    return TrainingNetwork(network, updates, follows, targets, results, norm, len(choices))
 
 
 def update_network(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.errors import GraphError
+from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
@@ -65,7 +65,7 @@ class Trainer:
     loss             : a loss of `losses.py`
     update           : which parameters are updated; see `selection.select`
     threads          : how many threads run a step; all cores if None
-    max_bytes        : refuse plans that need more memory than that
+    max_bytes        : memory that a step may take; activations are computed again instead of kept until it fits
     schedule         : the learning rate of each update; None: the optimiser's throughout
     clip_norm        : greatest norm of all gradients together; 0 for no limit
     accumulate       : batches whose gradients are averaged for one update
@@ -144,11 +144,6 @@ class Trainer:
         """The program of a step for inputs such as these."""
         specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
         return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
-
-    @property
-    def variable_bytes(self) -> int:
-        """Bytes of everything that outlives a step: parameters, running statistics, what is remembered of them."""
-        return self._variables.nbytes
 
     def values(self) -> dict[str, Array]:
         """Every variable in canonical order, by name: parameters, running statistics, what is remembered of them."""
@@ -241,24 +236,53 @@ class Trainer:
         )  # fmt: skip
 
     def _plan(self, specs: Mapping[str, TensorSpec], then: Recipe | str) -> tuple[TrainingNetwork, Program]:
-        """The program for a batch of these specs, planned if it is new."""
+        """The program for a batch of these specs, planned if it is new: the fastest one that fits into the memory.
+
+        raise : MemoryBudgetError that says the smallest budget that works
+        """
         key = then, tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())
         if key in self._programs:
             return self._programs[key]
+
+        def planned(frugality: int) -> tuple[TrainingNetwork, Program]:
+            plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then, frugality)
+            return plan, self._program(plan)
+
         specs_of = {name: variable.spec for name, variable in self._variables.items()}
-        plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then)
-        return self._planned(key, plan)
+        found = planned(1)
+        if self.max_bytes is not None and found[1].memory.total > self.max_bytes:
+            found = self._within(self.max_bytes, planned, found[0].n_plans)
+        self._programs[key] = found
+        return found
+
+    def _within(
+        self, max_bytes: int, planned: Callable[[int], tuple[TrainingNetwork, Program]], count: int
+    ) -> tuple[TrainingNetwork, Program]:
+        """The first plan that fits: by doubling steps, then by halving them; every plan if none of those fits."""
+        last, step = 1, 2
+        while step < count and planned(step)[1].memory.total > max_bytes:
+            last, step = step, 2 * step
+        if step < count:
+            while step - last > 1:
+                middle = (last + step) // 2
+                last, step = (last, middle) if planned(middle)[1].memory.total <= max_bytes else (middle, step)
+            return planned(step)
+        least = min((planned(number) for number in range(count)), key=lambda pair: pair[1].memory.total)
+        if least[1].memory.total > max_bytes:
+            raise MemoryBudgetError(
+                f"trainer: expected a step within {max_bytes:,} bytes, got {least[1].memory.total:,} at the least; "
+                "raise the budget to that, make the batch smaller or train less of the network"
+            )
+        return least
 
     def _update(self) -> tuple[TrainingNetwork, Program]:
         """The program that updates the weights with the summed gradients."""
-        if "update" in self._programs:
-            return self._programs["update"]
-        specs_of = {name: variable.spec for name, variable in self._variables.items()}
-        return self._planned("update", update_network(self.graph.name, self.trained, specs_of, self._recipe))
+        if "update" not in self._programs:
+            specs_of = {name: variable.spec for name, variable in self._variables.items()}
+            plan = update_network(self.graph.name, self.trained, specs_of, self._recipe)
+            self._programs["update"] = plan, self._program(plan)
+        return self._programs["update"]
 
-    def _planned(self, key: object, plan: TrainingNetwork) -> tuple[TrainingNetwork, Program]:
+    def _program(self, plan: TrainingNetwork) -> Program:
         state = State(self._variables, plan.updates, {**self._follows, **plan.follows})
-        tiles = for_cpu(library().cpu)
-        program = Program(plan.network, self._store, self._arena, tiles, team(self.threads), self.max_bytes, state)
-        self._programs[key] = plan, program
-        return plan, program
+        return Program(plan.network, self._store, self._arena, for_cpu(library().cpu), team(self.threads), state=state)

@@ -64,8 +64,9 @@ def test_a_run_learns_and_tells(tmp_path: Path) -> None:
     assert evaluate(run.trainer.model(), run.test or run.train) == last
 
 
-@pytest.mark.parametrize("stop", [(0, 1), (0, 5), (1, 3), (2, 4)])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("stop", "number"), [((0, 1), signal.SIGINT), ((1, 3), signal.SIGTERM), ((2, 5), signal.SIGINT)]
+)
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(tmp_path: Path, stop: tuple[int, int], number: int) -> None:
     whole = _run()
     expected = list(whole)

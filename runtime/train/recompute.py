@@ -1,0 +1,128 @@
+"""Memory for time: what the backward pass needs is computed again instead of being kept (Chen et al., arXiv 1604.06174).
+
+A network is cut where a single tensor leads from what lies before to what lies behind: between the blocks of a residual
+network, say. Plans are ordered by work. The first drops what follows from others element by element, which costs next to
+nothing. The next ones drop all that lies between two cuts, in one segment after the other; the last ones join segments.
+What is computed again is computed right before it is needed, by the same nodes, so gradients are the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from alula.runtime.autodiff import Tape
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Node
+from alula.runtime.ops.contract import find
+
+LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
+MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
+
+
+def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
+    """Sets of activations to drop, from none on, each with more work than the one before.
+
+    n_forward : how many of the tape's nodes are the forward pass
+    """
+    made = {name: node for node in tape.nodes[:n_forward] for name in node.outputs if name}
+    read = [name for name in _kept(tape.nodes, n_forward, made) if tape.spec(name).nbytes >= MIN_BYTES]
+    free = [name for name in read if made[name].op not in LOSSES and made[name].outputs[0] == name]
+    cheap = frozenset(name for name in free if not _macs(tape, made[name]))
+    cuts = _cuts(tape, n_forward)
+    found = [frozenset[str](), cheap]
+    segments = _segments(tape, n_forward, free, cuts)
+    gain = sorted(segments, key=lambda segment: segment.macs / max(segment.nbytes, 1))
+    for count in range(1, len(gain) + 1):
+        whole = gain[:count]
+        kept = {segment.start for segment in whole}
+        found.append((cheap - kept) | {name for segment in whole for name in segment.names} - kept)
+    for width in range(2, len(cuts)):
+        kept = set(cuts[::width])
+        found.append(frozenset(name for name in free if name not in kept))
+    return list(dict.fromkeys(found))
+
+
+@frozen
+class _Segment:
+    """What lies behind one cut, up to the next one.
+
+    start : the tensor from which it is computed again
+    names : what the backward pass reads of it
+    """
+
+    start: str
+    names: tuple[str, ...]
+    nbytes: int
+    macs: int
+
+
+def _segments(tape: Tape, n_forward: int, free: Sequence[str], cuts: Sequence[str]) -> list[_Segment]:
+    found, wanted = [], set(free)
+    start, names, macs = "", list[str](), 0
+    for node in tape.nodes[:n_forward]:
+        names += [name for name in node.outputs if name in wanted]
+        macs += _macs(tape, node)
+        if node.outputs[0] in cuts or node is tape.nodes[n_forward - 1]:
+            found.append(_Segment(start, tuple(names), sum(tape.spec(name).nbytes for name in names), macs))
+            start, names, macs = node.outputs[0], [], 0
+    return [segment for segment in found if segment.names]
+
+
+def _cuts(tape: Tape, n_forward: int) -> list[str]:
+    """Activations through which everything passes that is computed after them."""
+    last = {name: i for i, node in enumerate(tape.nodes[:n_forward]) for name in node.reads}
+    found, alive = [], set[str]()
+    for i, node in enumerate(tape.nodes[:n_forward]):
+        alive.add(node.outputs[0])
+        alive = {name for name in alive if last.get(name, -1) > i}
+        if alive == {node.outputs[0]} and tape.spec(node.outputs[0]).nbytes >= MIN_BYTES:
+            found.append(node.outputs[0])
+    return found
+
+
+def recomputed(tape: Tape, n_forward: int, dropped: Collection[str]) -> list[Node]:
+    """The tape's nodes, with the dropped tensors computed again in the backward pass, each right before it is first read."""
+    made = {name: node for node in tape.nodes[:n_forward] for name in node.outputs if name}
+    available = set(_kept(tape.nodes, n_forward, made)) - set(dropped)
+    nodes, again = list(tape.nodes[:n_forward]), dict[str, str]()
+
+    def make(name: str) -> None:
+        if name in again or name in available or name not in made:
+            return
+        node = made[name]
+        for read in node.reads:
+            make(read)
+        nodes.append(_copy(tape, node, again))
+
+    for node in tape.nodes[n_forward:]:
+        for name in node.reads:
+            make(name)
+        nodes.append(replace(node, inputs=tuple(again.get(name, name) for name in node.inputs)))
+    return nodes
+
+
+def _kept(nodes: Sequence[Node], n_forward: int, made: Mapping[str, Node]) -> list[str]:
+    return list(dict.fromkeys(name for node in nodes[n_forward:] for name in node.reads if name in made))
+
+
+def _macs(tape: Tape, node: Node) -> int:
+    macs = find(node.op, node.label).macs
+    if macs is None:
+        return 0
+    specs = [tape.spec(name) if name else None for name in node.inputs]
+    return int(macs(node.attrs, specs, [tape.spec(name) for name in node.outputs if name]))
+
+
+def _copy(tape: Tape, node: Node, again: dict[str, str]) -> Node:
+    """The node once more, under other names."""
+    inputs, outputs = [again.get(read, read) for read in node.inputs], node.outputs
+    if node.op == "BatchNormalizationTraining":  # its statistics were kept; only y is made again
+        inputs[3:5] = [tape.constant(np.zeros(tape.spec(read).dims, np.float32)) for read in node.inputs[3:5]]
+        outputs = (node.outputs[0], *[""] * (len(node.outputs) - 1))
+    names = {name: f"{name}|again" for name in outputs if name}
+    tape.specs.update((new, tape.spec(name)) for name, new in names.items())
+    again.update(names)
+    return replace(node, inputs=tuple(inputs), outputs=tuple(names.get(name, "") for name in outputs))

@@ -1,0 +1,78 @@
+"""Memory of a step: predicted before it runs, kept within a budget by computing again, the same bits."""
+
+from __future__ import annotations
+
+import gc
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from alula.runtime.errors import MemoryBudgetError
+from alula.runtime.graph import Array, Graph
+from alula.runtime.train import SGD, Trainer
+from tests.runtime.train.digits import network
+
+NUMPY = [tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)]
+
+
+def _batch(size: int) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((size, 3, 32, 32)).astype(np.float32), rng.integers(0, 10, size)
+
+
+def _trainer(graph: Graph, **options: int) -> Trainer:
+    return Trainer(graph, SGD(0.05, 0.9), threads=1, **options)  # type: ignore[arg-type]
+
+
+def _arrays_bytes() -> int:
+    gc.collect()
+    return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(NUMPY).traces)
+
+
+@pytest.mark.parametrize("name", ["resnet20-cifar", "mobilenetv2-cifar"])
+def test_what_a_step_takes_is_predicted_and_does_not_grow(name: str) -> None:
+    graph = network(name)
+    batch = _batch(4)
+    _trainer(graph).step(*batch)  # what is loaded once
+    tracemalloc.start()
+    try:
+        before = _arrays_bytes()
+        trainer = _trainer(graph)
+        predicted = trainer.program(batch[0]).memory.total
+        trainer.step(*batch)
+        used = _arrays_bytes() - before
+        assert abs(predicted - used) <= 0.05 * used
+        trainer.step(*batch)
+        after = _arrays_bytes()
+        for _ in range(3):
+            trainer.step(*batch)
+        assert _arrays_bytes() == after
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_budget_is_kept_and_the_weights_are_the_same_bits() -> None:
+    graph = network("resnet20-cifar")
+    batch = _batch(4)
+    free = _trainer(graph)
+    whole = free.program(batch[0]).memory
+    with pytest.raises(MemoryBudgetError, match="at the least") as caught:
+        _trainer(graph, max_bytes=1000).step(*batch)
+    assert "\n" not in str(caught.value)
+    found = re.search(r"got ([\d,]+) at the least", str(caught.value))
+    assert found
+    least = int(found.group(1).replace(",", ""))
+    assert least < 0.8 * whole.total
+    for budget in (least, (least + whole.total) // 2):
+        tight = _trainer(graph, max_bytes=budget)
+        assert tight.program(batch[0]).memory.total <= budget
+        free = _trainer(graph)
+        for _ in range(2):
+            assert tight.step(*batch).loss == free.step(*batch).loss
+        expected = free.values()
+        for name, value in tight.values().items():
+            assert np.array_equal(value, expected[name]), name
+    with pytest.raises(MemoryBudgetError):
+        _trainer(graph, max_bytes=least - 1).step(*batch)
