@@ -112,6 +112,8 @@ CASES = [
     Case("BatchNormalization", (PIC, (4,), (4,), (4,), (4,)), low=0.2, frozen=(3, 4)),
     Case("BatchNormalizationTraining", (PIC, (4,), (4,), (4,), (4,)), low=0.2, outputs=5, frozen=(3, 4)),
     Case("SoftmaxCrossEntropyLoss", ((5, 7), (5,)), {"label_smoothing": 0.1}, {1: _i(0, 6, 3, -100, 2)}, outputs=2),
+    Case("SoftmaxCrossEntropyLoss", ((5, 7), (5,), (7,)), {"label_smoothing": 0.2, "ignore_index": 3}, {1: _i(0, 6, 3, 5, 2)},
+         outputs=2, low=0.2, frozen=(2,)),
     Case("SoftmaxCrossEntropyLoss", ((2, 3, 7), (2, 3)), {"reduction": "sum"}, {1: _i(0, 6, 3, 1, 2, 2).reshape(2, 3)}, outputs=2),
     Case("CTCLoss", ((3, 7, 5), (3, 3), (3,), (3,)), {"blank": 0},
          {1: _i(1, 1, 2, 4, 3, 0, 2, 0, 0).reshape(3, 3), 2: _i(7, 6, 5), 3: _i(3, 2, 0)}, outputs=3),
