@@ -8,7 +8,7 @@ gradient needs is built: freezing a layer, or updating a slice of the network, r
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,29 @@ class Tape:
                 "does not; train a layer that is used"
             )
         sums: dict[str, list[str]] = {loss: [self.constant(np.ones(self.spec(loss).dims, np.float32))]}
-        for node in reversed(forward):
+        self._walk(forward, sums)
+        missing = [name for name in wanted if name not in sums]
+        if missing:
+            raise GraphError(
+                f"loss {loss}: expected it to depend on {missing[0]}, got no path between them; freeze {missing[0]}"
+            )
+        return {name: self._total(sums, name) for name in wanted}
+
+    def through(self, node: Node, build: Callable[[], Sequence[str]], gradients: Sequence[str]) -> list[str]:
+        """Gradients of a node's inputs through simpler nodes that compute the same.
+
+        build : appends them; the names of the outputs
+        """
+        start = len(self.nodes)
+        sums = {output: [dy] for output, dy in zip(build(), gradients, strict=False) if dy}
+        own = self.nodes[start:]
+        self._needed |= _reached_by(own, self._needed)
+        self._walk(own, sums)
+        return [self._total(sums, name) if name and self.wants(name) else "" for name in node.inputs]
+
+    def _walk(self, nodes: Sequence[Node], sums: dict[str, list[str]]) -> None:
+        """Append the gradients of nodes, the last one first; `sums` has what flows into each tensor's gradient."""
+        for node in reversed(nodes):
             outputs = tuple(self._total(sums, name) for name in node.outputs)
             if not any(outputs) or not any(self.wants(name) for name in node.reads):
                 continue
@@ -160,12 +182,6 @@ class Tape:
                 if gradient and self.wants(name):
                     assert self.spec(gradient) == self.spec(name), (node.label, name, gradient)
                     sums.setdefault(name, []).append(gradient)
-        missing = [name for name in wanted if name not in sums]
-        if missing:
-            raise GraphError(
-                f"loss {loss}: expected it to depend on {missing[0]}, got no path between them; freeze {missing[0]}"
-            )
-        return {name: self._total(sums, name) for name in wanted}
 
     def _total(self, sums: dict[str, list[str]], name: str) -> str:
         """The sum of what flowed into a tensor's gradient; it is made once."""
@@ -179,7 +195,7 @@ class Tape:
         return total
 
 
-def _reached_by(nodes: Sequence[Node], sources: Sequence[str]) -> frozenset[str]:
+def _reached_by(nodes: Sequence[Node], sources: Iterable[str]) -> frozenset[str]:
     """The tensors that depend on any of the sources."""
     reached = set(sources)
     for node in nodes:

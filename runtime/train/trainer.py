@@ -11,6 +11,7 @@ from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
+from alula.runtime.lowering import Instruction
 from alula.runtime.model import Model
 from alula.runtime.program import Program
 from alula.runtime.threads import cores, team
@@ -145,6 +146,11 @@ class Trainer:
         specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
         return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
 
+    def profile(self, *arrays: Array, rounds: int = 10) -> list[tuple[Instruction, float]]:
+        """Seconds of each instruction of a step, on average, one at a time. The steps count: weights change."""
+        plan, program = self._plan(self._specs(arrays), self._recipe if self.accumulate == 1 else SUM)
+        return program.profile(self._inputs(plan, arrays, self.lr), rounds)
+
     def values(self) -> dict[str, Array]:
         """Every variable in canonical order, by name: parameters, running statistics, what is remembered of them."""
         return {name: variable.value() for name, variable in self._variables.items()}
@@ -217,9 +223,15 @@ class Trainer:
         return variables, follows
 
     def _run(self, arrays: Sequence[Array], then: Recipe | str, lr: float) -> tuple[TrainingNetwork, dict[str, Array]]:
+        plan, program = self._plan(self._specs(arrays), then)
+        return plan, program.run(self._inputs(plan, arrays, lr))
+
+    def _specs(self, arrays: Sequence[Array]) -> dict[str, TensorSpec]:
+        return {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=False)}
+
+    def _inputs(self, plan: TrainingNetwork, arrays: Sequence[Array], lr: float) -> dict[str, Array]:
         names = list(self.graph.inputs)
         inputs = {name: np.ascontiguousarray(array) for name, array in zip(names, arrays, strict=False)}
-        plan, program = self._plan({name: TensorSpec.of(array) for name, array in inputs.items()}, then)
         given = self.loss.targets(arrays[: len(names)], arrays[len(names) :])
         if len(given) != len(plan.targets):
             raise GraphError(
@@ -227,7 +239,7 @@ class Trainer:
             )
         for (name, target), array in zip(plan.targets.items(), given, strict=True):
             inputs[name] = target.checked(array)
-        return plan, program.run({**inputs, **self._scalars(lr)})
+        return {**inputs, **self._scalars(lr)}
 
     def _scalars(self, lr: float) -> dict[str, Array]:
         rate = self.averaging.rate(self.steps) if self.averaging else 0.0

@@ -4,7 +4,8 @@
 
 A step is forward, cross-entropy, backward and SGD with momentum and weight decay, with batch statistics. Both start
 from the same weights and take one checked step before any is timed. Summary: ratio_<network>_b<batch> with one thread
-(times torch's speed; above 1 ours is faster), ratio_min_2t with two.
+(times torch's speed; above 1 ours is faster), ratio_min_2t with two; step_over_forward_max, the longest step of batch 8
+over our own forward pass as inference runs it (batch normalisation folded), alternating, with one thread.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from alula.host.onnx_import import import_onnx
 from alula.host.race import peak_gflops, race
 from alula.host.zoo import ZOO, build
 from alula.report import Table
+from alula.runtime.model import Model
+from alula.runtime.passes import optimise
 from alula.runtime.train import SGD, CrossEntropy, Trainer
 from tests.bench.output import finish
 from tests.torch_network import TorchNetwork
@@ -37,6 +40,8 @@ CASES = {
     for batch in batches
 }
 RECIPE = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}
+FORWARD, REST = "forward", "rest"
+PHASES = {"ConvWeightGrad": "weight gradient", "ConvTranspose": "input gradient", "SGDUpdate": "update"}
 TOLERANCE_RATIO = 1e-3  # of the loss, after one step of each
 
 
@@ -49,6 +54,7 @@ class Rivals:
         self.x = rng.standard_normal((batch, *ZOO[zoo].input_shape)).astype(np.float32)
         self.y = rng.integers(0, ZOO[zoo].num_classes, batch)
         self.trainer = Trainer(import_onnx(model).graph, SGD(**RECIPE), CrossEntropy(), threads=threads)
+        self.model = Model(optimise(import_onnx(model).graph), threads)
         self.network = TorchNetwork(model).train()
         self.optimizer = torch.optim.SGD(self.network.parameters(), **RECIPE)
         self.torch_x, self.torch_y = torch.from_numpy(self.x), torch.from_numpy(self.y)
@@ -56,6 +62,25 @@ class Rivals:
     def ours(self) -> float:
         """One step of ours; the loss."""
         return self.trainer.step(self.x, self.y).loss
+
+    def forward(self) -> object:
+        """Our forward pass alone, for inference."""
+        return self.model(self.x)
+
+    def phases(self) -> dict[str, dict[str, float]]:
+        """Milliseconds and multiply-adds of each part of a step, its instructions run one at a time."""
+        program = self.trainer.program(self.x)
+        found = {name: {"ms": 0.0, "macs": 0.0} for name in (*PHASES.values(), FORWARD, REST)}
+        passed, counted = False, set()
+        for instruction, seconds in self.trainer.profile(self.x, self.y):
+            node = instruction.node
+            passed = passed or node.op == "SoftmaxCrossEntropyLoss"
+            phase = found[PHASES.get(node.op, REST if passed else FORWARD) if passed else FORWARD]
+            phase["ms"] += 1e3 * seconds
+            if id(node) not in counted:
+                counted.add(id(node))
+                phase["macs"] += program.macs_of(node)
+        return found
 
     def theirs(self) -> float:
         """One step of torch's; the loss."""
@@ -79,13 +104,15 @@ def measure(case: str, threads: int, rounds: int, block_s: float) -> dict[str, A
     rivals = Rivals(zoo, batch, threads)
     rivals.check(case)
     result = race(rivals.ours, rivals.theirs, rounds, block_s)
+    alone = race(rivals.ours, rivals.forward, rounds, block_s / 3)
     peak = peak_gflops(threads)
     program = rivals.trainer.program(rivals.x)
     gflop = 2 * program.macs / 1e9
     return {
         "case": case, "threads": threads, "ms": result.ours_ms, "torch_ms": result.theirs_ms, "ratio": result.ratio,
         "ratios": result.ratios, "gflop_s": gflop / result.ours_ms * 1e3, "peak_gflop_s": peak,
-        "peak_fraction": gflop / result.ours_ms * 1e3 / peak,
+        "peak_fraction": gflop / result.ours_ms * 1e3 / peak, "step_over_forward": alone.ours_ms / alone.theirs_ms,
+        "phases": rivals.phases(),
     }  # fmt: skip
 
 
@@ -106,12 +133,21 @@ def main() -> None:
     summary: dict[str, float] = {f"ratio_{row['case']}": row["ratio"] for row in rows if row["threads"] == 1}
     if twice := [row["ratio"] for row in rows if row["threads"] == 2]:
         summary["ratio_min_2t"] = min(twice)
+    if eights := [row["step_over_forward"] for row in rows if row["threads"] == 1 and row["case"].endswith("_b8")]:
+        summary["step_over_forward_max"] = max(eights)
+    for row in rows:
+        for name, phase in row["phases"].items():
+            rate = 2 * phase["macs"] / phase["ms"] / 1e6 if phase["ms"] else 0.0
+            phase |= {"gflop_s": rate, "peak_fraction": rate / row["peak_gflop_s"]}
+            print(f"{row['case']}, {row['threads']} threads, {name}: {phase['ms']:.2f} ms, {rate:.1f} GFLOP/s, "
+                  f"{phase['peak_fraction']:.0%} of the peak")  # fmt: skip
     cells = [
         (r["case"], r["threads"], f"{r['ms']:.2f}", f"{r['torch_ms']:.2f}", f"{r['ratio']:.2f}",
-         f"{min(r['ratios']):.2f}-{max(r['ratios']):.2f}", f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}")
+         f"{min(r['ratios']):.2f}-{max(r['ratios']):.2f}", f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}",
+         f"{r['step_over_forward']:.2f}")
         for r in rows
     ]  # fmt: skip
-    columns = ("case", "threads", "ms", "torch ms", "ratio", "of rounds", "GFLOP/s", "of the peak")
+    columns = ("case", "threads", "ms", "torch ms", "ratio", "of rounds", "GFLOP/s", "of the peak", "of a forward pass")
     finish(summary, {"rounds": args.rounds, "recipe": RECIPE, "cases": rows}, Table(columns, cells), args.json)
 
 
