@@ -145,6 +145,11 @@ class Trainer:
         specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
         return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
 
+    def prepared(self, *arrays: Array) -> tuple[Program, dict[str, Array]]:
+        """The program of a step and all that it is fed, to profile it; arguments as of `step`."""
+        then = self._recipe if self.accumulate == 1 else SUM
+        return self._prepared(arrays, then, self.lr)[1:]
+
     def values(self) -> dict[str, Array]:
         """Every variable in canonical order, by name: parameters, running statistics, what is remembered of them."""
         return {name: variable.value() for name, variable in self._variables.items()}
@@ -217,6 +222,12 @@ class Trainer:
         return variables, follows
 
     def _run(self, arrays: Sequence[Array], then: Recipe | str, lr: float) -> tuple[TrainingNetwork, dict[str, Array]]:
+        plan, program, inputs = self._prepared(arrays, then, lr)
+        return plan, program.run(inputs)
+
+    def _prepared(
+        self, arrays: Sequence[Array], then: Recipe | str, lr: float
+    ) -> tuple[TrainingNetwork, Program, dict[str, Array]]:
         names = list(self.graph.inputs)
         inputs = {name: np.ascontiguousarray(array) for name, array in zip(names, arrays, strict=False)}
         plan, program = self._plan({name: TensorSpec.of(array) for name, array in inputs.items()}, then)
@@ -227,7 +238,7 @@ class Trainer:
             )
         for (name, target), array in zip(plan.targets.items(), given, strict=True):
             inputs[name] = target.checked(array)
-        return plan, program.run({**inputs, **self._scalars(lr)})
+        return plan, program, {**inputs, **self._scalars(lr)}
 
     def _scalars(self, lr: float) -> dict[str, Array]:
         rate = self.averaging.rate(self.steps) if self.averaging else 0.0
