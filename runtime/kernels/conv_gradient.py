@@ -16,7 +16,7 @@ from alula.runtime.kernels.simd import TILES
 
 # Rows of a tile of one vector, of two... so that its sums, its vectors and an input fit the register file
 if COMPILING:
-    MOST_ROWS = (8, 8, 8) if TILES.by_lane else (16, 14) if TILES.width == 16 else (12, 6)
+    MOST_ROWS = (8, 12, 8) if TILES.by_lane else (16, 14) if TILES.width == 16 else (12, 6)
     W, NR, STEP = TILES.width, TILES.columns, TILES.step
     ROW_STEP = W if TILES.by_lane else 1
     WHOLE = NR if len(MOST_ROWS) * W >= NR else NR // 2  # columns of the tiles of a whole panel
@@ -105,35 +105,42 @@ def f32_conv_weight_grad(
         top = h_out * (block % line_blocks) // line_blocks
         bottom = h_out * (block % line_blocks + 1) // line_blocks
         fresh = 1 if block == 0 and accumulate == 0 else 0
+        column = out_of_run = 0
+        first_line = lines = left = right = source = inside = gradient = some = 0
         for tile in range(begin, end):
             panels = tile < first_rest
             place = tile if panels else tile - first_rest
             of_run = strips if panels else rest_strips
             width = WHOLE if panels else rest_tile
             stride = NR if panels else last_width
-            column_tile, strip, run = place // (of_run * runs), place % of_run, place // of_run % runs
-            column = column_tile * WHOLE if panels else c_out - left_over + column_tile * rest_tile
+            turn = place // of_run
+            strip = place - turn * of_run
+            if strip == 0 or tile == begin:  # the strips of a run have their pixels in common
+                run = turn % runs
+                column_tile = turn // runs
+                column = column_tile * WHOLE if panels else c_out - left_over + column_tile * rest_tile
+                out_of_run = column // NR * NR * depth + run * length * stride + column % NR
+                k_y, k_x = (run, 0) if merged != 0 else (run // k_w, run % k_w)
+                tap_y, tap_x = k_y * dilation_h, k_x * dilation_w
+                last_x = tap_x + (k_w - 1 if merged != 0 else 0)
+                first_line = max(first_output(tap_y, stride_h, pad_top), top)
+                lines = min(end_of_outputs(tap_y, stride_h, pad_top, h, h_out), bottom) - first_line
+                left = first_output(tap_x, stride_w, pad_left)
+                right = max(end_of_outputs(last_x, stride_w, pad_left, w, w_out), left)
+                some = images if lines > 0 else 0
+                source = ((image * h + first_line * stride_h + tap_y - pad_top) * w - pad_left) * x_stride
+                inside = source + (left * stride_w + tap_x) * x_stride
+                gradient = (image * h_out + first_line) * w_out * dy_stride + column
             first_row = first_row_of(strip, of_run, length)
             rows = first_row_of(strip + 1, of_run, length) - first_row
-            k_y, k_x = (run, 0) if merged != 0 else (run // k_w, run % k_w)
-            row = run * length + first_row
-            out = offset(target, column // NR * NR * depth + row * stride + column % NR)
-            tap_y, tap_x = k_y * dilation_h, k_x * dilation_w
-            last_x = tap_x + (k_w - 1 if merged != 0 else 0)
-            first_line = max(first_output(tap_y, stride_h, pad_top), top)
-            lines = min(end_of_outputs(tap_y, stride_h, pad_top, h, h_out), bottom) - first_line
-            left = first_output(tap_x, stride_w, pad_left)
-            right = max(end_of_outputs(last_x, stride_w, pad_left, w, w_out), left)
-            none = lines <= 0 or images <= 0
-            source = ((image * h + first_line * stride_h + tap_y - pad_top) * w - pad_left) * x_stride
-            gradient = (image * h_out + first_line) * w_out * dy_stride + column
+            out = offset(target, out_of_run + first_row * stride)
             run_outer_tile(
-                width, rows, offset(x, source + (left * stride_w + tap_x) * x_stride + first_row),
+                width, rows, offset(x, inside + first_row),
                 4 * stride_w * x_stride, 4 * stride_h * w * x_stride, 4 * h * w * x_stride,
                 offset(dy, gradient + left * dy_stride), 4 * dy_stride, 4 * w_out * dy_stride, 4 * h_out * w_out * dy_stride,
-                right - left, lines, 0 if none or right == left else images, out, stride, fresh,
+                right - left, lines, some if right > left else 0, out, stride, fresh,
             )  # fmt: skip
-            if merged != 0 and not none:
+            if merged != 0 and some > 0:
                 for tap in range(k_w):
                     above = max(tap * c_in, first_row)
                     below = min((tap + 1) * c_in, first_row + rows)
@@ -150,6 +157,7 @@ def f32_conv_weight_grad(
                                 4 * h_out * w_out * dy_stride, to_x - from_x, lines, images,
                                 offset(out, (above - first_row) * stride), stride, 0,
                             )  # fmt: skip
-            for r in range(rows):
-                for c in range(c_out - column, width):
-                    out[r * stride + c] = 0.0
+            if column + width > c_out:
+                for r in range(rows):
+                    for c in range(c_out - column, width):
+                        out[r * stride + c] = 0.0

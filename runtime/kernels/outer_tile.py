@@ -7,6 +7,7 @@ time and picked by lane (NEON). The pixels are a box of images x lines x pixels,
 
 from alula.runtime.kernels.lang import COMPILING, intrinsic
 from alula.runtime.kernels.product import _countdown as countdown
+from alula.runtime.kernels.product import _load_weights as load_vectors
 from alula.runtime.kernels.simd import TILES, Emitter, i64
 
 if COMPILING:
@@ -97,12 +98,9 @@ def _add(builder, emits, sums, x, dy):
     """One pixel, by its addresses."""
     x, dy = (builder.inttoptr(address, F32.as_pointer()) for address in (x, dy))
     lanes = TILES.width
-    vectors, at = [], 0
-    for emit in emits:
-        vectors.append(emit.load(dy, at))
-        at += emit.width
+    vectors = load_vectors(builder, emits, dy)
     fours = len(sums) // lanes if TILES.by_lane else 0
-    loaded = [Emitter(builder, lanes).load(x, i * lanes) for i in range(fours)]
+    loaded = load_vectors(builder, [Emitter(builder, lanes)] * fours, x)
     for r, row in enumerate(sums):
         scalar = None if r < fours * lanes else builder.load(builder.gep(x, [i64(r)]))
         for emit, vector, place in zip(emits, vectors, row, strict=True):

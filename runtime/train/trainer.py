@@ -11,7 +11,6 @@ from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lowering import Instruction
 from alula.runtime.model import Model
 from alula.runtime.program import Program
 from alula.runtime.threads import cores, team
@@ -146,10 +145,10 @@ class Trainer:
         specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
         return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
 
-    def profile(self, *arrays: Array, rounds: int = 10) -> list[tuple[Instruction, float]]:
-        """Seconds of each instruction of a step, on average, one at a time. The steps count: weights change."""
+    def prepared(self, *arrays: Array) -> tuple[Program, dict[str, Array]]:
+        """The program of a step and all that it is fed, to profile it; arguments as of `step`."""
         plan, program = self._plan(self._specs(arrays), self._recipe if self.accumulate == 1 else SUM)
-        return program.profile(self._inputs(plan, arrays, self.lr), rounds)
+        return program, self._inputs(plan, arrays, self.lr)
 
     def values(self) -> dict[str, Array]:
         """Every variable in canonical order, by name: parameters, running statistics, what is remembered of them."""

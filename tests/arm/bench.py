@@ -1,17 +1,19 @@
 """What the kernels cost on the Raspberry Pis, in instructions: exact and repeatable, whatever the machine is doing.
 
-    python -m tests.arm.bench --json arm.json [--cpu cortex-a53,...] [--only layers|networks] [--rivals measure|stored|none]
-    python -m tests.arm.bench --profile mobilenetv2 --cpu cortex-a53      # where a network spends them
+    python -m tests.arm.bench --json F [--cpu cortex-a53,...] [--only layers|networks|training] [--rivals measure|stored|none]
+    python -m tests.arm.bench --profile mobilenetv2 --cpu cortex-a53      # where a network spends them; or a step: 'resnet20 b1'
     python -m tests.arm.bench --update                                    # what is counted is the baseline from now on
 
 Single layers: instructions of the kernel pack's own code in one call of a planned one-node graph, on one thread, over its
 direct multiply-adds, elements or bytes; the loads and stores among them; misses of the board's caches, modelled, empty at
 first. Whole networks: instructions of the whole process, N runs subtracted from 2N, ours beside onnxruntime's and ncnn's
-aarch64 wheels in float32. All must give the same answer before they are counted.
+aarch64 wheels in float32. All must give the same answer before they are counted. Steps of training likewise, beside
+torch's; their losses must be the same. Gradients of layers count what turns or transforms the weights, too.
 
 Summary: <kernel>_per_mac_<core>, the geometric mean over the kernel's layers; ratio_<network>_max, ours over the better
-rival on the worst of the CPUs (below 1 ours needs fewer); pack_kb_max; rss_mb_mobilenetv2, the peak of a fresh process on
-this machine that loads the network and answers once. The exit status is 1 if a count is over 2 % above baseline.json.
+rival on the worst of the CPUs (below 1 ours needs fewer); ratio_train_<network>_<batch>_max, over torch; pack_kb_max;
+rss_mb_mobilenetv2, the peak of a fresh process on this machine that loads the network and answers once. The exit status is
+1 if a count is over 2 % above baseline.json.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 
 from alula.host.ort import OrtModel
 from alula.runtime.compiler import build, library
-from tests.arm import baseline, rivals, tables
+from tests.arm import baseline, rivals, tables, training
 from tests.arm.boards import BOARDS, MAIN, Board, ensure
 from tests.arm.counting import Row, count_ours, fixed_addresses, plugin
 from tests.arm.debian import BoardsError
@@ -55,19 +57,30 @@ def main() -> int:
     fixed_addresses()
     boards = [CPUS[cpu] for cpu in args.cpu]
     with tempfile.TemporaryDirectory() as folder:
-        names = [args.profile] if args.profile else [] if args.only == "layers" else args.networks
+        names, steps, kinds = _wanted(args)
+        trained = training.prepare(steps, Path(folder))
         networks = {name: prepare(name, Path(folder)) for name in names}
         arrays = {name: _expected(network, Path(folder)) for name, network in networks.items()}
-        with_layers = args.only != "networks" and not args.profile
-        ours = _count_all(boards, networks, arrays, with_layers, args.jobs, Path(folder))
+        parts: list[dict[str, Any]] = [
+            {"steps": [{"name": n, "packed": str(files[1])}]} for n, files in trained.items()
+        ]
+        parts += [{kind: True} for kind in kinds]
+        parts += [
+            {"networks": [{"name": name, "packed": str(network.packed), "arrays": str(arrays[name])}]}
+            for name, network in networks.items()
+        ]
+        ours = _count_all(boards, parts, args.jobs, Path(folder))
         if args.profile:
             for cpu, rows in ours.items():
-                tables.profile(cpu, next(row for row in rows if row["kind"] == "network"))
+                tables.profile(cpu, next(row for row in rows if "steps" in row))
             return 0
         theirs = {} if args.rivals == "none" else rivals.stored()
-        if args.rivals == "measure" and networks:
+        if args.rivals == "measure":
             theirs = rivals.measure(boards, networks, arrays, args.jobs, Path(folder))
-        rss_mb = _peak_mb(Path(folder)) if args.only != "layers" else None
+            for cpu, steps in training.measure(boards, trained, args.jobs).items():
+                theirs[cpu].update(steps)
+        _check_losses(ours, theirs)
+        rss_mb = _peak_mb(Path(folder)) if networks else None
 
     summary = tables.summarise(ours, theirs)
     if not args.only:
@@ -76,12 +89,12 @@ def main() -> int:
         summary["rss_mb_mobilenetv2"] = rss_mb
     counts = {cpu: tables.flat(rows) for cpu, rows in ours.items()}
     worse, news = baseline.compare(counts, baseline.load())
-    parts = [table for cpu in args.cpu for table in tables.of_cpu(cpu, ours[cpu], theirs.get(cpu, {}))]
+    shown = [table for cpu in args.cpu for table in tables.of_cpu(cpu, ours[cpu], theirs.get(cpu, {}))]
     details = {"counts": ours, "rivals": theirs, "worse": worse, "better_or_new": news}
-    finish(summary, details, parts, args.json)
+    finish(summary, details, shown, args.json)
     if args.update:
         baseline.update(counts, whole=set(args.cpu) == set(CPUS) and not args.only and set(names) == set(NETWORKS))
-        if args.rivals == "measure" and networks:
+        if args.rivals == "measure":
             rivals.store(theirs)
         return 0
     for line in news:
@@ -96,18 +109,29 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
     parser.add_argument("--cpu", type=_some_of(CPUS), default=list(CPUS), metavar="A,B", help=", ".join(CPUS))
     parser.add_argument("--networks", type=_some_of(NETWORKS), default=list(NETWORKS), metavar="A,B")
-    parser.add_argument("--only", choices=("layers", "networks"), help="count only these")
+    parser.add_argument("--only", choices=("layers", "networks", "training"), help="count only these")
     parser.add_argument(
         "--rivals", choices=("measure", "stored", "none"), default="measure",
         help="count their wheels, or take the counts that rivals.json keeps, or leave them out",
     )  # fmt: skip
-    parser.add_argument("--profile", choices=NETWORKS, help="only this: where a network spends its instructions")
+    parser.add_argument(
+        "--profile", choices=(*NETWORKS, *training.STEPS), help="only this: where a network spends its instructions"
+    )
     parser.add_argument("--update", action="store_true", help="store what is counted as the baseline")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="boards that run side by side (2)")
     args = parser.parse_args()
     if args.profile or args.only == "layers":
         args.rivals = "none"
     return args
+
+
+def _wanted(args: argparse.Namespace) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Which networks, steps of training and kinds of layers are counted."""
+    if args.profile:
+        return *([args.profile] if args.profile in known else [] for known in (NETWORKS, training.STEPS)), ()
+    kinds = {"layers": ("layers",), "networks": (), "training": ("gradients",)}.get(args.only, ("layers", "gradients"))
+    networks = args.networks if args.only in (None, "networks") else []
+    return networks, list(training.STEPS) if args.only in (None, "training") else [], kinds
 
 
 def _some_of(known: Sequence[str] | dict[str, Any]) -> Any:
@@ -129,20 +153,9 @@ def _expected(network: Network, folder: Path) -> Path:
     return path
 
 
-def _count_all(
-    boards: list[Board],
-    networks: dict[str, Network],
-    arrays: dict[str, Path],
-    with_layers: bool,
-    jobs: int,
-    folder: Path,
-) -> dict[str, list[Row]]:
-    """Ours: by CPU, what count_ours.py told."""
+def _count_all(boards: list[Board], parts: list[dict[str, Any]], jobs: int, folder: Path) -> dict[str, list[Row]]:
+    """Ours: by CPU, what count_ours.py told of every part, each in a process of its own."""
     work: list[tuple[Board, Path]] = []
-    parts = [{"layers": False, "networks": [{"name": name, "packed": str(network.packed), "arrays": str(arrays[name])}]}
-             for name, network in networks.items()]  # fmt: skip
-    if with_layers:
-        parts.insert(1, {"layers": True, "networks": []})
     for number, part in enumerate(parts):
         job = folder / f"job{number}.json"
         job.write_text(json.dumps(part), encoding="utf-8")
@@ -162,6 +175,17 @@ def _count_all(
                     f"got {row['difference_ratio']:.2e}; not counted"
                 )
     return rows
+
+
+def _check_losses(ours: dict[str, list[Row]], theirs: rivals.Counts) -> None:
+    """Steps that are compared must have lost the same."""
+    for cpu, rows in ours.items():
+        for row in rows:
+            rival = theirs.get(cpu, {}).get(tables.training(row["name"]), {}).get(rivals.TRAINING)
+            if row["kind"] == "step" and rival and not training.agree(row["losses"], rival["losses"]):
+                sys.exit(
+                    f"{cpu}: expected {row['name']} to lose {rival['losses']} as torch does, got {row['losses']}; not compared"
+                )
 
 
 def _peak_mb(folder: Path) -> float:

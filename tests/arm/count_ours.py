@@ -1,4 +1,4 @@
-"""What a board's process counts of Alula: single layers, entropy decoding, whole networks instruction by instruction.
+"""What a board's process counts of Alula: layers, gradients, entropy decoding; networks and steps of training, by instruction.
 
     python3 -m tests.arm.count_ours JOB.json
 
@@ -23,8 +23,10 @@ from alula.runtime.compiler import host_cpu, library
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
 from alula.runtime.program import Program
+from alula.runtime.train import MSE, SGD, CrossEntropy, Trainer
 from tests.arm import counter
-from tests.arm.layers import Layer, layers
+from tests.arm.layers import FLOAT_BOUND, Layer, layers
+from tests.arm.training import CHECKED_STEPS, GROUPS, RECIPE, GradientLayer, batch_of, gradient_layers
 
 CODES, BITS = 100_000, 6  # symbols of the entropy decoding case
 
@@ -43,6 +45,21 @@ def layer(each: Layer) -> None:
     counts = counter.of_region(lambda: model.run(feeds))
     assert counts["all"], f"{each.name}: nothing of the pack ran"
     tell("layer", each.name, group=each.group, work=each.work, unit=each.unit, bound=each.bound, counts=counts)
+
+
+def gradients(each: GradientLayer) -> None:
+    """Counts of both gradients of a convolution in a step that trains it, with what turns and transforms its weights."""
+    trainer, batch = Trainer(each.graph(), SGD(**RECIPE), MSE(), threads=1), each.batch()
+    trainer.step(*batch)
+    program, feeds = trainer.prepared(*batch)
+    counter.empty_caches()
+    steps = profile(program, feeds)
+    for op, group in GROUPS.items():
+        found = [step["counts"] for step in steps if step["op"] == op]
+        assert found, f"{each.name}: no {op} ran"
+        counts = {name: sum(c[name] for c in found) for name in counter.NAMES}
+        kind = f"{'depthwise' if each.group > 1 else 'f32'}_{group}"
+        tell("layer", each.name, group=kind, work=each.macs, unit="multiply-add", bound=FLOAT_BOUND, counts=counts)
 
 
 def entropy() -> None:
@@ -79,6 +96,18 @@ def network(name: str, packed: str, arrays: str) -> None:
     tell("network", name, difference_ratio=difference, macs=program.macs, counts=counts, steps=steps)
 
 
+def step(name: str, packed: str) -> None:
+    """A step of training: the losses of the first ones, the process's cost of one, each instruction's."""
+    trainer = alula.load(packed, threads=1).trainer(optimizer=SGD(**RECIPE), loss=CrossEntropy())
+    batch = batch_of(name)
+    losses = [trainer.step(*batch).loss for _ in range(CHECKED_STEPS)]
+    program, feeds = trainer.prepared(*batch)
+    counter.empty_caches()
+    steps = profile(program, feeds)
+    counts = counter.per_run(lambda: trainer.step(*batch), warm=0)
+    tell("step", name, losses=losses, macs=program.macs, counts=counts, steps=steps)
+
+
 def profile(program: Program, feeds: Mapping[str, Array]) -> list[dict[str, Any]]:
     """The region's counts of each instruction of a program, with what it is."""
 
@@ -90,7 +119,7 @@ def profile(program: Program, feeds: Mapping[str, Array]) -> list[dict[str, Any]
         node = instruction.node
         shapes = ["x".join(map(str, program.network.specs[n].dims)) for n in node.inputs if n in program.network.specs]
         rows.append({
-            "kernel": instruction.kernel.name if instruction.kernel else "reference", "node": node.label,
+            "kernel": instruction.kernel.name if instruction.kernel else "reference", "node": node.label, "op": node.op,
             "shapes": shapes, "macs": program.macs_of(node), "fused": [each.op for each in node.fused],
             "counts": dict(zip(counter.NAMES, map(int, counts), strict=True)),
         })  # fmt: skip
@@ -106,12 +135,17 @@ def main() -> None:
     pack = library().path
     counter.set_region(*counter.code_of(pack))
     tell("pack", pack.name, cpu=host_cpu())
-    if job["layers"]:
+    if job.get("layers"):
         for each in layers(host_cpu()):
             layer(each)
         entropy()
-    for each in job["networks"]:
+    if job.get("gradients"):
+        for convolution in gradient_layers():
+            gradients(convolution)
+    for each in job.get("networks", ()):
         network(**each)
+    for each in job.get("steps", ()):
+        step(**each)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What a board's process counts of another engine: onnxruntime or ncnn, one thread.
+"""What a board's process counts of another engine: onnxruntime, ncnn or torch, one thread.
 
     python3 -m tests.arm.count_rivals ENGINE MODEL ARRAYS.npz
+    python3 -m tests.arm.count_rivals torch MODEL STEP          # a step of training of those in training.py
 
 Runs on an emulated board, under the plugin with `region=later`; rivals.py starts it. ENGINE is onnxruntime, ncnn (float32)
 or ncnn-fp16 (its default); MODEL is an ONNX file, or pnnx's FILE of FILE.ncnn.param and FILE.ncnn.bin.
@@ -54,8 +55,37 @@ def ncnn(model: str, x: Any, half: bool = False) -> Callable[[], Any]:
     return run
 
 
+def train(model: str, step: str) -> None:
+    """Count a step of torch's; its losses of the first ones."""
+    import onnx
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from tests.arm.training import CHECKED_STEPS, RECIPE, batch_of
+    from tests.torch_network import TorchNetwork
+
+    torch.set_num_threads(1)
+    network = TorchNetwork(onnx.load(model)).train()
+    optimizer = torch.optim.SGD(network.parameters(), **RECIPE)
+    x, y = map(torch.from_numpy, batch_of(step))
+
+    def run() -> float:
+        optimizer.zero_grad()
+        loss = cross_entropy(network(x), y)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    losses = [run() for _ in range(CHECKED_STEPS)]
+    counts = counter.per_run(run, warm=0)
+    print(json.dumps({"losses": losses, "instructions": counts["process"], "version": version("torch")}))
+
+
 def main() -> None:
     engine, model, arrays = sys.argv[1:]
+    if engine == "torch":
+        train(model, arrays)
+        return
     stored = np.load(arrays)
     (x,), (expected,) = ([stored[k] for k in stored.files if k.startswith(side)] for side in ("in ", "out "))
     library = engine.partition("-")[0]

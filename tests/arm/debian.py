@@ -24,10 +24,16 @@ PACKAGES = (
 )  # fmt: skip
 TOOLS = {"qemu-aarch64": "qemu-user", "mmdebstrap": "mmdebstrap"}  # program: Debian package
 BASE = ("numpy", "psutil")  # what Alula needs on a board, and all that lies there
+# The last torch whose wheel for aarch64 asks for no CUDA; onnx reads the networks that it trains
+TORCH = (
+    "torch==2.8.0", "filelock", "fsspec", "jinja2", "markupsafe", "ml_dtypes", "mpmath", "networkx", "onnx", "protobuf",
+    "sympy", "typing-extensions",
+)  # fmt: skip
 EXTRAS = {  # wheels laid beside it on request, each with what it needs itself
     "opencv": ("opencv-python-headless",),
     "onnxruntime": ("onnxruntime", "flatbuffers", "packaging", "protobuf"),
     "ncnn": ("ncnn",),
+    "torch": TORCH,
     "pytest": ("pytest", "iniconfig", "packaging", "pluggy", "pygments"),
 }
 PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in (36, 35, 34, 31, 28, 27, 26, 24, 17)) + (

@@ -20,7 +20,9 @@ from tests.bench.networks import Network
 
 STORED = Path(__file__).with_name("rivals.json")
 PNNX = "pnnx==20261020"
-ENGINES = EXTRAS = ("onnxruntime", "ncnn")  # in float32: those that ours are compared with
+ENGINES = ("onnxruntime", "ncnn")  # in float32: those that ours are compared with
+TRAINING = "torch"  # the one whose steps of training are counted
+EXTRAS = (*ENGINES, TRAINING)
 HALF = "ncnn-fp16"  # ncnn's default on a CPU with half precision; not the same arithmetic, so for information
 HALF_BOARD = "pi5"
 # How far an answer may be from onnxruntime's on this machine, relative to its largest value
@@ -84,20 +86,26 @@ def measure(
 
 def count(board: Board, engine: str, model: Path, arrays: Path) -> dict[str, Any]:
     """Instructions of one run; the answer must be near the expected one."""
+    row = run_counted(board, engine, model, arrays)
+    if not row["difference_ratio"] <= TOLERANCE_RATIO[engine]:
+        sys.exit(
+            f"{board.name}: expected {engine}'s answer on {model.name} within {TOLERANCE_RATIO[engine]:g} of "
+            f"onnxruntime's on this machine, got {row['difference_ratio']:.2e}; not counted"
+        )
+    return row
+
+
+def run_counted(board: Board, engine: str, model: Path, given: Path | str) -> dict[str, Any]:
+    """What count_rivals.py tells of one engine on a board."""
     library = engine.partition("-")[0]
     result = board.python(
-        "-m", "tests.arm.count_rivals", engine, model, arrays,
+        "-m", "tests.arm.count_rivals", engine, model, given,
         plugin=f"{plugin()},region=later", env=environment(), extras=(library,), timeout_s=1800,
     )  # fmt: skip
     if result.returncode:
         reason = " ".join(result.stderr.split())[-300:]
         sys.exit(f"{board.name}: expected counts of {engine} on {model.name}, got {reason}")
     row: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    if not row["difference_ratio"] <= TOLERANCE_RATIO[engine]:
-        sys.exit(
-            f"{board.name}: expected {engine}'s answer on {model.name} within {TOLERANCE_RATIO[engine]:g} of "
-            f"onnxruntime's on this machine, got {row['difference_ratio']:.2e}; not counted"
-        )
     return row
 
 

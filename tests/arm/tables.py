@@ -9,10 +9,14 @@ from typing import Any
 
 from alula.report import Report, Table
 from tests.arm.counting import Row
-from tests.arm.rivals import ENGINES, HALF
+from tests.arm.rivals import ENGINES, HALF, TRAINING
 
 # Group of layers -> its kernel's name in the summary
-PER_MAC = {"f32_conv": "f32_conv", "f32_winograd": "f32_winograd", "f32_depthwise": "depthwise", "s8_conv": "s8_conv"}
+PER_MAC = {
+    "f32_conv": "f32_conv", "f32_winograd": "f32_winograd", "f32_depthwise": "depthwise", "s8_conv": "s8_conv",
+    "f32_input_grad": "input_grad", "f32_weight_grad": "weight_grad", "depthwise_input_grad": "depthwise_input_grad",
+    "depthwise_weight_grad": "depthwise_weight_grad",
+}  # fmt: skip
 SHORT = {"efficientnet-lite0": "lite0"}  # names of networks in the summary
 
 Ours = dict[str, list[Row]]
@@ -32,6 +36,9 @@ def summarise(ours: Ours, theirs: Theirs) -> dict[str, float]:
         for row in _networks(rows):
             if (ratio := ratio_of(row, theirs.get(cpu, {}))) is not None:
                 ratios[row["name"]].append(ratio)
+        for row in _steps(rows):
+            if (ratio := ratio_of_step(row, theirs.get(cpu, {}))) is not None:
+                ratios[f"train_{row['name'].replace(' ', '_')}"].append(ratio)
     for network, found in sorted(ratios.items()):
         summary[f"ratio_{SHORT.get(network, network)}_max"] = max(found)
     return summary
@@ -48,22 +55,34 @@ def ratio_of(row: Row, theirs: dict[str, dict[str, Any]]) -> float | None:
     return float(row["counts"]["process"] / min(found)) if found else None
 
 
+def ratio_of_step(row: Row, theirs: dict[str, dict[str, Any]]) -> float | None:
+    """A training step's instructions over torch's; None where they were not counted."""
+    rival = theirs.get(training(row["name"]), {}).get(TRAINING)
+    return float(row["counts"]["process"] / rival["instructions"]) if rival else None
+
+
+def training(step: str) -> str:
+    """Under which name counts of a training step are kept beside those of networks."""
+    return f"training {step}"
+
+
 def flat(rows: list[Row]) -> dict[str, int]:
-    """Instructions of every layer, of every network, and of every kernel in it."""
+    """Instructions of every layer, of every network and step of training, and of every kernel in it."""
     counts: dict[str, int] = {}
     for row in _layers(rows):
         counts[f"layer {row['group']} {row['name']}"] = row["counts"]["all"]
-    for row in _networks(rows):
-        counts[f"network {row['name']}"] = row["counts"]["process"]
+    named = [(f"network {row['name']}", row) for row in _networks(rows)]
+    for name, row in (*named, *((training(row["name"]), row) for row in _steps(rows))):
+        counts[name] = row["counts"]["process"]
         kernels: dict[str, int] = defaultdict(int)
         for step in row["steps"]:
             kernels[step["kernel"]] += step["counts"]["process" if step["kernel"] == "reference" else "all"]
-        counts |= {f"network {row['name']}, {kernel}": total for kernel, total in kernels.items()}
+        counts |= {f"{name}, {kernel}": total for kernel, total in kernels.items()}
     return counts
 
 
 def of_cpu(cpu: str, rows: list[Row], theirs: dict[str, dict[str, Any]]) -> list[Table]:
-    """The tables of one CPU: layers, then networks."""
+    """The tables of one CPU: layers, then networks, then steps of training."""
     tables = []
     if layers := _layers(rows):
         columns = (
@@ -112,6 +131,17 @@ def of_cpu(cpu: str, rows: list[Row], theirs: dict[str, dict[str, Any]]) -> list
                 _million(c["loads"]), _million(c["stores"]), _million(c["l1_misses"]), _million(c["l2_misses"]),
             ))  # fmt: skip
         tables.append(Table(columns, cells, f"{cpu}: whole networks, one run, float32, millions of instructions"))
+    if steps := _steps(rows):
+        columns = ("step", "million", "per multiply-add", TRAINING, "ratio", "loads", "stores")
+        cells = []
+        for row in steps:
+            c, rival = row["counts"], theirs.get(training(row["name"]), {}).get(TRAINING)
+            cells.append((
+                row["name"], _million(c["process"]), f"{c['process'] / row['macs']:.3f}",
+                _million(rival["instructions"]) if rival else "",
+                f"{ratio_of_step(row, theirs):.2f}" if rival else "", _million(c["loads"]), _million(c["stores"]),
+            ))  # fmt: skip
+        tables.append(Table(columns, cells, f"{cpu}: steps of training, float32, millions of instructions"))
     return tables
 
 
@@ -151,6 +181,10 @@ def _layers(rows: list[Row]) -> list[Row]:
 
 def _networks(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row["kind"] == "network"]
+
+
+def _steps(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["kind"] == "step"]
 
 
 def _million(count: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.arm import baseline, tables
+from tests.arm.training import agree
 
 BEFORE = {"cortex-a53": {"layer a": 1000, "network b": 5000}}
 
@@ -51,12 +52,28 @@ def test_the_summary_is_a_geometric_mean_of_instructions_per_multiply_add() -> N
     assert tables.summarise({"cortex-a53": rows}, {}) == {"depthwise_per_mac_a53": pytest.approx(0.4)}
 
 
+def test_a_training_step_is_compared_with_torch_on_the_worst_cpu() -> None:
+    rows = {cpu: [{"kind": "step", "name": "resnet20 b8", "counts": {"process": n}}]
+            for cpu, n in (("cortex-a53", 50), ("cortex-a72", 40))}  # fmt: skip
+    theirs = {cpu: {"training resnet20 b8": {"torch": {"instructions": 100}}} for cpu in rows}
+    assert tables.summarise(rows, theirs) == {"ratio_train_resnet20_b8_max": 0.5}
+
+
+def test_equal_losses_agree_and_others_do_not() -> None:
+    assert agree([2.0, 1.5], [2.001, 1.4999])
+    assert not agree([2.0, 1.5], [2.0, 1.6])
+    assert not agree([float("nan")], [2.0])
+
+
 def test_the_stored_counts_cover_the_same_networks_as_the_bench() -> None:
     from tests.arm.bench import CPUS, NETWORKS
-    from tests.arm.rivals import ENGINES, stored
+    from tests.arm.rivals import ENGINES, TRAINING, stored
+    from tests.arm.training import STEPS
 
     theirs = stored()
+    steps = {tables.training(step) for step in STEPS}
     for cpu in CPUS:
-        assert set(theirs[cpu]) == set(NETWORKS)
-        assert all(set(ENGINES) <= set(engines) for engines in theirs[cpu].values())
-        assert {f"network {name}" for name in NETWORKS} <= set(baseline.load()[cpu])
+        assert set(theirs[cpu]) == set(NETWORKS) | steps
+        assert all(set(ENGINES) <= set(theirs[cpu][name]) for name in NETWORKS)
+        assert all(set(theirs[cpu][step]) == {TRAINING} for step in steps)
+        assert {f"network {name}" for name in NETWORKS} | steps <= set(baseline.load()[cpu])

@@ -69,10 +69,10 @@ class Rivals:
 
     def phases(self) -> dict[str, dict[str, float]]:
         """Milliseconds and multiply-adds of each part of a step, its instructions run one at a time."""
-        program = self.trainer.program(self.x)
+        program, inputs = self.trainer.prepared(self.x, self.y)
         found = {name: {"ms": 0.0, "macs": 0.0} for name in (*PHASES.values(), FORWARD, REST)}
         passed, counted = False, set()
-        for instruction, seconds in self.trainer.profile(self.x, self.y):
+        for instruction, seconds in program.profile(inputs):
             node = instruction.node
             passed = passed or node.op == "SoftmaxCrossEntropyLoss"
             phase = found[PHASES.get(node.op, REST if passed else FORWARD) if passed else FORWARD]
