@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,11 @@ from alula.report import Cell, Report, Table, size
 if TYPE_CHECKING:
     from alula.runtime.data import Dataset, Loader
     from alula.runtime.graph import Graph
-    from alula.runtime.train import Trainer
+    from alula.runtime.train import Optimizer, Trainer
     from alula.runtime.train.fit import Epoch
 
 DRY_STEPS = 5
+MEASURED_BATCHES, OTHER_BATCHES = 12, 4  # that every layer is trained alone with, and seen with
 TEST_BATCH = 100
 
 
@@ -68,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--update",
         default="all",
         metavar="RULES",
-        help="what is trained: all, bias, norm, last:2, names, a comma between",
+        help="what is trained: all, bias, norm, last:2, names, a comma between; layer:0.25 for a part of its channels; "
+        "auto:64MB for the layers that contribute most within this memory",
     )
     recipe.add_argument("--seed", type=natural, default=0, help="of fresh weights, order and augmentation")
     pictures = parser.add_argument_group("pictures")
@@ -127,8 +129,10 @@ def run(args: argparse.Namespace) -> Report:
         _plotter()
     graph, classes = _network(args)
     train, test = _loaders(args, graph, classes)
-    trainer = _trainer(args, graph, train)
-    return _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test)
+    update, lines = _chosen(args, graph, train)
+    trainer = _trainer(args, graph, train, update)
+    report = _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test)
+    return Report({**report.document, "update": list(trainer.trained)}, [*lines, *report.parts])
 
 
 def _network(args: argparse.Namespace) -> tuple[Graph, int]:
@@ -196,17 +200,55 @@ def _loaders(args: argparse.Namespace, graph: Graph, classes: int) -> tuple[Load
     return loader, Loader(test, batch, shuffle=False, augment=plain, layout=layout)
 
 
-def _trainer(args: argparse.Namespace, graph: Graph, train: Loader) -> Trainer:
-    from alula.runtime.train import EMA, SWA, CrossEntropy, Trainer, optimizer, schedule
+def _optimizer(args: argparse.Namespace) -> Optimizer:
+    from alula.runtime.train import optimizer
 
     momentum = 0.9 if args.momentum is None and args.optimizer == "sgd" else args.momentum
-    made = optimizer(
+    return optimizer(
         args.optimizer, lr=args.lr, momentum=momentum, nesterov=args.nesterov, weight_decay=args.weight_decay, decay=args.decay
     )  # fmt: skip
+
+
+def _chosen(args: argparse.Namespace, graph: Graph, train: Loader) -> tuple[str | tuple[str, ...], list[Table | str]]:
+    """The update rules, and what there is to say about an automatic choice."""
+    from alula.runtime.errors import DataError, GraphError
+    from alula.runtime.train import CrossEntropy, choose_update
+
+    if not args.update.startswith("auto"):
+        return args.update, []
+    try:
+        budget = memory(args.update.removeprefix("auto").removeprefix(":"))
+    except argparse.ArgumentTypeError as error:
+        raise GraphError(
+            f"--update: expected auto:64MB, say, got {args.update!r}; give the memory of a step"
+        ) from error
+    wanted = MEASURED_BATCHES + OTHER_BATCHES
+    if train.steps < wanted:
+        raise DataError(
+            f"{train.data.name}: expected {wanted} batches to choose layers by, got {train.steps}; make them smaller"
+        )
+    with contextlib.closing(train.epoch(0)) as epoch:  # type: ignore[type-var]
+        batches = [(batch.x.copy(), batch.y.copy()) for batch, _ in zip(epoch, range(wanted), strict=False)]
+    with Progress("measuring layers") as progress:
+        choice = choose_update(
+            graph, batches[:MEASURED_BATCHES], batches[MEASURED_BATCHES:], budget, _optimizer(args),
+            CrossEntropy(args.label_smoothing), threads=args.threads, watch=lambda done, total: progress(done, total, ""),
+        )  # fmt: skip
+    rows: list[tuple[Cell, ...]] = [
+        (name, f"{gain:.4f}", f"{choice.chosen[name]:.0%}" if name in choice.chosen else "")
+        for name, gain in choice.gains.items()
+    ]
+    table = Table(("layer", "lowers the loss by", "trained"), rows)
+    return choice.update, [table, f"{len(choice.chosen)} layers within {size(choice.memory)}"]
+
+
+def _trainer(args: argparse.Namespace, graph: Graph, train: Loader, update: str | Sequence[str]) -> Trainer:
+    from alula.runtime.train import EMA, SWA, CrossEntropy, Trainer, schedule
+
     updates = max(args.epochs * train.steps // args.accumulate, 1)
     averages = {None: None, "ema": EMA(), "swa": SWA(start=3 * updates // 4)}
     return Trainer(
-        graph, made, CrossEntropy(args.label_smoothing), args.update, threads=args.threads, max_bytes=args.max_memory,
+        graph, _optimizer(args), CrossEntropy(args.label_smoothing), update, threads=args.threads, max_bytes=args.max_memory,
         schedule=schedule(args.schedule, updates, args.warm_up), clip_norm=args.clip_norm, accumulate=args.accumulate,
         averaging=averages[args.average],
     )  # fmt: skip

@@ -55,8 +55,11 @@ def cut(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
 
 @rule("Gather")
 def gather(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
-    """Each element sums the gradients of its copies."""
-    shape = tape.spec(node.inputs[0]).dims
+    """Each element sums the gradients of its copies; another order is put back by the inverse one."""
+    shape, order = tape.spec(node.inputs[0]).dims, tape.value(node.inputs[1])
+    if order is not None and order.ndim == 1 and np.array_equal(np.sort(order), np.arange(shape[node.attrs.axis])):
+        back = tape.constant(np.argsort(order), "int64")
+        return tape.node("Gather", [gradients[0], back], axis=node.attrs.axis), ""
     return tape.node("GatherGrad", [gradients[0], node.inputs[1]], shape=shape, axis=node.attrs.axis), ""
 
 

@@ -18,8 +18,11 @@ def vec_move(x, y, n):
 def look_up(x, indices, y, outer, size, count, inner, tid, n_threads):
     """y[o, j] = x[o, indices[j]], runs of `inner` elements. Negative indices count from the end; then they are clamped."""
     units = outer * count
-    for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
-        o, index = unit // count, indices[unit % count]
+    begin = units * tid // n_threads
+    o = begin // count
+    j = begin - o * count
+    for unit in range(begin, units * (tid + 1) // n_threads):
+        index = indices[j]
         index = index + size if index < 0 else index
         index = min(max(index, 0), size - 1)
         source = (o * size + index) * inner
@@ -27,6 +30,10 @@ def look_up(x, indices, y, outer, size, count, inner, tid, n_threads):
             y[unit] = x[source]
         else:
             vec_move(offset(x, source), offset(y, unit * inner), inner)
+        j += 1
+        if j == count:
+            j = 0
+            o += 1
 
 
 @kernel
@@ -60,6 +67,42 @@ def gather_words(x: i32p, indices: i32p, y: i32p, count: i64, tid: i64, n_thread
         index = indices[i]
         word = x[max(index, 0)]
         y[i] = word if index >= 0 else 0
+
+
+@device
+def vec_zero(x, n):
+    """n zeros."""
+    for i in range(n):
+        x[i] = 0.0
+
+
+@device
+def vec_accumulate(x, total, n):
+    """Add n elements."""
+    for i in range(n):
+        total[i] += x[i]
+
+
+@kernel(compact=True)
+def f32_gather_grad(
+    dy: f32p, indices: i64p, dx: f32p, outer: i64, size: i64, count: i64, inner: i64, tid: i64, n_threads: i64
+):
+    """dx[o, k] = sum of dy[o, j] over all j with indices[j] = k, runs of `inner` elements; indices as `look_up` reads them.
+
+    Threads share what lies before the axis, or the runs where that is too little: no two of them add to one element.
+    """
+    by_run = outer < n_threads
+    first, last = (0, outer) if by_run else (outer * tid // n_threads, outer * (tid + 1) // n_threads)
+    left, right = (inner * tid // n_threads, inner * (tid + 1) // n_threads) if by_run else (0, inner)
+    for o in range(first, last):
+        for k in range(size):
+            vec_zero(offset(dx, (o * size + k) * inner + left), right - left)
+        for j in range(count):
+            index = indices[j]
+            index = index + size if index < 0 else index
+            index = min(max(index, 0), size - 1)
+            target = offset(dx, (o * size + index) * inner + left)
+            vec_accumulate(offset(dy, (o * count + j) * inner + left), target, right - left)
 
 
 @device

@@ -89,19 +89,35 @@ def lower_transpose(lowering: Lowering, node: Node) -> bool:
 
 def lower_slice(lowering: Lowering, node: Node) -> bool:
     """Slice, with steps of either sign."""
-    from alula.runtime.ops.movement import slices
-
-    spec = lowering.spec(node.inputs[0])
-    starts, ends, axes, steps = (_integers(lowering, node, i) for i in range(1, 5))
-    assert starts is not None and ends is not None
-    parts = [range(n)[part] for n, part in zip(spec.dims, slices(spec.dims, starts, ends, axes, steps), strict=True)]
-    strides = dense_strides(spec.dims)
-    start = sum(part.start * stride for part, stride in zip(parts, strides, strict=True))
-    shape = lowering.spec(node.outputs[0]).dims
+    spec, shape = lowering.spec(node.inputs[0]), lowering.spec(node.outputs[0]).dims
+    start, hops = _sliced(lowering, node, spec.dims)
     x = lowering.ref(node.inputs[0]) + start * spec.itemsize
-    hops = [part.step * stride for part, stride in zip(parts, strides, strict=True)]
     emit_copy(lowering, x, lowering.ref(node.outputs[0]), shape, hops, dense_strides(shape), spec.itemsize)
     return True
+
+
+def lower_slice_grad(lowering: Lowering, node: Node) -> bool:
+    """Zeros, then the gradient where the slice was cut."""
+    out, shape = lowering.spec(node.outputs[0]), lowering.spec(node.inputs[0]).dims
+    dx = lowering.ref(node.outputs[0])
+    start, hops = _sliced(lowering, node, out.dims)
+    if math.prod(shape) < out.size:
+        emit_fill(lowering, 0, dx, out)
+    dy = lowering.ref(node.inputs[0])
+    emit_copy(lowering, dy, dx + start * out.itemsize, shape, dense_strides(shape), hops, out.itemsize)
+    return True
+
+
+def _sliced(lowering: Lowering, node: Node, dims: tuple[int, ...]) -> tuple[int, list[int]]:
+    """Where the slice of a tensor of shape `dims` starts, and its strides there, in elements."""
+    from alula.runtime.ops.movement import slices
+
+    starts, ends, axes, steps = (_integers(lowering, node, i) for i in range(1, 5))
+    assert starts is not None and ends is not None
+    parts = [range(n)[part] for n, part in zip(dims, slices(dims, starts, ends, axes, steps), strict=True)]
+    strides = dense_strides(dims)
+    start = sum(part.start * stride for part, stride in zip(parts, strides, strict=True))
+    return start, [part.step * stride for part, stride in zip(parts, strides, strict=True)]
 
 
 def lower_concat(lowering: Lowering, node: Node) -> bool:

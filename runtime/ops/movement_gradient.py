@@ -6,6 +6,8 @@ import numpy as np
 
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.lower.gather import lower_gather_grad
+from alula.runtime.lower.movement import lower_slice_grad
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.movement import slices
@@ -58,6 +60,14 @@ def slice_grad(
 
 
 register(
-    Op("GatherGrad", _infer, gather_grad, GatherGradAttrs, n_inputs=(2, 2)),
-    Op("SliceGrad", _infer, slice_grad, SliceGradAttrs, n_inputs=(3, 5)),
+    Op("GatherGrad", _infer, gather_grad, GatherGradAttrs, n_inputs=(2, 2), lower=lower_gather_grad),
+    Op(
+        "SliceGrad",
+        _infer,
+        slice_grad,
+        SliceGradAttrs,
+        n_inputs=(3, 5),
+        static_inputs=(1, 2, 3, 4),
+        lower=lower_slice_grad,
+    ),
 )

@@ -1,6 +1,7 @@
 """Which parameters a training step updates: rules by name.
 
     all, bias, norm, last:2, stem.*, fc.weight        several at once: bias,last:1
+    stem.*:0.25, last:2:0.5                           of the weights, only those of some input channels
 
 The rest of the network is frozen: its gradients are not computed, and nothing is kept for them.
 """
@@ -24,25 +25,46 @@ Parameters = Mapping[str, Sequence[Node]]
 Rule = Callable[[Graph, Parameters], list[str]]
 
 
-def select(graph: Graph, parameters: Parameters, update: str | Sequence[str]) -> tuple[str, ...]:
-    """The parameters that an update rule names, in the order of the forward pass.
+def select(graph: Graph, parameters: Parameters, update: str | Sequence[str]) -> dict[str, float]:
+    """The parameters that an update rule names, in the order of the forward pass, and which part of each is trained.
 
     graph      : in trainable form
     parameters : every parameter with the nodes that read it
     update     : rules, a comma between them or in a sequence: `all`; `bias` (of layers and normalisations); `norm`
                  (scale and bias of normalisations); `last:k` (the last k layers with weights and all behind the first
-                 of them); else the name of a parameter or layer, or a pattern of it with * and ?
+                 of them); else the name of a parameter or layer, or a pattern of it with * and ?; a fraction behind
+                 any of them, as in `stem.*:0.25`, is the part of the input channels whose weights are trained
     raise      : GraphError if a rule is unknown or matches nothing
     """
     rules = [part.strip() for part in update.split(",")] if isinstance(update, str) else list(update)
     if not any(rules):
         raise GraphError(f"update: expected rules such as all, bias, norm, last:1 or a layer of {graph.name}, got none")
-    chosen = {name for rule in rules for name in _matches(graph, parameters, rule)}
-    return tuple(name for name in parameters if name in chosen)
+    chosen: dict[str, float] = {}
+    for rule in rules:
+        word, fraction = _fraction(rule)
+        for name in _matches(graph, parameters, word):
+            chosen[name] = max(fraction, chosen.get(name, 0.0))
+    return {name: chosen[name] for name in parameters if name in chosen}
+
+
+def _fraction(rule: str) -> tuple[str, float]:
+    """A rule without its fraction, and that; 1 if it has none. Names may have colons, too: a fraction has a point."""
+    word, _, number = rule.rpartition(":")
+    try:
+        fraction = float(number) if word and "." in number else 1.0
+    except ValueError:
+        return rule, 1.0
+    if not 0 < fraction <= 1:
+        raise GraphError(f"update: expected a part of the channels above 0 and up to 1, got {rule!r}; {word}:0.25, say")
+    return (word, fraction) if word and "." in number else (rule, 1.0)
 
 
 def _matches(graph: Graph, parameters: Parameters, rule: str) -> list[str]:
     word, _, number = rule.partition(":")
+    if word == "auto":
+        raise GraphError(
+            f"update: expected rules, got {rule!r}, which needs data; call choose_update, or alula train --update {rule}"
+        )
     if word == "last":
         found = _last(graph, parameters, number)
     elif rule in RULES:

@@ -9,12 +9,13 @@ import numpy as np
 from alula.runtime.compiler.loader import library
 from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
-from alula.runtime.graph import Array, Graph, TensorSpec
+from alula.runtime.graph import Array, ConstantPool, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.model import Model
 from alula.runtime.program import Program
 from alula.runtime.threads import cores, team
 from alula.runtime.train.averaging import Averaging, batch_norm_statistics
+from alula.runtime.train.fractions import split_weights
 from alula.runtime.train.losses import CrossEntropy, Loss
 from alula.runtime.train.network import (
     AVERAGE,
@@ -98,7 +99,10 @@ class Trainer:
         self.loss: Loss = loss or CrossEntropy()
         self.schedule, self.averaging, self.accumulate = schedule, averaging, accumulate
         known = parameters(self.graph)
-        self.trained = select(self.graph, known, update)
+        chosen = select(self.graph, known, update)
+        split, self._parts = split_weights(self.graph, chosen, known)
+        names = {part.weight: part.name for part in self._parts}
+        self.trained = tuple(names.get(name, name) for name in chosen)
         self.lr = self.optimizer.lr
         self.steps = self.summed = 0
         self.threads = cores() if threads is None else threads
@@ -107,12 +111,12 @@ class Trainer:
         self.learning = [
             node.outputs[0] for node in self.graph.nodes
             if node.op == "BatchNormalization"
-            and (node.inputs[1] in self.trained if batch_statistics is None else batch_statistics)
+            and (node.inputs[1] in chosen if batch_statistics is None else batch_statistics)
         ]  # fmt: skip
-        whole = with_batch_statistics(self.graph, self.learning)
+        whole = with_batch_statistics(split, self.learning)
         statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
         self._forward = with_variables(whole, (*self.trained, *statistics))
-        self._variables, self._follows = self._declare(statistics)
+        self._variables, self._follows = self._declare(whole.constants, statistics)
         self._store, self._arena = WeightStore(), Arena()
         self._programs: dict[object, tuple[TrainingNetwork, Program]] = {}
 
@@ -204,11 +208,14 @@ class Trainer:
         """The network with the values of variables; `sources` names those that are not the constants' own."""
         names = [name for name in self._variables if name in self.graph.constants]
         learned = {name: self._variables[sources.get(name, name)].value() for name in names}
+        for part in self._parts:
+            value = self._variables[sources.get(part.name, part.name)].value()
+            learned[part.weight] = part.merged(self.graph.constants[part.weight], value)
         return self.graph.with_nodes(self.graph.nodes, learned)
 
-    def _declare(self, statistics: Sequence[str]) -> tuple[Variables, dict[str, str]]:
+    def _declare(self, constants: ConstantPool, statistics: Sequence[str]) -> tuple[Variables, dict[str, str]]:
         """The variables with their first values, and which parameter's order each of the others has."""
-        constants, variables, follows = self.graph.constants, Variables(), {}
+        variables, follows = Variables(), {}
         variables.declare({name: constants[name] for name in (*self.trained, *statistics)})
         slots = [*self.optimizer.slots, *([SUM] if self.accumulate > 1 else [])]
         for name in self.trained:

@@ -75,6 +75,28 @@ def gradients_of_pools(v: int) -> Iterator[Case]:
                 yield Case("AveragePoolGrad", (dy,), {**attrs, **more, "input_shape": (2, *spatial, c)}, terms=9)
 
 
+def gradients_of_movement() -> Iterator[Case]:
+    """Slices with steps of either sign, look-ups with repeated and negative indices."""
+
+    def known(*values: int) -> Input:
+        return Input((len(values),), "int64", values, known=True)
+
+    for starts, ends, axes, steps, cut in (
+        ((1, 0), (9, -1), (1, 2), (1, 1), (3, 4, 5)), ((-1,), (-99,), (2,), (-2,), (3, 5, 3)), ((0,), (3,), (0,), (2,), (2, 5, 6)),
+        ((0,), (9,), (1,), (1,), (3, 5, 6)), ((3,), (3,), (1,), (1,), (3, 0, 6)),
+    ):  # fmt: skip
+        inputs = (f(*cut), known(*starts), known(*ends), known(*axes), known(*steps))
+        yield Case("SliceGrad", inputs, {"shape": (3, 5, 6)}, exact=True)
+    for shape, axis, indices in (
+        ((5, 3), 0, Input((2, 4), "int64", low=-5, high=5)), ((5, 37), 0, Input((64,), "int32", low=0, high=5)),
+        ((2, 6, 3), 1, Input((4,), "int64", (5, -6, 5, 0), known=True)), ((3, 7), -1, Input((9,), "int64", low=0, high=7)),
+        ((4, 3), 0, Input((0,), "int64")),
+    ):  # fmt: skip
+        rank = axis % len(shape)
+        dy = (*shape[:rank], *indices.shape, *shape[rank + 1 :])
+        yield Case("GatherGrad", (f(*dy), indices), {"shape": shape, "axis": axis}, terms=64)
+
+
 def losses(v: int) -> Iterator[Case]:
     """Softmax with cross-entropy and its gradient; CTC."""
     for shape, smoothing, reduction in itertools.product(
@@ -143,5 +165,6 @@ def training(v: int) -> Iterator[Case]:
     yield from batch_normalisation(v)
     yield from gradients_of_activations(v)
     yield from gradients_of_pools(v)
+    yield from gradients_of_movement()
     yield from losses(v)
     yield from updates()

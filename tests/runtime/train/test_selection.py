@@ -72,3 +72,53 @@ def test_a_rule_that_matches_nothing_lists_the_choices(graph: Graph) -> None:
         with pytest.raises(GraphError, match=text) as caught:
             Trainer(graph, update=update, threads=1)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet20-cifar", "mobilenetv2-cifar"])
+def test_a_part_of_the_channels_is_trained_as_if_all_were(name: str) -> None:
+    net = network(name)
+    whole = Trainer(net, SGD(0.1), update="all", batch_statistics=False, threads=1)
+    part = Trainer(net, SGD(0.1), update="all:0.25", batch_statistics=False, threads=1)
+    x, labels = _batch()
+    gradients = whole.gradients(x, labels)
+    assert np.isclose(part.step(x, labels).loss, whole.step(x, labels).loss, rtol=1e-4)
+    trained, before, expected = part.trained_graph().constants, part.graph.constants, whole.trained_graph().constants
+    divided = 0
+    for weight in whole.trained:
+        changed = trained[weight] != before[weight]
+        close = np.abs(trained[weight] - expected[weight]) <= 1e-4 * max(np.abs(0.1 * gradients[weight]).max(), 1e-3)
+        if changed.ndim > 1 and weight not in part.trained:
+            axis = 1 if changed.ndim == 2 else changed.ndim - 1
+            rows = changed.any(axis=tuple(d for d in range(changed.ndim) if d != axis))
+            assert 0 < rows.sum() <= max(1, round(0.25 * len(rows))), weight  # fewer where a ReLU let nothing through
+            assert close.take(np.flatnonzero(rows), axis).all(), weight
+            divided += 1
+        else:
+            assert close.all(), weight
+    assert divided >= 20
+    assert part.program(x).memory.variables < 0.5 * whole.program(x).memory.variables
+
+
+def test_a_part_of_the_channels_keeps_less_for_the_backward_pass(graph: Graph) -> None:
+    x, _ = _batch()
+    whole, part = (
+        Trainer(graph, SGD(0.1), update=f"layer*.conv*{f}", batch_statistics=False, threads=1) for f in ("", ":0.125")
+    )
+    assert part.program(x).memory.activations < 0.8 * whole.program(x).memory.activations
+    assert part.program(x).macs < 0.8 * whole.program(x).macs
+
+
+def test_parts_go_through_a_state(graph: Graph) -> None:
+    one, other = (Trainer(graph, SGD(0.1, momentum=0.9), update="layer3*:0.5,fc", threads=1) for _ in range(2))
+    x, labels = _batch()
+    one.step(x, labels)
+    other.restore(one.state())
+    assert one.step(x, labels).loss == other.step(x, labels).loss
+    ours, theirs = one.trained_graph().constants, other.trained_graph().constants
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("rule", ["fc:0.0", "fc:1.5", "layer*:2.0"])
+def test_a_fraction_out_of_range_is_refused(graph: Graph, rule: str) -> None:
+    with pytest.raises(GraphError, match="expected a part of the channels above 0"):
+        Trainer(graph, update=rule, threads=1)
