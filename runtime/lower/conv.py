@@ -256,22 +256,29 @@ def _turned_panels(
     lowering: Lowering, node: Node, name: str, first: tuple[int, int], taps: tuple[int, int], window: Window
 ) -> Ref | None:
     """Panels of some taps, made in every run of a variable that lies in the panels of the convolution that it is for."""
-    from alula.runtime.kernels.turn_panels import f32_turn_panels
-
     c_out, *_, c_in = lowering.spec(node.inputs[1]).dims  # of that convolution
-    columns = c_in - c_in % lowering.tiles.columns
-    columns += lowering.tiles.panel_width(c_in - columns) if c_in > columns else 0
 
     def turn(source: Ref) -> Ref:
-        target = lowering.scratch(4 * math.prod(taps) * c_out * columns)
-        lowering.emit(
-            f32_turn_panels, source=source, target=target, c_in=c_in, c_out=c_out, k_h=window.kernel[0], k_w=window.kernel[1],
-            first_y=first[0], first_x=first[1], stride_h=window.strides[0], stride_w=window.strides[1],
-            taps_y=taps[0], taps_x=taps[1],
-        )  # fmt: skip
-        return target
+        return emit_turned_panels(lowering, source, c_in, c_out, window.kernel, window.strides, first, taps)
 
     return lowering.derived(node.inputs[1], name, "panels0/1", turn)
+
+
+def emit_turned_panels(
+    lowering: Lowering, source: Ref, c_in: int, c_out: int, kernel: tuple[int, ...] = (1, 1),
+    strides: tuple[int, ...] = (1, 1), first: tuple[int, int] = (0, 0), taps: tuple[int, int] = (1, 1),
+) -> Ref:  # fmt: skip
+    """From panels of (kernel * c_in, c_out) to panels of (taps * c_out, c_in)."""
+    from alula.runtime.kernels.turn_panels import f32_turn_panels
+
+    columns = c_in - c_in % lowering.tiles.columns
+    columns += lowering.tiles.panel_width(c_in - columns) if c_in > columns else 0
+    target = lowering.scratch(4 * math.prod(taps) * c_out * columns)
+    lowering.emit(
+        f32_turn_panels, source=source, target=target, c_in=c_in, c_out=c_out, k_h=kernel[0], k_w=kernel[1],
+        first_y=first[0], first_x=first[1], stride_h=strides[0], stride_w=strides[1], taps_y=taps[0], taps_x=taps[1],
+    )  # fmt: skip
+    return target
 
 
 def _emit_blocks(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> None:

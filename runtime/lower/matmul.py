@@ -86,7 +86,9 @@ def _constant_product(
         return False
     n, k = out[-1], lowering.spec(node.inputs[0]).dims[-1]
     packing = f"matrix{getattr(node.attrs, 'transB', 0)},{getattr(node.attrs, 'alpha', 1.0)}"
-    packed = lowering.packed(weight, packing, lambda w: pack_panels(matrix(w), lowering.tiles))
+    packed = _turned(lowering, node, weight, k, n)
+    if packed is None:
+        packed = lowering.packed(weight, packing, lambda w: pack_panels(matrix(w), lowering.tiles))
     biases = bias_ref(lowering, "", n)
     if bias:
         biases = lowering.packed(bias, f"row{n},{node.attrs.beta}", lambda b: pack_bias(row(b), lowering.tiles))
@@ -94,6 +96,18 @@ def _constant_product(
     emit_conv(lowering, lowering.ref(node.inputs[0]), packed, biases, lowering.ref(node.outputs[0]), window, (1, 1, m, k), k, n,
               (m * n, m * n, n), tail)  # fmt: skip
     return True
+
+
+def _turned(lowering: Lowering, node: Node, weight: str, k: int, n: int) -> Ref | None:
+    """Panels of (K, N) made in every run of a variable that lies in those of (N, K); None if it does not."""
+    from alula.runtime.lower.conv import emit_turned_panels
+
+    turn = getattr(node.attrs, "transB", 0)
+    if getattr(node.attrs, "alpha", 1.0) != 1:
+        return None
+    return lowering.derived(
+        weight, f"matrix{turn},1.0", f"matrix{1 - turn},1.0", lambda source: emit_turned_panels(lowering, source, n, k)
+    )
 
 
 def _computed_product(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from alula.runtime.graph import Node
+from alula.runtime.kernels import batch_norm as forward
 from alula.runtime.kernels import normalization_gradient as kernels
 from alula.runtime.kernels.elementwise import CODES, FULL
 from alula.runtime.lower.reduce import strips_of
@@ -26,10 +27,10 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
     x, scale, bias, running_mean, running_var = map(lowering.ref, node.inputs)
     new_mean, new_var, mean, inverse = (_given(lowering, node, i, c) for i in range(1, 5))
     moments, gain, squares = (lowering.scratch(4 * c * n) for n in (3 * strips, 1, 1))
-    lowering.emit(kernels.f32_batch_moments, x=x, moments=moments, rows=rows, c=c, strips=strips)
+    lowering.emit(forward.f32_batch_moments, x=x, moments=moments, rows=rows, c=c, strips=strips)
     fresh = 1.0 - attrs.momentum
     lowering.emit(
-        kernels.f32_batch_statistics, moments=moments, scale=scale, running_mean=running_mean, running_var=running_var,
+        forward.f32_batch_statistics, moments=moments, scale=scale, running_mean=running_mean, running_var=running_var,
         new_mean=new_mean, new_var=new_var, mean=mean, inverse=inverse, gain=gain, squares=squares, rows=rows, c=c,
         strips=strips, epsilon=float(attrs.epsilon), momentum=float(attrs.momentum), mean_gain=fresh,
         squares_gain=fresh / (max(rows - 1, 1) if attrs.unbiased else rows),
@@ -54,10 +55,32 @@ def lower_batch_norm(lowering: Lowering, node: Node) -> bool:
         scale_at, bias_at, mean_at, var_at = map(lowering.ref, names)
         gain, inverse = lowering.scratch(4 * c), lowering.scratch(4 * c)
         lowering.emit(
-            kernels.f32_batch_gain, var=var_at, scale=scale_at, inverse=inverse, gain=gain, c=c, epsilon=float(epsilon)
-        )
+            forward.f32_batch_gain, var=var_at, scale=scale_at, inverse=inverse, gain=gain, c=c, epsilon=float(epsilon),
+            inverted=0,
+        )  # fmt: skip
     emit_apply(lowering, x, y, mean_at, gain, bias_at, (spec.size // c, c), tail)
     return True
+
+
+def lower_batch_norm_apply(lowering: Lowering, node: Node) -> bool:
+    """BatchNormalizationApply, with its chain."""
+    spec = lowering.spec(node.inputs[0])
+    tail = epilogue(lowering, node, spec.dims)
+    if spec.dtype != "float32" or spec.size == 0 or tail is None:
+        return False
+    c, (x, scale, bias, mean, inverse) = spec.dims[-1], map(lowering.ref, node.inputs)
+    gain = _gain(lowering, scale, inverse, c)
+    emit_apply(lowering, x, lowering.ref(node.outputs[0]), mean, gain, bias, (spec.size // c, c), tail)
+    return True
+
+
+def _gain(lowering: Lowering, scale: Ref, inverse: Ref, c: int) -> Ref:
+    """scale / standard deviation, from the inverse of the latter."""
+    gain = lowering.scratch(4 * c)
+    lowering.emit(
+        forward.f32_batch_gain, var=inverse, scale=scale, inverse=inverse, gain=gain, c=c, epsilon=0.0, inverted=1
+    )
+    return gain
 
 
 def emit_apply(
@@ -74,7 +97,7 @@ def emit_apply(
             if code == CODES["add_clip"]:
                 low, high = _bound(p), _bound(q)
     lowering.emit(
-        kernels.f32_batch_apply, x=x, other=0 if residual is None else residual, y=y, mean=mean, gain=gain,
+        forward.f32_batch_apply, x=x, other=0 if residual is None else residual, y=y, mean=mean, gain=gain,
         bias=bias, scratch=lowering.scratch(64 * lowering.n_threads), rows=rows, c=c,
         residual=int(residual is not None), clamp=int((low, high) != (-math.inf, math.inf)), low=low, high=high,
         epilogue=run if isinstance(run, FnRef) else 0, chain=chain,
@@ -86,21 +109,26 @@ def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
     spec = lowering.spec(node.inputs[0])
     if node.fused or spec.dtype != "float32" or spec.size == 0:
         return False
-    c = spec.dims[-1]
+    c, attrs = spec.dims[-1], node.attrs
     rows = spec.size // c
     strips = strips_of(rows)
-    dy, x, scale, mean, inverse = map(lowering.ref, node.inputs)
+    dy, x, scale, mean, inverse = map(lowering.ref, node.inputs[:5])
     dscale, dbias = (_given(lowering, node, i, c) for i in (1, 2))
     sums, factors = lowering.scratch(8 * c * strips), lowering.scratch(12 * c)
-    lowering.emit(kernels.f32_batch_grad_sums, dy=dy, x=x, mean=mean, sums=sums, rows=rows, c=c, strips=strips)
+    gain, bias = (_gain(lowering, scale, inverse, c), lowering.ref(node.inputs[5])) if attrs.clamped else (mean, mean)
+    clamp, low, high = int(attrs.clamped), float(attrs.low), float(attrs.high)
+    lowering.emit(
+        kernels.f32_batch_grad_sums, dy=dy, x=x, mean=mean, gain=gain, bias=bias, sums=sums, rows=rows, c=c, strips=strips,
+        clamp=clamp, low=low, high=high,
+    )  # fmt: skip
     lowering.emit(
         kernels.f32_batch_grad_join, sums=sums, scale=scale, inverse=inverse, dscale=dscale, dbias=dbias, factors=factors,
         rows=rows, c=c, strips=strips,
     )  # fmt: skip
     if node.outputs[0]:
         lowering.emit(
-            kernels.f32_batch_grad_apply, dy=dy, x=x, mean=mean, factors=factors, dx=lowering.ref(node.outputs[0]), rows=rows,
-            c=c, inplace=(node.outputs[0], node.inputs[0]),
+            kernels.f32_batch_grad_apply, dy=dy, x=x, mean=mean, bias=bias, factors=factors, dx=lowering.ref(node.outputs[0]),
+            rows=rows, c=c, clamp=clamp, low=low, high=high, inplace=(node.outputs[0], node.inputs[0]),
         )  # fmt: skip
     return True
 

@@ -58,7 +58,7 @@ FAMILIES = {
         "ConvWeightGrad",
     ),
     "normalization_gradient": (
-        "BatchNormalizationTraining", "BatchNormalizationGrad",
+        "BatchNormalizationTraining", "BatchNormalizationApply", "BatchNormalizationGrad",
     ),
     "pool_gradient": (
         "MaxPoolGrad", "AveragePoolGrad",

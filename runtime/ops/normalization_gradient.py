@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.lower.normalization_gradient import lower_batch_norm_grad, lower_batch_norm_training
+from alula.runtime.lower.normalization_gradient import (
+    lower_batch_norm_apply,
+    lower_batch_norm_grad,
+    lower_batch_norm_training,
+)
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 
@@ -50,22 +56,56 @@ def batch_normalization_training(
     return tuple(v.astype(x.dtype, copy=False) for v in (y, *running, now, inv_std))
 
 
-def _infer_grad(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+def _infer_apply(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    return (checks.given(specs, 0, "X"),)
+
+
+def batch_normalization_apply(
+    attrs: NoAttrs, x: Array, scale: Array, bias: Array, mean: Array, inv_std: Array
+) -> tuple[Array]:
+    """The normalised batch once more, by the statistics that were made with it.
+
+    x : (N, ..., C); others (C,)
+    """
+    return (((x - mean) * (inv_std * scale) + bias).astype(x.dtype, copy=False),)
+
+
+@frozen
+class BatchNormalizationGradAttrs:
+    """The result went through a clamp: where it was not within, bounds excluded, nothing flows."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def clamped(self) -> bool:
+        """Whether there was a clamp."""
+        return (self.low, self.high) != (-math.inf, math.inf)
+
+
+def _infer_grad(attrs: BatchNormalizationGradAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     dy, x, scale = (checks.given(specs, i, name) for i, name in enumerate(("dY", "X", "scale")))
     checks.same_dtype(dy, X=x, scale=scale)
+    if attrs.clamped:
+        checks.given(specs, 5, "B")
     return x, scale, scale
 
 
 def batch_normalization_grad(
-    attrs: NoAttrs, dy: Array, x: Array, scale: Array, mean: Array, inv_std: Array
-) -> tuple[Array, ...]:
-    """Gradients of batch normalisation with the batch's statistics.
+    attrs: BatchNormalizationGradAttrs, dy: Array, x: Array, scale: Array, mean: Array, inv_std: Array,
+    bias: Array | None = None,
+) -> tuple[Array, ...]:  # fmt: skip
+    """Gradients of batch normalisation with the batch's statistics, behind it a clamp if it had one.
 
     dy, x  : (N, ..., C); others (C,)
     return : dx like x; dscale, dbias (C,)
     source : Ioffe and Szegedy (2015), section 3
     """
     axes = tuple(range(x.ndim - 1))
+    if attrs.clamped:
+        assert bias is not None
+        y = (x - mean) * (inv_std * scale) + bias
+        dy = np.where((y > attrs.low) & (y < attrs.high), dy, 0)
     normal = (x - mean) * inv_std
     dbias, dscale = dy.sum(axis=axes), (dy * normal).sum(axis=axes)
     count = x.size // x.shape[-1]
@@ -78,5 +118,11 @@ register(
         "BatchNormalizationTraining", _infer_training, batch_normalization_training, BatchNormalizationTrainingAttrs,
         n_inputs=(5, 5), lower=lower_batch_norm_training,
     ),
-    Op("BatchNormalizationGrad", _infer_grad, batch_normalization_grad, n_inputs=(5, 5), lower=lower_batch_norm_grad),
+    Op(
+        "BatchNormalizationApply", _infer_apply, batch_normalization_apply, n_inputs=(5, 5), lower=lower_batch_norm_apply
+    ),
+    Op(
+        "BatchNormalizationGrad", _infer_grad, batch_normalization_grad, BatchNormalizationGradAttrs, n_inputs=(5, 6),
+        lower=lower_batch_norm_grad,
+    ),
 )  # fmt: skip

@@ -11,7 +11,15 @@ from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.shapes import Shapes
 
 HOSTS = frozenset(
-    {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "BatchNormalizationTraining"}
+    {
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "BatchNormalization",
+        "BatchNormalizationTraining",
+        "BatchNormalizationApply",
+    }
 )  # their kernels have an epilogue
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from alula.runtime.autodiff import Tape
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Node
@@ -28,9 +26,10 @@ def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
     n_forward : how many of the tape's nodes are the forward pass
     """
     made = {name: node for node in tape.nodes[:n_forward] for name in node.outputs if name}
-    read = [name for name in _kept(tape.nodes, n_forward, made) if tape.spec(name).nbytes >= MIN_BYTES]
+    kept_now = _kept(tape.nodes, n_forward, made)
+    read = [name for name in kept_now if tape.spec(name).nbytes >= MIN_BYTES]
     free = [name for name in read if made[name].op not in LOSSES and made[name].outputs[0] == name]
-    cheap = frozenset(name for name in free if not _macs(tape, made[name]))
+    cheap = _cheap(tape, made, free, frozenset(kept_now))
     cuts = _cuts(tape, n_forward)
     found = [frozenset[str](), cheap]
     segments = _segments(tape, n_forward, free, cuts)
@@ -42,7 +41,16 @@ def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
     for width in range(2, len(cuts)):
         kept = set(cuts[::width])
         found.append(frozenset(name for name in free if name not in kept))
-    return list(dict.fromkeys(found))
+    return [found[0], *dict.fromkeys(found[1:])]
+
+
+def _cheap(tape: Tape, made: Mapping[str, Node], free: Sequence[str], kept: Collection[str]) -> frozenset[str]:
+    """What follows element by element from tensors that are kept anyway."""
+    light: dict[str, bool] = {}
+    for name, node in made.items():
+        sources = [read for read in node.reads if read in made]
+        light[name] = not _macs(tape, node) and all(read in kept or light[read] for read in sources)
+    return frozenset(name for name in free if light[name])
 
 
 @frozen
@@ -117,12 +125,13 @@ def _macs(tape: Tape, node: Node) -> int:
 
 
 def _copy(tape: Tape, node: Node, again: dict[str, str]) -> Node:
-    """The node once more, under other names."""
-    inputs, outputs = [again.get(read, read) for read in node.inputs], node.outputs
-    if node.op == "BatchNormalizationTraining":  # its statistics were kept; only y is made again
-        inputs[3:5] = [tape.constant(np.zeros(tape.spec(read).dims, np.float32)) for read in node.inputs[3:5]]
-        outputs = (node.outputs[0], *[""] * (len(node.outputs) - 1))
+    """The node once more, under other names; a batch normalisation by the statistics that it made the first time."""
+    inputs, outputs = tuple(again.get(read, read) for read in node.inputs), node.outputs
+    if node.op == "BatchNormalizationTraining":
+        inputs, outputs = (*inputs[:3], *outputs[3:5]), outputs[:1]
+        attrs = find("BatchNormalizationApply", node.label).make_attrs({}, node.label)
+        node = replace(node, op="BatchNormalizationApply", attrs=attrs)
     names = {name: f"{name}|again" for name in outputs if name}
     tape.specs.update((new, tape.spec(name)) for name, new in names.items())
     again.update(names)
-    return replace(node, inputs=tuple(inputs), outputs=tuple(names.get(name, "") for name in outputs))
+    return replace(node, inputs=inputs, outputs=tuple(names.get(name, "") for name in outputs))

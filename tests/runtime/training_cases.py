@@ -36,6 +36,10 @@ def batch_normalisation(v: int) -> Iterator[Case]:
         yield Case("BatchNormalization", (x, *known), {}, (Step("Relu"),), terms=4, slack=16)
         inputs = (f(*shape), x, f(c, **positive), f(c), f(c, **positive))
         yield Case("BatchNormalizationGrad", inputs, n_outputs=3, terms=rows, slack=16)
+        for bounds in ({"low": 0.0}, {"low": -0.71, "high": 1.3}):
+            yield Case("BatchNormalizationGrad", (*inputs, f(c)), bounds, n_outputs=3, terms=rows, slack=16)
+        for tail in ((), (Step("Relu"),), (Step("Add", (f(*shape),)), Step("Relu"))):
+            yield Case("BatchNormalizationApply", (x, *vectors), {}, tail, terms=4, slack=16)
 
 
 def gradients_of_activations(v: int) -> Iterator[Case]:

@@ -26,8 +26,8 @@ NO_GRADIENT = {
     "ArgMax", "ArgMin", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not", "Mod",
     "Shape", "Size", "ConstantOfShape", "Range", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
 }  # fmt: skip
-# Ops of the backward pass and of the update: what is made from gradients is not differentiated again
-BACKWARD = ("Grad", "Update", "SquaredNorm")
+# Ops of the backward pass and of the update: what is made there is not differentiated again
+BACKWARD = ("Grad", "Update", "SquaredNorm", "BatchNormalizationApply")
 
 
 @dataclass(frozen=True)

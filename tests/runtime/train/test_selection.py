@@ -86,7 +86,7 @@ def test_a_part_of_the_channels_is_trained_as_if_all_were(name: str) -> None:
     divided = 0
     for weight in whole.trained:
         changed = trained[weight] != before[weight]
-        close = np.abs(trained[weight] - expected[weight]) <= 1e-4 * max(np.abs(0.1 * gradients[weight]).max(), 1e-3)
+        close = np.abs(trained[weight] - expected[weight]) <= 5e-3 * max(np.abs(0.1 * gradients[weight]).max(), 1e-4)
         if changed.ndim > 1 and weight not in part.trained:
             axis = 1 if changed.ndim == 2 else changed.ndim - 1
             rows = changed.any(axis=tuple(d for d in range(changed.ndim) if d != axis))
