@@ -37,7 +37,8 @@ def _clamp_behind(tape: Tape, y: str, dy: str) -> tuple[str, float, float]:
     else:
         bounds = [tape.value(name) if name else None for name in (*clamp.inputs[1:], "", "")[:2]]
         low, high = (
-            limit if bound is None else float(bound.reshape(())) for bound, limit in zip(bounds, (low, high), strict=True)
+            limit if bound is None else float(bound.reshape(()))
+            for bound, limit in zip(bounds, (low, high), strict=True)
         )
     tape.nodes.remove(maker)
     return maker.inputs[0], low, high

@@ -17,6 +17,7 @@ from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
 
 FEW_CHANNELS = 8  # below, all taps of a line go together
+MOST_POINTS = 128  # pixels over which turned weights cost more than dot products
 LONGEST_RUN = 256  # pixels of a line of a pointwise convolution, whose picture may be cut at will
 
 
@@ -166,6 +167,29 @@ def blocks(tiles: Tiles, n: int, h_out: int, line_bytes: int) -> tuple[int, int]
     """How many images and lines of outputs pass at a time, so that they stay in the cache for all tiles."""
     lines = max(1, tiles.l2_bytes // line_bytes)
     return (min(n, lines // h_out), h_out) if lines >= h_out else (1, lines)
+
+
+def lower_point_input_grad(
+    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue
+) -> bool:
+    """A transposed pointwise convolution over few pixels, by a variable as it lies; `picture` is of what it reads."""
+    from alula.runtime.kernels.point_gradient import ROWS, f32_point_input_grad
+    from alula.runtime.lower.conv import emit_epilogue
+
+    pixels, k, c = math.prod(picture[:-1]), picture[-1], lowering.spec(node.outputs[0]).dims[-1]
+    plain = window.kernel == window.strides == (1, 1) and not any((*window.pads_begin, *window.pads_end))
+    biased = len(node.inputs) > 2 and node.inputs[2]
+    if not plain or biased or (tail.low, tail.high) != (-math.inf, math.inf):
+        return False
+    if pixels > MOST_POINTS or c % ROWS or k % lowering.tiles.step:
+        return False
+    lowering.emit(
+        f32_point_input_grad, dy=lowering.ref(node.inputs[0]), weights=lowering.storage(node.inputs[1])[0],
+        dx=lowering.ref(node.outputs[0]), pixels=pixels, c_in=c, c_out=k,
+    )  # fmt: skip
+    if tail.chain:
+        emit_epilogue(lowering, node.outputs[0], pixels, c, tail)
+    return True
 
 
 def lower_depthwise_input_grad(

@@ -244,39 +244,42 @@ def _closed(
 def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:
     """Every node that updates a variable as soon as what it reads is there and nobody reads the old value any more.
 
-    So a gradient's memory is free again before the next one is computed.
+    So a gradient is still in the cache when it is used, and its memory is free before the next one is computed.
     """
-    variables = set(updates.values())
-    readers: dict[str, int] = {}
-    waiting = {id(node): node for node in nodes if any(name in updates for name in node.outputs)}
-    updaters = set(waiting)
+    made = {name for node in nodes for name in node.outputs if name}
+    readers: dict[str, list[Node]] = {}
+    updaters = {id(node): node for node in nodes if any(name in updates for name in node.outputs)}
     for node in nodes:
         if id(node) not in updaters:
-            for name in set(node.reads) & variables:
-                readers[name] = readers.get(name, 0) + 1
-    made = {name for node in nodes for name in node.outputs}
-    done: set[str] = set()
+            for name in set(node.reads) & set(updates.values()):
+                readers.setdefault(name, []).append(node)
+    waits: dict[int, int] = {}
+    after: dict[str | int, list[Node]] = {}  # tensor or reader -> updates that wait for it
+    for key, node in updaters.items():
+        old = {updates[name] for name in node.outputs if name in updates}
+        events = {name for name in node.reads if name in made} | {id(r) for name in old for r in readers.get(name, ())}
+        waits[key] = len(events)
+        for event in events:
+            after.setdefault(event, []).append(node)
     ordered: list[Node] = []
+    placed: set[int] = set()
 
-    def release() -> None:
-        for key, node in list(waiting.items()):
-            old = {updates[name] for name in node.outputs if name in updates}
-            if all(not readers.get(name) for name in old) and all(n in done or n not in made for n in node.reads):
-                ordered.append(node)
-                done.update(node.outputs)
-                del waiting[key]
+    def place(first: Node) -> None:
+        ready = [first]
+        while ready:
+            node = ready.pop(0)
+            ordered.append(node)
+            placed.add(id(node))
+            events: tuple[str | int, ...] = (id(node), *node.outputs)
+            for event in events:
+                for update in after.pop(event, []):
+                    waits[id(update)] -= 1
+                    if not waits[id(update)]:
+                        ready.append(update)
 
     for node in nodes:
-        if id(node) in updaters:
-            release()
-            continue
-        if not all(name in done or name not in made for name in node.reads):
-            release()
-        ordered.append(node)
-        done.update(node.outputs)
-        for name in set(node.reads) & variables:
-            readers[name] -= 1
-    release()
-    if waiting:
-        raise GraphError(f"{next(iter(waiting.values())).label}: expected an order of updates, got a cycle; report it")
+        if id(node) not in placed and not waits.get(id(node)):
+            place(node)
+    if late := [node for node in nodes if id(node) not in placed]:
+        raise GraphError(f"{late[0].label}: expected an order of updates, got a cycle; report it")
     return tuple(ordered)

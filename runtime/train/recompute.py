@@ -8,6 +8,7 @@ What is computed again is computed right before it is needed, by the same nodes,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -38,7 +39,7 @@ def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
         whole = gain[:count]
         kept = {segment.start for segment in whole}
         found.append((cheap - kept) | {name for segment in whole for name in segment.names} - kept)
-    for width in range(2, len(cuts)):
+    for width in range(2, math.isqrt(len(cuts)) + 2):
         kept = set(cuts[::width])
         found.append(frozenset(name for name in free if name not in kept))
     return [found[0], *dict.fromkeys(found[1:])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -263,6 +264,8 @@ class Trainer:
             return self._programs[key]
 
         def planned(frugality: int) -> tuple[TrainingNetwork, Program]:
+            if frugality > 1:
+                gc.collect()  # a plan that did not fit must not add to the memory
             plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then, frugality)
             return plan, self._program(plan)
 

@@ -43,7 +43,7 @@ def main() -> None:
         folder = Path(place)
         for split in ("train", "test"):
             data: Dataset = open_data(args.data, split)
-            save_npz(folder / f"{split}.npz", Subset(data, np.arange(0, len(data), max(len(data) // args.samples, 1))))
+            save_npz(Subset(data, np.arange(0, len(data), max(len(data) // args.samples, 1))), folder / f"{split}.npz")
         start = time.monotonic()
         subprocess.run(_command(folder, "whole"), check=True, stdout=subprocess.DEVNULL)
         length_s = time.monotonic() - start
