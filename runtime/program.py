@@ -225,27 +225,35 @@ class Program:
         if starts:
             self._table[:, 0] = addresses
             self._table[:, 1] = self._words.ctypes.data + 8 * np.array(starts, np.int64)
-        self._fixups = {name: (np.array(p), np.array(o, np.int64)) for name, (p, o) in fixups.items()}
         external = {*self.network.inputs, *self._outputs} - set(self.state.variables)
-        self._patches = {name: fix for name, fix in self._fixups.items() if name in external}
+        self._patches = {
+            name: (np.array(p), np.array(o, np.int64)) for name, (p, o) in fixups.items() if name in external
+        }
+        self._fixed = tuple(name for name in fixups if name not in external)
+        parts = [
+            (i, place, offset)
+            for i, name in enumerate(self._fixed)
+            for place, offset in zip(*fixups[name], strict=True)
+        ]
+        self._fixups = np.array(parts, np.int64).reshape(-1, 3)  # which buffer, place of a word, offset from the buffer
         self._stretches = _stretches(self.instructions)
         self._bound = -1
 
     def _bind(self) -> None:
         """Write the addresses of all buffers but inputs and outputs."""
         base = self.arena.reserve(self.arena_bytes)
-        for name, (places, offsets) in self._fixups.items():
-            if name in self._patches:
-                continue
+        addresses = np.empty(len(self._fixed), np.int64)
+        for i, name in enumerate(self._fixed):
             if name in self._layout.offsets:
-                address = base + self._layout.offsets[name]
+                addresses[i] = base + self._layout.offsets[name]
             elif name in self._tables:
-                address = self._tables[name].ctypes.data
+                addresses[i] = self._tables[name].ctypes.data
             elif name in self.state.variables:
-                address = self.state.variables.address(name)
+                addresses[i] = self.state.variables.address(name)
             else:
-                address = self._store.address(name)
-            self._words[places] = address + offsets
+                addresses[i] = self._store.address(name)
+        which, places, offsets = self._fixups.T
+        self._words[places] = addresses[which] + offsets
         self._bound = self.arena.version
 
     def _run_reference(self, node: Node, inputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> None:

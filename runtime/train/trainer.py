@@ -36,7 +36,7 @@ from alula.runtime.train.optimizers import SCALARS, SGD, Optimizer
 from alula.runtime.train.schedules import Schedule
 from alula.runtime.train.selection import select
 from alula.runtime.variables import State, Variables
-from alula.runtime.weights import Arena, WeightStore
+from alula.runtime.weights import Arena, WeightStore, trim_heap
 
 COUNTERS = "counters|"  # in a state: updates done, batches summed for the next one
 
@@ -274,6 +274,7 @@ class Trainer:
         if self.max_bytes is not None and found[1].memory.total > self.max_bytes:
             found = self._within(self.max_bytes, planned, found[0].n_plans)
         self._programs[key] = found
+        trim_heap()
         return found
 
     def _within(

@@ -71,12 +71,17 @@ def _command(folder: Path, name: str) -> list[str]:
 
 
 def _killed_run(folder: Path, wanted: int, length_s: float) -> int:
-    """Start, kill after a random time, start again; the last one is let go. return: how many were killed while they ran."""
-    rng, kills = np.random.default_rng(0), 0
+    """Start, kill after a random time, start again; the last one is let go. return: how many were killed while they ran.
+
+    A start takes about a second. What is left of the run is shared among the kills that are left, so that it lasts.
+    """
+    rng, kills, left_s = np.random.default_rng(0), 0, length_s
     while True:
         with subprocess.Popen(_command(folder, "killed"), stdout=subprocess.DEVNULL) as child:
             if kills < wanted:
-                time.sleep(rng.uniform(0.5, 1.5 + 2 * length_s / wanted))
+                wait_s = rng.uniform(0.3, 1.0 + left_s / (wanted - kills + 1))
+                left_s = max(left_s - max(wait_s - 0.5, 0), 0.0)
+                time.sleep(wait_s)
                 child.send_signal(signal.SIGKILL)
             status = child.wait()
         if status == -signal.SIGKILL:

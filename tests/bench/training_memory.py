@@ -29,6 +29,7 @@ from alula.host.zoo import ZOO, build
 from alula.report import Table
 from alula.runtime.errors import MemoryBudgetError
 from alula.runtime.train import SGD, Trainer
+from alula.runtime.weights import trim_heap
 from tests.bench.output import finish
 
 CASES = {
@@ -46,8 +47,8 @@ def _status(field: str) -> int:
 
 
 def _begin() -> int:
-    """Bytes that are resident now; the peak is counted from here."""
-    gc.collect()
+    """Bytes that are resident now, without free pages of the heap; the peak is counted from here."""
+    trim_heap()
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
