@@ -136,3 +136,35 @@ def test_labels_and_pictures_must_fit_the_network(
     assert "expected" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "none.onnx"), "--data", str(data)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_layers_are_chosen_for_a_memory(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(_arguments(data, "--update", "all", "--dry-run", "--json")) == 0
+    whole = json.loads(capsys.readouterr().out)["memory_total_bytes"]
+    budget = int(0.9 * whole)
+    for more in (["--dry-run"], ["--epochs", 1, "-o", tmp_path / "out.alula"]):
+        assert main(_arguments(data, "--update", f"auto:{budget}", "--json", *more)) == 0
+        captured = capsys.readouterr()
+        document = json.loads(captured.out)
+        assert document["update"]
+        if "--dry-run" in more:
+            assert document["memory_total_bytes"] <= budget
+        else:
+            assert "of memory" in captured.err and (tmp_path / "out.alula").exists()
+
+
+@pytest.mark.parametrize(
+    ("update", "text"),
+    [
+        ("auto:much", "expected auto:64MB"),
+        ("auto:1kB", "at the least"),
+        ("fc:1.5", "a part of the channels"),
+        ("auto", "auto:64MB"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_one_line(
+    data: Path, capsys: pytest.CaptureFixture[str], update: str, text: str
+) -> None:
+    assert main(_arguments(data, "--update", update, "--dry-run")) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.count("alula:") == 1 and "Traceback" not in error

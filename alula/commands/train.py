@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -288,9 +289,13 @@ def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Repor
 
 
 def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Loader | None) -> Report:
+    import numpy as np
+
     from alula.device.power import EnergyLog, select_meter
     from alula.runtime.train.fit import Run
 
+    memory = trainer.program(np.empty((args.batch, *train.sample_shape), np.float32)).memory
+    print(f"a step of {args.batch} takes {size(memory.total)} of memory", file=sys.stderr)
     checkpoint = None
     if args.checkpoints:
         args.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
 """ResNet-20 trained on CIFAR-10 by us and by torch: the same weights at first, the same batches, the same recipe.
 
-    python -m tests.bench.accuracy --data cifar10 --json accuracy.json [--epochs 10] [--seeds 0,1] [--keep DIR]
+    python -m tests.bench.accuracy --data cifar10 --json accuracy.json [--epochs 10] [--seeds 0,1] [--keep DIR] [--plot F.svg]
 
 One thread each, one after the other. Time is CPU time of the process while it trains (loader included, evaluation not),
 so that it means something on a machine that is shared. `--keep` stores every run when it is done, and reads those that
-are there. Summary: accuracy_ours, accuracy_torch (means over seeds, of the last epoch), accuracy_difference_points,
+are there. Summary: accuracy_ours, accuracy_theirs (means over seeds, of the last epoch), accuracy_difference_points,
 time_ratio (torch's over ours).
 """
 
@@ -113,6 +113,29 @@ def _accuracy(scores: Callable[[Array], Array], batches: Iterator[Batch]) -> flo
     return right / total
 
 
+def plot(path: Path, runs: list[dict[str, Any]]) -> None:
+    """Test accuracy over epochs, and over CPU time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "alula"  # the same file from the same figures
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
+    for run in runs:
+        label = f"{'Alula' if run['kind'] == 'ours' else 'torch'}, seed {run['seed']}"
+        colour, line = "C0" if run["kind"] == "ours" else "C1", "-" if run["seed"] == runs[0]["seed"] else "--"
+        accuracy = [100 * value for value in run["accuracy"]]
+        axes[0].plot(range(1, len(accuracy) + 1), accuracy, colour, linestyle=line, marker=".", label=label)
+        axes[1].plot([value / 60 for value in run["cpu_s"]], accuracy, colour, linestyle=line, marker=".", label=label)
+    axes[0].set(xlabel="epoch", ylabel="test accuracy, %")
+    axes[1].set(xlabel="CPU time of training, minutes (one thread)")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
 def main() -> None:
     """Train every pair, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -124,6 +147,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1])
     parser.add_argument("--kinds", type=lambda text: text.split(","), default=["ours", "theirs"])
     parser.add_argument("--keep", type=Path, metavar="DIR", help="store finished runs here, and take them from here")
+    parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="curves of all runs")
     args = parser.parse_args()
     data, test = open_data(args.data, "train"), open_data(args.data, "test")
     normal = moments(data).as_options()
@@ -157,6 +181,8 @@ def main() -> None:
         for r in runs
     ]
     columns = ("who", "seed", "loss", "accuracy", "CPU s")
+    if args.plot:
+        plot(args.plot, runs)
     finish(
         summary,
         {"recipe": RECIPE, "batch": BATCH, "epochs": args.epochs, "runs": runs},
