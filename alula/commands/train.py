@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -295,7 +294,6 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
     from alula.runtime.train.fit import Run
 
     memory = trainer.program(np.empty((args.batch, *train.sample_shape), np.float32)).memory
-    print(f"a step of {args.batch} takes {size(memory.total)} of memory", file=sys.stderr)
     checkpoint = None
     if args.checkpoints:
         args.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -304,7 +302,7 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
     with contextlib.ExitStack() as stack:
         meter = stack.enter_context(contextlib.closing(select_meter(args.meter or "auto")))
         log = stack.enter_context(EnergyLog(meter))
-        progress = stack.enter_context(Progress("training"))
+        progress = stack.enter_context(Progress(f"training, {size(memory.total)} a step"))
         options = {"pictures": f"pad {args.pad}, flip {args.flip}, raw {args.raw}, holdout {args.holdout}",
                    "update": args.update, "epochs": str(args.epochs), "clip": str(args.clip_norm)}  # fmt: skip
 
@@ -330,7 +328,8 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
     if args.plot and records:
         _plot(args.plot, records)
     damaged = {**train.damaged, **(test.damaged if test else {})}
-    document = {"epochs": records, "output": args.output and str(args.output), "resumed": resumed, "damaged": damaged}
+    document = {"epochs": records, "output": args.output and str(args.output), "resumed": resumed, "damaged": damaged,
+                "memory_total_bytes": memory.total}  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (r["epoch"], f"{r['loss']:.4f}", _percent(r["accuracy"]), f"{r['test_loss']:.4f}" if r["test_loss"] is not None else "",
          _percent(r["test_accuracy"]), f"{r['seconds']:.1f}", f"{r['energy_j']:.1f}")
@@ -338,7 +337,7 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
     ]  # fmt: skip
     source = f"J ({records[-1]['energy_accuracy']})" if records else "J"
     table = Table(("epoch", "loss", "accuracy", "test loss", "test accuracy", "s", source), rows)
-    lines = [resumed] if resumed else []
+    lines = [f"a step of {args.batch}: {size(memory.total)} of memory", *([resumed] if resumed else [])]
     lines += [f"{len(damaged)} damaged pictures were left out: {next(iter(damaged))}"] if damaged else []
     return Report(document, [*lines, table, *([f"{args.output}: written"] if args.output else [])])
 
