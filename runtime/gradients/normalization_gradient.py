@@ -26,8 +26,8 @@ def batch_normalization_training(tape: Tape, node: Node, gradients: tuple[str, .
 def _clamp_behind(tape: Tape, y: str, dy: str) -> tuple[str, float, float]:
     """The gradient behind a clamp of `y`, and its bounds, if its slope alone made `dy`; else `dy`, and no bounds."""
     low, high = -math.inf, math.inf
-    maker = next(node for node in reversed(tape.nodes) if dy in node.outputs)
-    if maker.op not in ("ReluGrad", "ClipGrad"):
+    maker = next((node for node in reversed(tape.nodes) if dy in node.outputs), None)
+    if maker is None or maker.op not in ("ReluGrad", "ClipGrad"):
         return dy, low, high
     clamp = next((node for node in tape.nodes if maker.inputs[1] in node.outputs), None)
     if clamp is None or clamp.op not in ("Relu", "Clip") or clamp.inputs[0] != y:

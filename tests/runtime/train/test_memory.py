@@ -76,3 +76,22 @@ def test_a_budget_is_kept_and_the_weights_are_the_same_bits() -> None:
             assert np.array_equal(value, expected[name]), name
     with pytest.raises(MemoryBudgetError):
         _trainer(graph, max_bytes=least - 1).step(*batch)
+
+
+def test_a_gradient_is_used_before_the_next_one_is_made() -> None:
+    trainer = _trainer(network("resnet20-cifar"))
+    nodes = trainer.program(_batch(2)[0]).network.nodes
+    alive = most = 0
+    for node in nodes:
+        alive += node.op == "ConvWeightGrad"
+        alive -= node.op == "SGDUpdate" and len(trainer.graph.constants.spec(node.inputs[0]).dims) == 4
+        most = max(most, alive)
+    assert alive == 0 and most <= 2  # two where a shortcut joins
+
+
+def test_what_is_not_kept_is_not_computed_again_at_a_cost() -> None:
+    graph, (x, _) = network("mobilenetv2-cifar"), _batch(2)
+    for update in ("last:1", "bias", "norm"):
+        trainer = Trainer(graph, SGD(0.05), update=update, threads=1)
+        forward = [node for node in trainer.program(x).network.nodes if node.op == "Conv"]
+        assert len({node.inputs for node in forward}) == len(forward) == 52, update
