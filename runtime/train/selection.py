@@ -50,13 +50,15 @@ def select(graph: Graph, parameters: Parameters, update: str | Sequence[str]) ->
 def _fraction(rule: str) -> tuple[str, float]:
     """A rule without its fraction, and that; 1 if it has none. Names may have colons, too: a fraction has a point."""
     word, _, number = rule.rpartition(":")
+    if word in ("", "last", "auto") or "." not in number:
+        return rule, 1.0
     try:
-        fraction = float(number) if word and "." in number else 1.0
+        fraction = float(number)
     except ValueError:
         return rule, 1.0
     if not 0 < fraction <= 1:
         raise GraphError(f"update: expected a part of the channels above 0 and up to 1, got {rule!r}; {word}:0.25, say")
-    return (word, fraction) if word and "." in number else (rule, 1.0)
+    return word, fraction
 
 
 def _matches(graph: Graph, parameters: Parameters, rule: str) -> list[str]:
