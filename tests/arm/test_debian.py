@@ -48,7 +48,7 @@ def test_another_recipe_is_built_again(tmp_path: Path, downloads: list[str], mon
 
 def test_an_unknown_extra_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(BoardsError, match="opencv, onnxruntime"):
-        debian.wheels(tmp_path, "torch")
+        debian.wheels(tmp_path, "tensorflow")
 
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
