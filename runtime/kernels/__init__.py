@@ -14,6 +14,7 @@ FAMILIES = (
     "turn_panels",
     "point_gradient",
     "winograd_weights",
+    "winograd_gradient",
     "matmul",
     "elementwise",
     "movement",

@@ -74,13 +74,14 @@ def f32_conv_weight_grad(
     x: f32p, dy: f32p, target: f32p, n: i64, h: i64, w: i64, c_in: i64, x_stride: i64,
     h_out: i64, w_out: i64, c_out: i64, dy_stride: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, merged: i64,
-    block_images: i64, block_lines: i64, accumulate: i64, tid: i64, n_threads: i64,
+    block_images: i64, block_lines: i64, dy_tap: i64, accumulate: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """target: panels of (k_h * k_w * c_in, c_out); what fills the last one up becomes zeros.
 
     x_stride, dy_stride : elements from a pixel to the next
     merged              : the taps of a line are one run of inputs
     block_images, _lines: what passes at a time: lines of outputs of one image, or all lines of several
+    dy_tap              : elements from the gradient that belongs to one tap to that of the next: 0, it is the same one
     accumulate          : add to what the target holds
     """
     depth = k_h * k_w * c_in
@@ -130,7 +131,7 @@ def f32_conv_weight_grad(
                 some = images if lines > 0 else 0
                 source = ((image * h + first_line * stride_h + tap_y - pad_top) * w - pad_left) * x_stride
                 inside = source + (left * stride_w + tap_x) * x_stride
-                gradient = (image * h_out + first_line) * w_out * dy_stride + column
+                gradient = (image * h_out + first_line) * w_out * dy_stride + run * dy_tap + column
             first_row = first_row_of(strip, of_run, length)
             rows = first_row_of(strip + 1, of_run, length) - first_row
             out = offset(target, out_of_run + first_row * stride)

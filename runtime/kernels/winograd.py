@@ -94,7 +94,7 @@ def _transform(emit, parts, values):
     return [given[i] for i in sorted(given)]
 
 
-def _twice(emit, parts, these, places):
+def twice(emit, parts, these, places):
     """A transform over the columns of a grid of vectors in memory, then over its rows: pairs (row, its vectors).
 
     The columns come one after the other, for one part of the transform after the other.
@@ -108,7 +108,7 @@ def _twice(emit, parts, these, places):
             yield row, _transform(emit, parts, list(values))
 
 
-def _grid(emit, base, row_stride, column_stride, rows, columns):
+def grid_of(emit, base, row_stride, column_stride, rows, columns):
     """Pointers to a grid of vectors; strides in elements. A row costs one addition, a column a register."""
     builder, index = emit.builder, emit.index
     address = builder.ptrtoint(base, I64)
@@ -129,11 +129,11 @@ def input_transform(parts, size, width):
         def generate(cx, builder, signature, args):
             source, row_stride, pixel_stride, target, component_stride = args
             emit = TransformEmitter(builder, width)
-            pixels = _grid(emit, source, row_stride, pixel_stride, size, size)
+            pixels = grid_of(emit, source, row_stride, pixel_stride, size, size)
             loads = [[partial(emit.load, pixel) for pixel in row] for row in pixels]
             lines = builder.mul(emit.index(size), component_stride)
-            grid = _grid(emit, target, lines, component_stride, size, size)
-            for row, values in _twice(emit, parts, parts, loads):
+            grid = grid_of(emit, target, lines, component_stride, size, size)
+            for row, values in twice(emit, parts, parts, loads):
                 for value, place in zip(values, grid[row], strict=True):
                     emit.store(value, place)
             return cx.get_dummy_value()
@@ -153,15 +153,15 @@ def output_transform(parts, size, width):
             source, component_stride, target, row_stride, pixel_stride, bias, low, high = args
             emit = TransformEmitter(builder, width)
             lines = builder.mul(emit.index(size), component_stride)
-            grid = _grid(emit, source, lines, component_stride, size, size)
+            grid = grid_of(emit, source, lines, component_stride, size, size)
             loads = [[partial(emit.load, place) for place in row] for row in grid]
             # Column 1 of A' is all ones: what is added to component (1, 1) comes to all outputs
             loads[1][1] = lambda: emit.add(emit.load(grid[1][1]), emit.load(bias))
-            outputs = _grid(emit, target, row_stride, pixel_stride, size - 2, size - 2)
+            outputs = grid_of(emit, target, row_stride, pixel_stride, size - 2, size - 2)
             for part in parts:  # each is whole before the next begins
                 rows = {
                     row: [cgutils.alloca_once_value(builder, value) for value in values]
-                    for row, values in _twice(emit, parts, [part], loads)
+                    for row, values in twice(emit, parts, [part], loads)
                 }
                 clamp_all(builder, [emit], [[place] for row in rows.values() for place in row], low, high)
                 for row, places in rows.items():

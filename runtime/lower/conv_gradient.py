@@ -13,6 +13,7 @@ from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.lower import depthwise
 from alula.runtime.lower.movement import emit_copy
 from alula.runtime.lower.steps import Epilogue
+from alula.runtime.lower.winograd_gradient import lower_winograd_weight_grad
 from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
 
@@ -97,6 +98,10 @@ def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: 
         emit_depthwise_weight_grad(lowering, x, lowering.ref(node.inputs[1]), target, window, picture)
         return
     inputs, filters = c_in // group, c_out // group
+    if group == 1 and lower_winograd_weight_grad(
+        lowering, x, lowering.ref(node.inputs[1]), target, window, picture, c_out
+    ):
+        return
     dy = readable(lowering, node.inputs[1], filters)
     size = _panels_size(math.prod(window.kernel) * inputs, filters, lowering.tiles)
     for g in range(group):
@@ -143,7 +148,7 @@ def emit_conv_weight_grad(
         stride_h=window.strides[0], stride_w=window.strides[1], pad_top=top, pad_left=left,
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
         merged=int(k_w > 1 and c_in < FEW_CHANNELS and x_stride == c_in and window.dilations[1] == 1),
-        block_images=images, block_lines=lines, accumulate=int(accumulate),
+        block_images=images, block_lines=lines, dy_tap=0, accumulate=int(accumulate),
     )  # fmt: skip
 
 

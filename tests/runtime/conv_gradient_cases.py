@@ -39,6 +39,10 @@ def conv_gradients(tiles: Tiles) -> Iterator[Case]:
     yield weight_grad((2, 7, 5, 8), 12, (3, 3), group=4, **same)
     yield weight_grad((1, 5, 5, 3), 3, (3, 3), group=3, **same)
     yield weight_grad((1, 90, 90, 20), 20, (3, 3), **same)  # more than the cache holds at a time
+    for c_in, c_out in ((v, v), (v + 3, 2 * nr + 3), (2 * v, nr + v), (3 * v + 1, v)):  # by Winograd's filtering
+        for shape, pads in (((3, 8, 12), (1, 1, 1, 1)), ((2, 9, 15), (0, 2, 1, 0)), ((1, 20, 21), (0, 0, 0, 0))):
+            yield weight_grad((*shape, c_in), c_out, (3, 3), pads=pads)
+    yield weight_grad((1, 40, 42, 3 * v), 3 * v, (3, 3), **same)  # in several blocks of tiles
     depthwise = [((3, 3), (1, 1), (1, 1)), ((3, 3), (2, 2), (1, 1)), ((5, 5), (1, 1), (2, 2)), ((5, 5), (2, 2), (2, 2)),
                  ((3, 3), (1, 1), (4, 4)), ((3, 5), (2, 1), (1, 2)), ((1, 7), (1, 2), (0, 3)), ((3, 3), (2, 2), (0, 0))]  # fmt: skip
     for c in sorted({v // 2, v - 1, v, v + 1, 2 * v, 3 * v + 5}):
