@@ -74,19 +74,20 @@ def f32_conv_weight_grad(
     x: f32p, dy: f32p, target: f32p, n: i64, h: i64, w: i64, c_in: i64, x_stride: i64,
     h_out: i64, w_out: i64, c_out: i64, dy_stride: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, merged: i64,
-    block_images: i64, block_lines: i64, dy_tap: i64, accumulate: i64, tid: i64, n_threads: i64,
+    block_images: i64, block_lines: i64, dy_tap: i64, tap_rows: i64, accumulate: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """target: panels of (k_h * k_w * c_in, c_out); what fills the last one up becomes zeros.
 
     x_stride, dy_stride : elements from a pixel to the next
     merged              : the taps of a line are one run of inputs
     block_images, _lines: what passes at a time: lines of outputs of one image, or all lines of several
-    dy_tap              : elements from the gradient that belongs to one tap to that of the next: 0, it is the same one
+    dy_tap              : elements from the gradient that belongs to a tap to that of the next: 0, it is the same one
+    tap_rows            : rows of the target from a tap to the next (from a line of them, if merged)
     accumulate          : add to what the target holds
     """
-    depth = k_h * k_w * c_in
     runs = k_h if merged != 0 else k_h * k_w
     length = k_w * c_in if merged != 0 else c_in
+    depth = runs * tap_rows
     # Tiles of a column of whole panels come first, then those of the last one, which may have more rows
     per_panel = NR // WHOLE
     whole, left_over = c_out // NR * per_panel, c_out % NR
@@ -120,7 +121,7 @@ def f32_conv_weight_grad(
                 run = turn % runs
                 column_tile = turn // runs
                 column = column_tile * WHOLE if panels else c_out - left_over + column_tile * rest_tile
-                out_of_run = column // NR * NR * depth + run * length * stride + column % NR
+                out_of_run = column // NR * NR * depth + run * tap_rows * stride + column % NR
                 k_y, k_x = (run, 0) if merged != 0 else (run // k_w, run % k_w)
                 tap_y, tap_x = k_y * dilation_h, k_x * dilation_w
                 last_x = tap_x + (k_w - 1 if merged != 0 else 0)

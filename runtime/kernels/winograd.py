@@ -238,12 +238,15 @@ def transform_output(m, products, p_stride, patch, y, rows, columns, y_row, bias
 
 @kernel
 def f32_winograd(
-    x: f32p, weight: f32p, bias: f32p, y: f32p, scratch: f32p, scratch_size: i64, n: i64, h: i64, w: i64, c_in: i64,
+    x: f32p, weight: f32p, component: i64, bias: f32p, y: f32p, scratch: f32p, scratch_size: i64, n: i64, h: i64, w: i64, c_in: i64,
     h_out: i64, w_out: i64, c_out: i64, pad_top: i64, pad_left: i64, m: i64, block: i64, low: f32, high: f32,
     epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """3x3, stride 1. weight: (m + 2) ** 2 matrices (c_in, c_out), each packed in panels; block: tiles at a time.
+    """3x3, stride 1.
 
+    weight   : (m + 2) ** 2 matrices (c_in, c_out), each packed in panels
+    component: elements from one matrix to the next
+    block    : tiles at a time
     scratch, for each thread: addresses and epilogue words, V, products, an input patch and an output patch
     """
     size = m + 2
@@ -279,14 +282,14 @@ def f32_winograd(
                 c_in,
             )
         strips = (count + MR - 1) // MR
-        for component in range(components):
-            matrix = offset(weight, component * c_in * columns)
+        for k in range(components):
+            matrix = offset(weight, k * component)
             for strip in range(strips):
                 row = count * strip // strips
                 rows = count * (strip + 1) // strips - row
                 for i in range(rows):
-                    table[i] = address_of(offset(v, component * v_stride + (row + i) * c_in))
-                out = offset(products, component * p_stride + row * columns)
+                    table[i] = address_of(offset(v, k * v_stride + (row + i) * c_in))
+                out = offset(products, k * p_stride + row * columns)
                 if full > 0:
                     run_tile(NR, rows, table, matrix, 1, c_in, full, out, columns, bias, low, high)
                 if rest > 0:

@@ -125,12 +125,14 @@ def f32_winograd_weight_products(
     n: i64, h: i64, w: i64, c_in: i64, h_out: i64, w_out: i64, c_out: i64, pad_top: i64, pad_left: i64, block: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """sums, for each thread: panels of (36 * c_in, c_out), the components summed over its tiles.
+    """sums, for each thread: panels of (36 * (c_in + 1), c_out), the components summed over its tiles.
 
     product: f32_conv_weight_grad; block: tiles at a time
     scratch, for each thread: arguments, transformed inputs, transformed gradients, a patch
     """
-    line = block + 1  # tiles from a component to the next: products read a vector too far
+    line = (
+        block + 1
+    ) | 1  # tiles from a component to the next: products read a vector too far, and lines of the cache differ
     arguments = i64_at(address_of(offset(scratch, tid * scratch_size)))
     inputs = offset(scratch, tid * scratch_size + 2 * ARGUMENT_WORDS)
     gradients = offset(inputs, 36 * line * c_in)
@@ -141,28 +143,33 @@ def f32_winograd_weight_products(
     blocks = (end - begin + block - 1) // block
     arguments[0], arguments[1] = address_of(inputs), address_of(gradients)
     arguments[2] = address_of(offset(sums, tid * sums_size))
-    for i in range(3, 25):
+    for i in range(3, 26):
         arguments[i] = 1  # n, lines of outputs, the second direction of the kernel, strides, dilations, blocks
     arguments[4], arguments[5], arguments[6], arguments[7] = 36, line, c_in, c_in  # h, w, c_in, x_stride
     arguments[10], arguments[11], arguments[12] = c_out, c_out, 36  # c_out, dy_stride, k_h
     arguments[16], arguments[17], arguments[20] = 0, 0, 0  # no padding, not merged
-    arguments[23] = line * c_out  # from one tap's gradients to the next one's
+    arguments[23], arguments[24] = line * c_out, c_in + 1  # from one tap to the next: gradients, rows of the target
     for b in range(blocks):
         first, last = begin + (end - begin) * b // blocks, begin + (end - begin) * (b + 1) // blocks
-        for t in range(first, last):
-            image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
-            top, left = place // tiles_x * 4, place % tiles_x * 4
+        image, top, left = first // (tiles_y * tiles_x), first // tiles_x % tiles_y * 4, first % tiles_x * 4
+        for t in range(last - first):
             transform_input(
-                4, offset(x, image * h * w * c_in), patch, offset(inputs, (t - first) * c_in), line * c_in,
+                4, offset(x, image * h * w * c_in), patch, offset(inputs, t * c_in), line * c_in,
                 top - pad_top, left - pad_left, h, w, c_in,
             )  # fmt: skip
             transform_gradient(
-                offset(dy, ((image * h_out + top) * w_out + left) * c_out), patch,
-                offset(gradients, (t - first) * c_out), line * c_out,
+                offset(dy, ((image * h_out + top) * w_out + left) * c_out), patch, offset(gradients, t * c_out), line * c_out,
                 min(4, h_out - top), min(4, w_out - left), w_out, c_out,
             )  # fmt: skip
+            left += 4
+            if left >= w_out:
+                left = 0
+                top += 4
+                if top >= h_out:
+                    top = 0
+                    image += 1
         arguments[9] = last - first  # w_out
-        arguments[24] = min(b, 1)  # accumulate
+        arguments[25] = min(b, 1)  # accumulate
         call_kernel(product, address_of(arguments), 0, 1)
 
 
@@ -170,19 +177,19 @@ def f32_winograd_weight_products(
 def f32_winograd_weight_taps(
     sums: f32p, sums_size: i64, shares: i64, target: f32p, c_in: i64, c_out: i64, tid: i64, n_threads: i64
 ):
-    """From panels of (36 * c_in, c_out), one set for each share of the tiles, to panels of (9 * c_in, c_out)."""
+    """From panels of (36 * (c_in + 1), c_out), one set for each share of the tiles, to panels of (9 * c_in, c_out)."""
     for row in range(c_in * tid // n_threads, c_in * (tid + 1) // n_threads):
         for panel in range(0, c_out, NR):
             width = panel_width(c_out - panel)
             for share in range(shares):
-                source = offset(sums, share * sums_size + panel * 36 * c_in + row * width)
+                source = offset(sums, share * sums_size + panel * 36 * (c_in + 1) + row * width)
                 out = offset(target, panel * 9 * c_in + row * width)
                 fresh = 1 if share == 0 else 0
                 column = 0
                 while column < width:
                     if width - column >= W:
-                        whole_taps(offset(source, column), c_in * width, offset(out, column), c_in * width, fresh)
+                        whole_taps(offset(source, column), (c_in + 1) * width, offset(out, column), c_in * width, fresh)
                         column += W
                     else:
-                        half_taps(offset(source, column), c_in * width, offset(out, column), c_in * width, fresh)
+                        half_taps(offset(source, column), (c_in + 1) * width, offset(out, column), c_in * width, fresh)
                         column += STEP

@@ -71,9 +71,10 @@ if COMPILING:
 
 
 @kernel(compact=True)
-def f32_winograd_weights(source: f32p, target: f32p, c_in: i64, c_out: i64, m: i64, tid: i64, n_threads: i64):
-    """From panels of (9 * c_in, c_out) to (m + 2) ** 2 matrices of panels of (c_in, c_out)."""
-    component = c_in * ((c_out + STEP - 1) // STEP * STEP)
+def f32_winograd_weights(
+    source: f32p, target: f32p, component: i64, c_in: i64, c_out: i64, m: i64, tid: i64, n_threads: i64
+):
+    """From panels of (9 * c_in, c_out) to (m + 2) ** 2 matrices of panels of (c_in, c_out), `component` elements apart."""
     for row in range(c_in * tid // n_threads, c_in * (tid + 1) // n_threads):
         for panel in range(0, c_out, NR):
             width = panel_width(c_out - panel)

@@ -142,13 +142,14 @@ def emit_conv_weight_grad(
         w = w_out = max(d for d in range(1, min(pixels, LONGEST_RUN) + 1) if pixels % d == 0)
         n, h, h_out = 1, pixels // w, pixels // w
     images, lines = blocks(lowering.tiles, n, h_out, 4 * (w * c_in * window.strides[0] + w_out * c_out))
+    merged = k_w > 1 and c_in < FEW_CHANNELS and x_stride == c_in and window.dilations[1] == 1
     lowering.emit(
         kernels.f32_conv_weight_grad, x=x, dy=dy, target=target, n=n, h=h, w=w, c_in=c_in, x_stride=x_stride,
         h_out=h_out, w_out=w_out, c_out=c_out, dy_stride=dy_stride, k_h=k_h, k_w=k_w,
         stride_h=window.strides[0], stride_w=window.strides[1], pad_top=top, pad_left=left,
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
-        merged=int(k_w > 1 and c_in < FEW_CHANNELS and x_stride == c_in and window.dilations[1] == 1),
-        block_images=images, block_lines=lines, dy_tap=0, accumulate=int(accumulate),
+        merged=int(merged), block_images=images, block_lines=lines, dy_tap=0, tap_rows=k_w * c_in if merged else c_in,
+        accumulate=int(accumulate),
     )  # fmt: skip
 
 

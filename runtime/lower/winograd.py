@@ -33,6 +33,7 @@ FILTER_TRANSFORM = {
 # Vector operations of the two transforms per tile and per vector of channels, loads and stores included
 TRANSFORM_COST = {2: (32 + 32, 24 + 32), 4: (144 + 72, 100 + 72)}
 SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
+LINE = 16  # elements of a line of the cache
 
 
 # The transform of a filter that changes: vector operations per input channel and vector of output channels
@@ -82,7 +83,7 @@ def lower_winograd(
         weight = lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles))
     lowering.emit(
         kernels.f32_winograd, x=lowering.ref(node.inputs[0]),
-        weight=weight,
+        weight=weight, component=component_size(c_in, c_out, tiles),
         bias=bias_ref(lowering, bias, c_out), y=lowering.ref(node.outputs[0]), scratch=lowering.scratch(4 * size * threads),
         scratch_size=size, n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=c_out,
         pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block, low=tail.low, high=tail.high,
@@ -93,10 +94,15 @@ def lower_winograd(
 
 def _transformed(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
     """The filters that lie in panels, transformed in every run."""
-    columns = -(-c_out // lowering.tiles.step) * lowering.tiles.step
-    target = lowering.scratch(4 * (m + 2) ** 2 * c_in * columns)
-    lowering.emit(f32_winograd_weights, source=panels, target=target, c_in=c_in, c_out=c_out, m=m)
+    component = component_size(c_in, c_out, lowering.tiles)
+    target = lowering.scratch(4 * (m + 2) ** 2 * component)
+    lowering.emit(f32_winograd_weights, source=panels, target=target, component=component, c_in=c_in, c_out=c_out, m=m)
     return target
+
+
+def component_size(c_in: int, c_out: int, tiles: Tiles) -> int:
+    """Elements from one component's matrix to the next; a line more, so that they do not share one set of the cache."""
+    return c_in * -(-c_out // tiles.step) * tiles.step + LINE
 
 
 def choose_size(out: tuple[int, ...], c_in: int, c_out: int, tiles: Tiles, images: int = 0) -> int | None:
@@ -123,8 +129,9 @@ def pack_filters(filters: Array, m: int, tiles: Tiles) -> Array:
     rows = np.tensordot(g, filters.astype(np.float64), (1, 1))  # (A, C_OUT, 3, C_IN)
     full = np.tensordot(g, rows, (1, 2)).transpose(1, 0, 3, 2)  # (A, B, C_IN, C_OUT)
     matrices = full.reshape(len(g) ** 2, c_in, c_out).astype(np.float32)
-    size = c_in * -(-c_out // tiles.step) * tiles.step
+    size = component_size(c_in, c_out, tiles)
     packed = aligned_empty(len(matrices) * size)
+    packed[:] = 0
     for i, matrix in enumerate(matrices):
-        pack_panels(matrix, tiles, packed[i * size : (i + 1) * size])
+        pack_panels(matrix, tiles, packed[i * size : (i + 1) * size - LINE])
     return packed

@@ -13,7 +13,9 @@ from alula.runtime.ops.window import Window
 COMPONENTS = 36
 GRADIENT_COST = 80 + 52  # vector operations of the transform of a tile of gradients, per vector of channels
 TAPS_COST = 90 + 54  # of the last transform, per input channel and vector of output channels
-SUMS_COST = 2  # a load and a store of each sum, once in a block of tiles
+SUMS_COST = (
+    5  # of each sum, once in a block of tiles: a load, a store, and a share of what a tile of products costs to begin
+)
 MOST_SUMS_BYTES = 1 << 20  # per thread
 
 
@@ -27,7 +29,7 @@ def lower_winograd_weight_grad(
     if window.kernel != (3, 3) or window.strides != unit or window.dilations != unit or min(c_in, c_out) < tiles.width:
         return False
     columns = -(-c_out // tiles.step) * tiles.step
-    sums_size = COMPONENTS * c_in * columns
+    sums_size = COMPONENTS * (c_in + 1) * columns
     if 4 * sums_size > MOST_SUMS_BYTES:
         return False
     h_out, w_out = window.out
@@ -37,7 +39,12 @@ def lower_winograd_weight_grad(
     if count < threads or not _is_faster(tiles, n * h_out * w_out, count, block, threads, c_in, c_out):
         return False
     sums = lowering.scratch(4 * sums_size * threads)
-    size = 2 * kernels.ARGUMENT_WORDS + (block + 1) * COMPONENTS * (c_in + c_out) + max(36 * c_in, 16 * c_out) + tiles.width
+    size = (
+        2 * kernels.ARGUMENT_WORDS
+        + ((block + 1) | 1) * COMPONENTS * (c_in + c_out)
+        + max(36 * c_in, 16 * c_out)
+        + tiles.width
+    )
     size += -size % 16
     lowering.emit(
         kernels.f32_winograd_weight_products, x=x, dy=dy, sums=sums, sums_size=sums_size,
@@ -46,15 +53,23 @@ def lower_winograd_weight_grad(
         pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], block=block,
     )  # fmt: skip
     lowering.emit(
-        kernels.f32_winograd_weight_taps, sums=sums, sums_size=sums_size, shares=threads, target=target, c_in=c_in, c_out=c_out
+        kernels.f32_winograd_weight_taps,
+        sums=sums,
+        sums_size=sums_size,
+        shares=threads,
+        target=target,
+        c_in=c_in,
+        c_out=c_out,
     )
     return True
 
 
 def _is_faster(tiles: Tiles, pixels: int, count: int, block: int, threads: int, c_in: int, c_out: int) -> bool:
-    """Whether fewer vector operations are needed than in the direct form; count: tiles."""
+    """Whether clearly fewer vector operations are needed than in the direct form; count: tiles."""
     inputs, outputs = c_in / tiles.width, math.ceil(c_out / tiles.width)
     blocks = max(threads, -(-count // block))
     products = COMPONENTS * c_in * outputs * (count + SUMS_COST * blocks)
-    transforms = count * (TRANSFORM_COST[4][0] * inputs + GRADIENT_COST * outputs) + threads * TAPS_COST * c_in * outputs
-    return products + transforms < pixels * 9 * c_in * outputs
+    transforms = (
+        count * (TRANSFORM_COST[4][0] * inputs + GRADIENT_COST * outputs) + threads * TAPS_COST * c_in * outputs
+    )
+    return 1.2 * (products + transforms) < pixels * 9 * c_in * outputs
