@@ -16,7 +16,6 @@ from alula.runtime.kernels.winograd import TransformEmitter, copy_run, fill_zero
 from alula.runtime.kernels.winograd_weights import FilterEmitter
 
 if COMPILING:
-    from llvmlite import ir
     from numba.core import types
 
     from alula.runtime.kernels.conv import NR, STEP
