@@ -90,6 +90,7 @@ def taps_transform(width):
                 columns.append(_taps(emit, [emit.load_at(source, (6 * i + j, component)) for i in range(6)]))
             for i, line in enumerate(zip(*columns, strict=True)):
                 for j, value in enumerate(_taps(emit, line)):
+                    fence(builder)
                     before = builder.select(new, emit.constant(0.0), emit.load_at(target, (3 * i + j, tap)))
                     emit.store_at(emit.add(value, before), target, (3 * i + j, tap))
             return cx.get_dummy_value()
@@ -129,9 +130,8 @@ def f32_winograd_weight_products(
     product: f32_conv_weight_grad; block: tiles at a time
     scratch, for each thread: arguments, transformed inputs, transformed gradients, a patch
     """
-    line = (
-        block + 1
-    ) | 1  # tiles from a component to the next: products read a vector too far, and lines of the cache differ
+    # Tiles from a component to the next: one more, for products read a vector too far; odd, for the sets of the cache
+    line = (block + 1) | 1
     arguments = i64_at(address_of(offset(scratch, tid * scratch_size)))
     inputs = offset(scratch, tid * scratch_size + 2 * ARGUMENT_WORDS)
     gradients = offset(inputs, 36 * line * c_in)

@@ -23,6 +23,7 @@ from alula.runtime.kernels import all_kernels
 
 CPUS = ("cortex-a53", "cortex-a72", "cortex-a76")
 TILED = ("f32_conv", "f32_matmul", "f32_winograd", "f32_depthwise_", "s8_conv")
+TRANSFORMING = ("f32_winograd", "f32_winograd_weight_products")
 EXECUTABLE, STACK = 4, 31  # SHF_EXECINSTR; the register number of sp
 MULTIPLY_ADDS = 8  # in a loop that is a tile's
 RELOADS = 20  # one reload for so many multiply-adds, at most
@@ -190,7 +191,7 @@ def test_no_tile_spills_a_vector_register(cpu: str) -> None:
     for kernel in tiled:
         data = (cache.cache_path(cpu) / cache.object_name(kernel, cpu)).read_bytes()
         loops = [loop for code in code_of(data) for loop in inner_loops(code) if loop.is_tile]
-        of_transforms = [loop for loop in loops if kernel.name == "f32_winograd" and loop.is_transform]
+        of_transforms = [loop for loop in loops if kernel.name in TRANSFORMING and loop.is_transform]
         spilling = [
             loop
             for loop in loops
