@@ -11,7 +11,7 @@ from functools import partial
 from alula.runtime.kernels.conv import panel_width
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
-from alula.runtime.kernels.simd import TILES, fence
+from alula.runtime.kernels.simd import TILES
 from alula.runtime.kernels.winograd import TransformEmitter, copy_run, fill_zero, grid_of, transform_input, twice
 from alula.runtime.kernels.winograd_weights import FilterEmitter
 
@@ -62,18 +62,20 @@ def gradient_transform(width):
     return run
 
 
-def _taps(emit, m):
-    """A' of F(3, 4), with the factors that the gradients' transform left out, on 6 vectors."""
-    quarter, sixth, twelfth, least = (emit.factor(value) for value in (1 / 4, 1 / 6, 1 / 12, 1 / 24))
-    b = emit.builder
-    near, near_odd = emit.add(m[1], m[2]), emit.sub(m[2], m[1])
-    far, far_odd = emit.add(m[3], m[4]), emit.sub(m[3], m[4])
-    near = b.fneg(b.fmul(sixth, near))
-    return [
-        emit.fma(least, far, emit.fma(quarter, m[0], near)),
-        emit.fma(twelfth, far_odd, b.fmul(sixth, near_odd)),
-        emit.add(emit.fma(sixth, far, near), m[5]),
-    ]
+def _taps_even(e, m):
+    """Rows 0 and 2 of A' of F(3, 4), with the factors that the gradients' transform left out, on 6 vectors."""
+    far, near = e.add(m[3], m[4]), e.builder.fneg(e.builder.fmul(e.factor(1 / 6), e.add(m[1], m[2])))
+    first = e.fma(e.factor(1 / 4), m[0], near)
+    return [e.fma(e.factor(1 / 24), far, first), e.add(e.fma(e.factor(1 / 6), far, near), m[5])]
+
+
+def _taps_odd(e, m):
+    """Row 1, on vectors 1 to 4."""
+    near = e.builder.fmul(e.factor(1 / 6), e.sub(m[1], m[0]))
+    return [e.fma(e.factor(1 / 12), e.sub(m[2], m[3]), near)]
+
+
+TAPS = [(_taps_even, range(6), (0, 2)), (_taps_odd, range(1, 5), (1,))]
 
 
 def taps_transform(width):
@@ -83,14 +85,11 @@ def taps_transform(width):
     def run(context, source, component, target, tap, fresh):
         def generate(cx, builder, signature, args):
             source, component, target, tap, fresh = args
-            emit, columns = FilterEmitter(builder, width, 4), []
+            emit = FilterEmitter(builder, width, 4)
             new = builder.icmp_signed("!=", fresh, emit.index(0))
-            for j in range(6):
-                fence(builder)  # all 36 components would not fit the registers
-                columns.append(_taps(emit, [emit.load_at(source, (6 * i + j, component)) for i in range(6)]))
-            for i, line in enumerate(zip(*columns, strict=True)):
-                for j, value in enumerate(_taps(emit, line)):
-                    fence(builder)
+            loads = [[partial(emit.load_at, source, (6 * i + j, component)) for j in range(6)] for i in range(6)]
+            for i, values in twice(emit, TAPS, TAPS, loads):
+                for j, value in enumerate(values):
                     before = builder.select(new, emit.constant(0.0), emit.load_at(target, (3 * i + j, tap)))
                     emit.store_at(emit.add(value, before), target, (3 * i + j, tap))
             return cx.get_dummy_value()

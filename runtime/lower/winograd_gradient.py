@@ -13,9 +13,8 @@ from alula.runtime.ops.window import Window
 COMPONENTS = 36
 GRADIENT_COST = 80 + 52  # vector operations of the transform of a tile of gradients, per vector of channels
 TAPS_COST = 90 + 54  # of the last transform, per input channel and vector of output channels
-SUMS_COST = (
-    5  # of each sum, once in a block of tiles: a load, a store, and a share of what a tile of products costs to begin
-)
+# Of each sum, once in a block of tiles: a load, a store, and a share of what a tile of products costs to begin
+SUMS_COST = 5
 MOST_SUMS_BYTES = 1 << 20  # per thread
 
 
