@@ -175,7 +175,38 @@ def output_transform(parts, size, width):
     return run
 
 
+def vector_copy(width):
+    """The intrinsic: (source, target), one vector."""
+
+    @intrinsic
+    def run(context, source, target):
+        def generate(cx, builder, signature, args):
+            emit = Emitter(builder, width)
+            emit.store(emit.load(args[0]), args[1])
+            return cx.get_dummy_value()
+
+        return types.void(source, target), generate
+
+    return run
+
+
+def vector_zero(width):
+    """The intrinsic: (target), one vector."""
+
+    @intrinsic
+    def run(context, target):
+        def generate(cx, builder, signature, args):
+            emit = Emitter(builder, width)
+            emit.store(emit.constant(0.0), args[0])
+            return cx.get_dummy_value()
+
+        return types.void(target), generate
+
+    return run
+
+
 if COMPILING:
+    copy_vector, zero_vector = vector_copy(W), vector_zero(W)
     forward_2, forward_4 = input_transform(INPUT_2, 4, W), input_transform(INPUT_4, 6, W)
     backward_2, backward_4 = output_transform(OUTPUT_2, 4, W), output_transform(OUTPUT_4, 6, W)
     run_tile = tile_runner(False)
@@ -209,16 +240,17 @@ def transform_input(m, x, patch, v, v_stride, top, left, h, w, c):
 
 @device
 def fill_zero(target, n):
-    """Set n elements to zero."""
-    for i in range(n):
-        target[i] = 0.0
+    """Set n elements to zero: none, or at least a vector."""
+    for k in range((n + W - 1) // W):
+        zero_vector(offset(target, min(k * W, n - W)))
 
 
 @device
 def copy_run(source, target, n):
-    """Copy n elements."""
-    for i in range(n):
-        target[i] = source[i]
+    """Copy n elements: none, or at least a vector."""
+    for k in range((n + W - 1) // W):
+        at = min(k * W, n - W)
+        copy_vector(offset(source, at), offset(target, at))
 
 
 @device

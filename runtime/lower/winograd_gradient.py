@@ -6,7 +6,7 @@ import math
 
 from alula.runtime.kernels import winograd_gradient as kernels
 from alula.runtime.kernels.tiles import Tiles
-from alula.runtime.lower.winograd import SCRATCH_BYTES, TRANSFORM_COST
+from alula.runtime.lower.winograd import TRANSFORM_COST
 from alula.runtime.lowering import FnRef, Lowering, Ref
 from alula.runtime.ops.window import Window
 
@@ -33,7 +33,7 @@ def lower_winograd_weight_grad(
         return False
     h_out, w_out = window.out
     count = n * -(-h_out // 4) * -(-w_out // 4)
-    fitting = max(1, SCRATCH_BYTES // (4 * COMPONENTS * (c_in + c_out)) - 1)
+    fitting = max(1, tiles.l2_bytes // (4 * COMPONENTS * (c_in + c_out)) - 1)
     block = min(fitting, -(-count // threads))
     if count < threads or not _is_faster(tiles, n * h_out * w_out, count, block, threads, c_in, c_out):
         return False
