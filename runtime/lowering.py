@@ -6,7 +6,7 @@ known only when memory is laid out. Buffers live from the first instruction that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -48,13 +48,22 @@ Word = int | float | Ref | FnRef
 
 @dataclass(slots=True)
 class Instruction:
-    """A kernel call, or (kernel None) a node that runs as its NumPy reference."""
+    """A kernel call, or (kernel None) a node that runs as its NumPy reference.
+
+    words   : arguments of the kernel
+    buffers : of a reference node: what it reads and writes
+    """
 
     kernel: Kernel | None
-    words: list[Word]
+    words: Sequence[Word]
     node: Node
-    buffers: list[str] = field(default_factory=list)  # of a reference node: what it reads and writes
+    buffers: Sequence[str] = ()
     inplace: tuple[str, str] | None = None  # (output buffer, input buffer) that may share memory
+
+    @property
+    def named(self) -> list[str]:
+        """The buffers that it names."""
+        return [*(word.buffer for word in self.words if isinstance(word, Ref)), *self.buffers]
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alula.runtime.frozen import frozen
-from alula.runtime.lowering import Instruction, Ref
+from alula.runtime.lowering import Instruction
 
 ALIGNMENT = 64
 
@@ -30,7 +30,7 @@ def lifetimes(instructions: Sequence[Instruction]) -> dict[str, tuple[int, int]]
     """First and last instruction that names each buffer."""
     spans: dict[str, tuple[int, int]] = {}
     for i, instruction in enumerate(instructions):
-        for name in [word.buffer for word in instruction.words if isinstance(word, Ref)] + instruction.buffers:
+        for name in instruction.named:
             spans[name] = (spans[name][0] if name in spans else i, i)
     return spans
 

@@ -94,7 +94,7 @@ class Program:
         external = {*network.inputs, *self._outputs, *variables}
         sizes = dict(lowering.sizes)
         for instruction in self.instructions:
-            for name in [w.buffer for w in instruction.words if isinstance(w, Ref)] + instruction.buffers:
+            for name in instruction.named:
                 if name in network.specs and name not in external and name not in network.values:
                     sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
         self._layout = lay_out(self.instructions, sizes)
@@ -107,6 +107,8 @@ class Program:
                 f"{memory.weights:,} for weights{kept}; use a smaller input or raise the budget"
             )
         self._assemble()
+        for instruction in self.instructions:  # as Python objects the words weigh as much as a small network
+            instruction.words = instruction.buffers = ()
 
     @property
     def results(self) -> tuple[str, ...]:

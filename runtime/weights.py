@@ -103,8 +103,8 @@ class Arena:
 
     def reserve(self, nbytes: int) -> int:
         """The address of at least so many bytes. `version` changes when they move."""
-        if self._memory.nbytes < nbytes + TAIL or self.version == 0:
-            self._memory = aligned(np.empty(nbytes + TAIL, np.uint8))
+        if self._memory.nbytes < nbytes or self.version == 0:
+            self._memory = aligned_empty(nbytes, "uint8")
             self.version += 1
         return int(self._memory.ctypes.data)
 

@@ -22,6 +22,7 @@ if COMPILING:
     from alula.runtime.kernels.simd import I64
 
 
+LINE = 16  # elements of a line of the cache
 FACTORS = (2.0, 4.0, 8.0, 1.0)  # of the transforms, up to their signs; the last one fills the vector
 
 
@@ -206,7 +207,7 @@ def vector_zero(width):
 
 
 if COMPILING:
-    copy_vector, zero_vector = vector_copy(W), vector_zero(W)
+    copy_vector, copy_line, zero_vector, zero_line = vector_copy(W), vector_copy(LINE), vector_zero(W), vector_zero(LINE)
     forward_2, forward_4 = input_transform(INPUT_2, 4, W), input_transform(INPUT_4, 6, W)
     backward_2, backward_4 = output_transform(OUTPUT_2, 4, W), output_transform(OUTPUT_4, 6, W)
     run_tile = tile_runner(False)
@@ -241,16 +242,26 @@ def transform_input(m, x, patch, v, v_stride, top, left, h, w, c):
 @device
 def fill_zero(target, n):
     """Set n elements to zero: none, or at least a vector."""
-    for k in range((n + W - 1) // W):
-        zero_vector(offset(target, min(k * W, n - W)))
+    at = 0
+    while at + LINE <= n:
+        zero_line(offset(target, at))
+        at += LINE
+    while at < n:
+        zero_vector(offset(target, min(at, n - W)))
+        at += W
 
 
 @device
 def copy_run(source, target, n):
     """Copy n elements: none, or at least a vector."""
-    for k in range((n + W - 1) // W):
-        at = min(k * W, n - W)
-        copy_vector(offset(source, at), offset(target, at))
+    at = 0
+    while at + LINE <= n:
+        copy_line(offset(source, at), offset(target, at))
+        at += LINE
+    while at < n:
+        last = min(at, n - W)
+        copy_vector(offset(source, last), offset(target, last))
+        at += W
 
 
 @device

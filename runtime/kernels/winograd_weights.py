@@ -1,9 +1,13 @@
-"""The filters of a Winograd convolution from those of the direct one, for weights that change: U = G g G'."""
+"""The filters of a Winograd convolution from those of the direct one, for weights that change: U = G g G'.
+
+Those of the transposed convolution, too, which computes the gradient of the input.
+"""
 
 from alula.runtime.kernels.conv import panel_width
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
 from alula.runtime.kernels.simd import TILES, Emitter, fence
+from alula.runtime.kernels.turn_panels import square_transpose
 
 if COMPILING:
     from llvmlite import ir
@@ -67,6 +71,8 @@ def filter_transform(width, m):
 
 
 if COMPILING:
+    BLOCK = 9 * STEP * W
+    transpose_block = square_transpose(STEP)
     whole_2, whole_4, half_2, half_4 = (filter_transform(width, m) for width in (W, STEP) for m in (2, 4))
 
 
@@ -82,15 +88,58 @@ def f32_winograd_weights(
             out = offset(target, panel * c_in + row * width)
             column = 0
             while column < width:
-                if width - column >= W:
-                    if m == 4:
-                        whole_4(offset(filters, column), c_in * width, offset(out, column), component)
-                    else:
-                        whole_2(offset(filters, column), c_in * width, offset(out, column), component)
-                    column += W
-                else:
+                if STEP < W and width - column < W:  # where a step is a vector, the first is known to be false
                     if m == 4:
                         half_4(offset(filters, column), c_in * width, offset(out, column), component)
                     else:
                         half_2(offset(filters, column), c_in * width, offset(out, column), component)
                     column += STEP
+                else:
+                    if m == 4:
+                        whole_4(offset(filters, column), c_in * width, offset(out, column), component)
+                    else:
+                        whole_2(offset(filters, column), c_in * width, offset(out, column), component)
+                    column += W
+
+
+@kernel(compact=True)
+def f32_winograd_turned_weights(
+    source: f32p, target: f32p, scratch: f32p, component: i64, c_in: i64, c_out: i64, m: i64, tid: i64, n_threads: i64
+):
+    """From panels of (9 * c_in, c_out) to those of the transposed convolution: taps turned round, then transformed.
+
+    target  : (m + 2) ** 2 matrices of panels of (c_out, c_in), `component` elements apart
+    scratch : BLOCK elements for each thread: the taps of STEP output channels and a vector of input channels
+    """
+    taps = offset(scratch, tid * BLOCK)
+    blocks = (c_in + W - 1) // W
+    for block in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
+        begin = block * W
+        panel = begin // NR * NR
+        stride = panel_width(c_in - panel)
+        for column in range(0, c_out, STEP):
+            of = column // NR * NR
+            source_stride = panel_width(c_out - of)
+            for tap in range(9):
+                line = offset(taps, (8 - tap) * STEP * W)
+                for part in range(0, W, STEP):
+                    rows = c_in - begin - part
+                    from_ = offset(source, of * 9 * c_in + (tap * c_in + begin + part) * source_stride + column - of)
+                    if rows >= STEP:  # columns that are no channels lie there as zeros
+                        transpose_block(from_, source_stride, offset(line, part), W)
+                    else:
+                        for j in range(STEP):
+                            for i in range(STEP):
+                                line[j * W + part + i] = from_[i * source_stride + j] if i < rows else 0.0
+            for j in range(min(STEP, c_out - column)):
+                out = offset(target, panel * c_out + (column + j) * stride + begin - panel)
+                if STEP < W and stride - (begin - panel) < W:
+                    if m == 4:
+                        half_4(offset(taps, j * W), STEP * W, out, component)
+                    else:
+                        half_2(offset(taps, j * W), STEP * W, out, component)
+                else:
+                    if m == 4:
+                        whole_4(offset(taps, j * W), STEP * W, out, component)
+                    else:
+                        whole_2(offset(taps, j * W), STEP * W, out, component)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -95,7 +94,12 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     if group == picture[-1] == c_out and depthwise.lower_depthwise(lowering, node, window, picture, tail):
         return True
     k = math.prod(lowering.spec(weight).dims[1:])
-    changing = None if lowering.known(weight) else partial(_storage_panels, lowering, weight)
+
+    def transformed(m: int) -> Ref:
+        panels = _storage_panels(lowering, weight)
+        return winograd.transform_filters(lowering, panels, picture[-1], c_out, m)
+
+    changing = None if lowering.known(weight) else transformed
     if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail, changing):
         return True
     c_in, filters = picture[-1] // group, c_out // group
@@ -209,12 +213,10 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
         pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])
         flipped = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
 
-        def panels() -> Ref:
-            found = _turned_panels(lowering, node, "phase0/1,0/1", (0, 0), (3, 3), window)
-            assert found is not None
-            return found
+        def turned(m: int) -> Ref:
+            return winograd.transform_turned_filters(lowering, lowering.storage(weight)[0], c_out, c_in, m)
 
-        if winograd.lower_winograd(lowering, node, flipped, picture, tail, panels):
+        if winograd.lower_winograd(lowering, node, flipped, picture, tail, turned):
             return True
     k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
     whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain

@@ -6,8 +6,9 @@ import numpy as np
 
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import depthwise as kernels
+from alula.runtime.lower.movement import emit_copy
 from alula.runtime.lower.steps import Epilogue
-from alula.runtime.lowering import FnRef, Lowering
+from alula.runtime.lowering import FnRef, Lowering, Ref
 from alula.runtime.ops.window import Window
 
 LINE = 16  # float32 in a cache line: threads that share channels do not share lines
@@ -54,9 +55,18 @@ def lower_depthwise(
     def pack(filters: Array) -> Array:
         return pack_filters(filters[:, ::-1, ::-1] if turned else filters, width)
 
+    def turn(source: Ref) -> Ref:
+        vectors, taps = -(-c // width), k_h * k_w
+        target, order = lowering.scratch(4 * vectors * taps * width), (taps * width, width, 1)
+        last = source + 4 * (taps - 1) * width
+        emit_copy(lowering, last, target, (vectors, taps, width), (taps * width, -width, 1), order, 4)
+        return target
+
+    filters, packing = node.inputs[1], "depthwise_turned" if turned else "depthwise"
+    derived = lowering.derived(filters, packing, "depthwise", turn) if turned else None
     lowering.emit(
         kernels.f32_depthwise, x=lowering.ref(node.inputs[0]),
-        weight=lowering.packed(node.inputs[1], "depthwise_turned" if turned else "depthwise", pack),
+        weight=derived or lowering.packed(filters, packing, pack),
         bias=bias_ref(lowering, bias, c), y=lowering.ref(node.outputs[0]),
         zeros=lowering.zeros(4 * columns * c if blocks else 0),
         scratch=lowering.scratch(8 * kernels.SCRATCH_WORDS * lowering.n_threads),

@@ -9,8 +9,9 @@ import numpy as np
 
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import winograd as kernels
+from alula.runtime.kernels import winograd_weights as weight_kernels
 from alula.runtime.kernels.tiles import Tiles
-from alula.runtime.kernels.winograd_weights import f32_winograd_weights
+from alula.runtime.kernels.winograd import LINE
 from alula.runtime.lower.steps import Epilogue
 from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
@@ -33,7 +34,6 @@ FILTER_TRANSFORM = {
 # Vector operations of the two transforms per tile and per vector of channels, loads and stores included
 TRANSFORM_COST = {2: (32 + 32, 24 + 32), 4: (144 + 72, 100 + 72)}
 SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
-LINE = 16  # elements of a line of the cache
 
 
 # The transform of a filter that changes: vector operations per input channel and vector of output channels
@@ -42,11 +42,11 @@ FILTER_COST = {2: 32 + 9 + 16, 4: 80 + 9 + 36}
 
 def lower_winograd(
     lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue,
-    panels: Callable[[], Ref] | None = None,
+    transformed: Callable[[int], Ref] | None = None,
 ) -> bool:  # fmt: skip
     """Emit the kernel if it is faster than the direct form.
 
-    panels : gives the address of the direct form's filters, if they change: they are transformed in every run
+    transformed : for filters that change, transforms them in every run for tiles of m x m; gives their address
     """
     tiles, threads = lowering.tiles, lowering.n_threads
     n, h, w, c_in = picture
@@ -58,7 +58,7 @@ def lower_winograd(
         or min(c_in, c_out) < tiles.width
     ):
         return False
-    m = choose_size(window.out, c_in, c_out, tiles, n if panels else 0)
+    m = choose_size(window.out, c_in, c_out, tiles, n if transformed else 0)
     if m is None:
         return False
     h_out, w_out = window.out
@@ -77,8 +77,8 @@ def lower_winograd(
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     from alula.runtime.lower.conv import bias_ref
 
-    if panels:
-        weight = _transformed(lowering, panels(), c_in, c_out, m)
+    if transformed:
+        weight = transformed(m)
     else:
         weight = lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles))
     lowering.emit(
@@ -92,11 +92,26 @@ def lower_winograd(
     return True
 
 
-def _transformed(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
-    """The filters that lie in panels, transformed in every run."""
+def transform_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
+    """The filters that lie in panels of (9 * c_in, c_out), transformed in every run."""
     component = component_size(c_in, c_out, lowering.tiles)
     target = lowering.scratch(4 * (m + 2) ** 2 * component)
-    lowering.emit(f32_winograd_weights, source=panels, target=target, component=component, c_in=c_in, c_out=c_out, m=m)
+    lowering.emit(
+        weight_kernels.f32_winograd_weights, source=panels, target=target, component=component, c_in=c_in, c_out=c_out, m=m
+    )
+    return target
+
+
+def transform_turned_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
+    """The same for the transposed convolution, which reads c_out channels and makes c_in."""
+    tiles = lowering.tiles
+    component = component_size(c_out, c_in, tiles)
+    target = lowering.scratch(4 * (m + 2) ** 2 * component)
+    lowering.emit(
+        weight_kernels.f32_winograd_turned_weights, source=panels, target=target,
+        scratch=lowering.scratch(4 * 9 * tiles.step * tiles.width * lowering.n_threads), component=component, c_in=c_in,
+        c_out=c_out, m=m,
+    )  # fmt: skip
     return target
 
 

@@ -154,7 +154,7 @@ def training_network(
     forward = replace(graph, outputs=tuple(dict.fromkeys((*graph.outputs, *statistics))))
     fixed = specialise(forward, {**data, **free})
     state = {name: spec for name, spec in variables.items() if name not in free}
-    tape = Tape(fixed.nodes, {**fixed.specs, **_scalars(), **state}, fixed.values)
+    tape = Tape(by_depth(fixed.nodes), {**fixed.specs, **_scalars(), **state}, fixed.values)
     value, targets = loss.build(tape, graph.outputs)
     n_forward = len(tape.nodes)
     gradients = tape.gradients(value, trained)
@@ -175,6 +175,18 @@ def training_network(
     inputs = {**{n: fixed.specs[n] for n in data}, **{name: target.spec for name, target in targets.items()}, **free}
     network = _closed(graph.name, tape, fixed.values, {**inputs, **state, **_scalars()}, (*results, norm), updates)
     return TrainingNetwork(network, updates, follows, targets, results, norm, len(choices))
+
+
+def by_depth(nodes: Sequence[Node]) -> list[Node]:
+    """Every node as early as what it reads allows, so that the backward pass comes to the shorter of two branches last.
+
+    Then what both began with is not called for (and perhaps computed again) while the longer one is still under way.
+    """
+    depth: dict[str, int] = {}
+    for node in nodes:
+        level = 1 + max((depth.get(name, 0) for name in node.reads), default=0)
+        depth.update(dict.fromkeys(node.outputs, level))
+    return sorted(nodes, key=lambda node: depth[node.outputs[0]])
 
 
 def update_network(

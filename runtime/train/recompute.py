@@ -2,7 +2,8 @@
 
 A network is cut where a single tensor leads from what lies before to what lies behind: between the blocks of a residual
 network, say. Plans are ordered by work. The first drops what follows from others element by element, which costs next to
-nothing. The next ones drop all that lies between two cuts, in one segment after the other; the last ones join segments.
+nothing, and the layers that make much of little, as many as add a fortieth to a step's multiply-adds. The next ones drop
+all that lies between two cuts, in one segment after the other; the last ones join segments.
 What is computed again is computed right before it is needed, by the same nodes, so gradients are the same bits.
 """
 
@@ -19,6 +20,7 @@ from alula.runtime.ops.contract import find
 
 LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
+LIGHT_RATIO = 0.025  # of a step's multiply-adds: what the first plan may add
 
 
 def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
@@ -46,12 +48,25 @@ def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
 
 
 def _cheap(tape: Tape, made: Mapping[str, Node], free: Sequence[str], kept: Collection[str]) -> frozenset[str]:
-    """What follows element by element from tensors that are kept anyway."""
-    light: dict[str, bool] = {}
+    """What follows from tensors that are kept anyway, element by element or by few multiply-adds for each byte."""
+    macs = {name: _macs(tape, node) for name, node in made.items()}
+    roots: dict[str, set[str]] = {}  # the kept tensors that a tensor's sources follow from
+    plain: dict[str, bool] = {}
     for name, node in made.items():
         sources = [read for read in node.reads if read in made]
-        light[name] = not _macs(tape, node) and all(read in kept or light[read] for read in sources)
-    return frozenset(name for name in free if light[name])
+        roots[name] = set().union(*({read} if read in kept and not plain[read] else roots[read] for read in sources))
+        plain[name] = not macs[name] and all(read in kept or plain[read] for read in sources)
+    droppable = set(free)
+    dropped = {name for name in droppable if plain[name]}
+    left = LIGHT_RATIO * sum(_macs(tape, node) for node in tape.nodes)
+    # A layer behind a sum would call for all that was summed, long before anybody else does. Of equals the first comes
+    # first: it is computed again last, when most of the others are gone
+    layers = [name for name in made if name in droppable and macs[name] and len(roots[name]) <= 1]
+    for name in sorted(layers, key=lambda name: macs[name] / tape.spec(name).nbytes):
+        if macs[name] <= left:
+            left -= macs[name]
+            dropped.add(name)
+    return frozenset(dropped)
 
 
 @frozen
