@@ -1,11 +1,13 @@
 """Memory: from the lifetimes of buffers to offsets in one arena.
 
 A buffer lives from the first instruction that names it to the last. Large buffers are placed first, each at the
-lowest offset where nothing that is alive at the same time lies.
+lowest offset where nothing that is alive at the same time lies. What is large is decided in two ways, by bytes and by
+bytes times life; the one that takes less memory is followed.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 
 from alula.runtime.frozen import frozen
@@ -39,10 +41,26 @@ def lay_out(instructions: Sequence[Instruction], sizes: Mapping[str, int]) -> La
     """Place the buffers in `sizes` (bytes); other buffers lie elsewhere (inputs, outputs, weights)."""
     spans = lifetimes(instructions)
     merged = _merge_in_place(instructions, sizes, spans)
+    life = {name: last - first + 1 for name, (first, last) in merged.items()}
+    orders = (
+        sorted(merged, key=lambda n: (-sizes[n], -life[n])),
+        sorted(merged, key=lambda n: -sizes[n] * life[n]),
+    )
+    offsets, nbytes = min((_place(order, merged, sizes) for order in orders), key=lambda found: found[1])
+    for instruction in instructions:
+        if instruction.inplace:
+            offsets[instruction.inplace[0]] = offsets[instruction.inplace[1]]
+    return Layout(offsets, nbytes)
+
+
+def _place(
+    order: Sequence[str], spans: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
+) -> tuple[dict[str, int], int]:
+    """The offset of each buffer, placed in this order, and the bytes of all."""
     placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), by offset
     offsets: dict[str, int] = {}
-    for name in sorted(merged, key=lambda n: -sizes[n]):
-        first, last = merged[name]
+    for name in order:
+        first, last = spans[name]
         need = max(-(-sizes[name] // ALIGNMENT) * ALIGNMENT, ALIGNMENT)
         at = 0
         for begin, end, born, dead in placed:
@@ -50,13 +68,9 @@ def lay_out(instructions: Sequence[Instruction], sizes: Mapping[str, int]) -> La
                 if at + need <= begin:
                     break
                 at = max(at, end)
-        placed.append((at, at + need, first, last))
-        placed.sort()
+        insort(placed, (at, at + need, first, last))
         offsets[name] = at
-    for instruction in instructions:
-        if instruction.inplace:
-            offsets[instruction.inplace[0]] = offsets[instruction.inplace[1]]
-    return Layout(offsets, max((end for _, end, _, _ in placed), default=0))
+    return offsets, max((end for _, end, _, _ in placed), default=0)
 
 
 def _merge_in_place(

@@ -7,6 +7,7 @@ kernel for their dtype run as their NumPy reference between two stretches of ker
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -107,8 +108,6 @@ class Program:
                 f"{memory.weights:,} for weights{kept}; use a smaller input or raise the budget"
             )
         self._assemble()
-        for instruction in self.instructions:  # as Python objects the words weigh as much as a small network
-            instruction.words = instruction.buffers = ()
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -204,40 +203,37 @@ class Program:
         return array.reshape(dims)
 
     def _assemble(self) -> None:
-        """Lay out all argument words, with a note of every address in them."""
+        """Lay out all argument words, with a note of every address in them.
+
+        The instructions' own lists go as soon as they are copied: Python objects weigh as much as a small network.
+        """
         kernels = library()
-        values: list[int] = []
-        starts, addresses = [], []
-        fixups: dict[str, tuple[list[int], list[int]]] = {}
-        for instruction in self.instructions:
-            starts.append(len(values))
-            addresses.append(kernels.address(instruction.kernel.name) if instruction.kernel else 0)
-            for word in instruction.words:
+        sizes = [len(instruction.words) for instruction in self.instructions]
+        starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+        self._words = np.zeros(sum(sizes), np.int64)
+        self._table = np.zeros((max(len(sizes), 1), TABLE_WORDS), np.int64)
+        fixups: dict[str, tuple[array[int], array[int]]] = {}  # places of a buffer's addresses, and what is added there
+        for i, (instruction, start) in enumerate(zip(self.instructions, starts.tolist(), strict=True)):
+            if instruction.kernel:
+                self._table[i, 0] = kernels.address(instruction.kernel.name)
+                self._table[i, 1] = self._words.ctypes.data + 8 * start
+            for place, word in enumerate(instruction.words, start):
                 if isinstance(word, Ref):
-                    places, offsets = fixups.setdefault(word.buffer, ([], []))
-                    places.append(len(values))
+                    places, offsets = fixups.setdefault(word.buffer, (array("q"), array("q")))
+                    places.append(place)
                     offsets.append(word.offset)
-                    values.append(0)
-                elif isinstance(word, FnRef):
-                    values.append(kernels.address(word.kernel))
                 else:
-                    values.append(word_of(word))
-        self._words = np.array(values, np.int64)
-        self._table = np.zeros((max(len(starts), 1), TABLE_WORDS), np.int64)
-        if starts:
-            self._table[:, 0] = addresses
-            self._table[:, 1] = self._words.ctypes.data + 8 * np.array(starts, np.int64)
+                    address = kernels.address(word.kernel) if isinstance(word, FnRef) else word_of(word)
+                    self._words[place] = address
+            instruction.words = instruction.buffers = ()
         external = {*self.network.inputs, *self._outputs} - set(self.state.variables)
-        self._patches = {
-            name: (np.array(p), np.array(o, np.int64)) for name, (p, o) in fixups.items() if name in external
-        }
+        self._patches = {name: (np.array(p), np.array(o)) for name, (p, o) in fixups.items() if name in external}
         self._fixed = tuple(name for name in fixups if name not in external)
-        parts = [
-            (i, place, offset)
-            for i, name in enumerate(self._fixed)
-            for place, offset in zip(*fixups[name], strict=True)
-        ]
-        self._fixups = np.array(parts, np.int64).reshape(-1, 3)  # which buffer, place of a word, offset from the buffer
+        parts = [np.empty((3, 0), np.int64)]
+        for i, name in enumerate(self._fixed):
+            places, offsets = fixups[name]
+            parts.append(np.array([[i] * len(places), places, offsets], np.int64))
+        self._fixups = np.concatenate(parts, axis=1)  # which buffer, place of a word, offset from the buffer
         self._stretches = _stretches(self.instructions)
         self._bound = -1
 
@@ -254,7 +250,7 @@ class Program:
                 addresses[i] = self.state.variables.address(name)
             else:
                 addresses[i] = self._store.address(name)
-        which, places, offsets = self._fixups.T
+        which, places, offsets = self._fixups
         self._words[places] = addresses[which] + offsets
         self._bound = self.arena.version
 

@@ -105,28 +105,29 @@ if COMPILING:
 
 
 @device
-def transform_gradient(dy, patch, v, v_stride, rows, columns, w, c):
+def transform_gradient(dy, pixel_stride, patch, v, v_stride, rows, columns, w, c):
     """One tile's transform: `rows` x `columns` pixels of dy, at most 4x4, w pixels in a line -> 36 rows of c."""
-    source, row_stride = dy, w * c
+    source, row_stride = dy, w * pixel_stride
     if rows < 4 or columns < 4:  # the tile hangs over the border: a copy with zeros around
-        source, row_stride = patch, 4 * c
         fill_zero(patch, 16 * c)
         for i in range(rows):
-            copy_run(offset(dy, i * w * c), offset(patch, i * 4 * c), columns * c)
+            for j in range(columns):
+                copy_run(offset(dy, i * row_stride + j * pixel_stride), offset(patch, (i * 4 + j) * c), c)
+        source, row_stride, pixel_stride = patch, 4 * c, c
     for k in range((c + W - 1) // W):
         at = min(k * W, c - W)  # the last vector may overlap the one before it
-        forward(offset(source, at), row_stride, c, offset(v, at), v_stride)
+        forward(offset(source, at), row_stride, pixel_stride, offset(v, at), v_stride)
 
 
 @kernel
 def f32_winograd_weight_products(
-    x: f32p, dy: f32p, sums: f32p, sums_size: i64, scratch: f32p, scratch_size: i64, product: i64,
+    x: f32p, dy: f32p, dy_stride: i64, sums: f32p, sums_size: i64, scratch: f32p, scratch_size: i64, product: i64,
     n: i64, h: i64, w: i64, c_in: i64, h_out: i64, w_out: i64, c_out: i64, pad_top: i64, pad_left: i64, block: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
     """sums, for each thread: panels of (36 * (c_in + 1), c_out), the components summed over its tiles.
 
-    product: f32_conv_weight_grad; block: tiles at a time
+    dy_stride: channels of dy in all; product: f32_conv_weight_grad; block: tiles at a time
     scratch, for each thread: arguments, transformed inputs, transformed gradients, a patch
     """
     # Tiles from a component to the next: one more, for products read a vector too far; odd, for the sets of the cache
@@ -156,8 +157,8 @@ def f32_winograd_weight_products(
                 top - pad_top, left - pad_left, h, w, c_in,
             )  # fmt: skip
             transform_gradient(
-                offset(dy, ((image * h_out + top) * w_out + left) * c_out), patch, offset(gradients, t * c_out), line * c_out,
-                min(4, h_out - top), min(4, w_out - left), w_out, c_out,
+                offset(dy, ((image * h_out + top) * w_out + left) * dy_stride), dy_stride, patch,
+                offset(gradients, t * c_out), line * c_out, min(4, h_out - top), min(4, w_out - left), w_out, c_out,
             )  # fmt: skip
             left += 4
             if left >= w_out:

@@ -2,7 +2,7 @@
 
 A network is cut where a single tensor leads from what lies before to what lies behind: between the blocks of a residual
 network, say. Plans are ordered by work. The first drops what follows from others element by element, which costs next to
-nothing, and the layers that make much of little, as many as add a fortieth to a step's multiply-adds. The next ones drop
+nothing, and the layers that make most of least, a quarter of the bytes if that takes few multiply-adds. The next ones drop
 all that lies between two cuts, in one segment after the other; the last ones join segments.
 What is computed again is computed right before it is needed, by the same nodes, so gradients are the same bits.
 """
@@ -20,7 +20,7 @@ from alula.runtime.ops.contract import find
 
 LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
-LIGHT_RATIO = 0.025  # of a step's multiply-adds: what the first plan may add
+LIGHT_BYTES_RATIO, LIGHT_WORK_RATIO = 0.25, 0.045  # what the first plan may drop of the bytes, and add to the multiply-adds
 
 
 def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
@@ -50,21 +50,25 @@ def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
 def _cheap(tape: Tape, made: Mapping[str, Node], free: Sequence[str], kept: Collection[str]) -> frozenset[str]:
     """What follows from tensors that are kept anyway, element by element or by few multiply-adds for each byte."""
     macs = {name: _macs(tape, node) for name, node in made.items()}
-    roots: dict[str, set[str]] = {}  # the kept tensors that a tensor's sources follow from
-    plain: dict[str, bool] = {}
+    roots: dict[str, frozenset[str]] = {}  # the kept tensors that a tensor follows from
+    plain: dict[str, bool] = {}  # whether it does so element by element
     for name, node in made.items():
         sources = [read for read in node.reads if read in made]
-        roots[name] = set().union(*({read} if read in kept and not plain[read] else roots[read] for read in sources))
         plain[name] = not macs[name] and all(read in kept or plain[read] for read in sources)
+        above = (roots[read] if plain[read] or read not in kept else {read} for read in sources)
+        roots[name] = frozenset[str]().union(*above)
     droppable = set(free)
     dropped = {name for name in droppable if plain[name]}
-    left = LIGHT_RATIO * sum(_macs(tape, node) for node in tape.nodes)
-    # A layer behind a sum would call for all that was summed, long before anybody else does. Of equals the first comes
-    # first: it is computed again last, when most of the others are gone
-    layers = [name for name in made if name in droppable and macs[name] and len(roots[name]) <= 1]
-    for name in sorted(layers, key=lambda name: macs[name] / tape.spec(name).nbytes):
-        if macs[name] <= left:
-            left -= macs[name]
+    # What enters a sum is called for with it, long before its own gradient is: dropping it gains little
+    summed = {root for name in dropped if len(roots[name]) > 1 for root in roots[name]}
+    layers = [name for name in made if name in droppable and macs[name] and (name not in summed or not roots[name])]
+    work = LIGHT_WORK_RATIO * sum(_macs(tape, node) for node in tape.nodes)
+    size = {name: tape.spec(name).nbytes for name in droppable}
+    nbytes = LIGHT_BYTES_RATIO * sum(size[name] for name in droppable - dropped)
+    # Of equals the first comes first: it is computed again last, when most of the others are gone
+    for name in sorted(layers, key=lambda name: macs[name] / size[name]):
+        if nbytes > 0 and macs[name] <= work:
+            work, nbytes = work - macs[name], nbytes - size[name]
             dropped.add(name)
     return frozenset(dropped)
 

@@ -264,9 +264,8 @@ class Trainer:
             return self._programs[key]
 
         def planned(frugality: int) -> tuple[TrainingNetwork, Program]:
-            if frugality > 1:
-                gc.collect()  # a plan that did not fit must not add to the memory
             plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then, frugality)
+            gc.collect()  # what differentiation left behind, or a plan that did not fit, must not add to the memory
             return plan, self._program(plan)
 
         specs_of = {name: variable.spec for name, variable in self._variables.items()}
