@@ -156,8 +156,15 @@ class Lowering:
         if name in self.variables:
             return self._in_order(self.variables[name], packing, make)
         if name in self.constants:
-            return Ref(self.hold(f"{name}|{packing}", lambda: make(self.values[name])))
+            self._reordered[name, packing] = Ref(self.hold(f"{name}|{packing}", lambda: make(self.values[name])))
+            return self._reordered[name, packing]
         return self.table(make(self.values[name]))
+
+    def lying(self, name: str, packing: str) -> Ref | None:
+        """The address of a variable, or of a constant, that lies in this order already; None if it does not."""
+        if name in self.variables:
+            return Ref(name) if self.variables[name].packing == packing else None
+        return self._reordered.get((name, packing))
 
     def derived(self, name: str, packing: str, source: str, make: Callable[[Ref], Ref]) -> Ref | None:
         """Another order of a variable that lies in the order `source`, made once in every run; None if it does not."""

@@ -207,7 +207,8 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
         _emit_blocks(lowering, node, window, picture, tail)
         return True
     storage = lowering.variables[weight].packing if weight in lowering.variables else ""
-    if storage == "panels0/1" and conv_gradient.lower_point_input_grad(lowering, node, window, picture, tail):
+    as_it_lies = lowering.lying(weight, "panels0/1")
+    if as_it_lies and conv_gradient.lower_point_input_grad(lowering, node, window, picture, as_it_lies, tail):
         return True
     if storage == "panels0/1" and (k_h, k_w, s_h, s_w) == (3, 3, 1, 1) and max(window.pads_begin) < 3:
         pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])

@@ -176,22 +176,28 @@ def blocks(tiles: Tiles, n: int, h_out: int, line_bytes: int) -> tuple[int, int]
 
 
 def lower_point_input_grad(
-    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue
+    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], weights: Ref, tail: Epilogue
 ) -> bool:
-    """A transposed pointwise convolution over few pixels, by a variable as it lies; `picture` is of what it reads."""
+    """A transposed pointwise convolution over few pixels; `picture` is of what it reads, weights: panels of (C, K)."""
+    plain = window.kernel == window.strides == (1, 1) and not any((*window.pads_begin, *window.pads_end))
+    if not plain or len(node.inputs) > 2 and node.inputs[2]:
+        return False
+    return emit_point_input_grad(lowering, node, math.prod(picture[:-1]), weights, tail)
+
+
+def emit_point_input_grad(lowering: Lowering, node: Node, pixels: int, weights: Ref, tail: Epilogue) -> bool:
+    """The node's first input (pixels, K) times the transpose of panels (C, K), if they are few pixels."""
     from alula.runtime.kernels.point_gradient import ROWS, f32_point_input_grad
     from alula.runtime.lower.conv import emit_epilogue
 
-    pixels, k, c = math.prod(picture[:-1]), picture[-1], lowering.spec(node.outputs[0]).dims[-1]
-    plain = window.kernel == window.strides == (1, 1) and not any((*window.pads_begin, *window.pads_end))
-    biased = len(node.inputs) > 2 and node.inputs[2]
-    if not plain or biased or (tail.low, tail.high) != (-math.inf, math.inf):
+    k, c = (lowering.spec(name).dims[-1] for name in (node.inputs[0], node.outputs[0]))
+    if (tail.low, tail.high) != (-math.inf, math.inf):
         return False
     if pixels > MOST_POINTS or c % ROWS or k % lowering.tiles.step:
         return False
     lowering.emit(
-        f32_point_input_grad, dy=lowering.ref(node.inputs[0]), weights=lowering.storage(node.inputs[1])[0],
-        dx=lowering.ref(node.outputs[0]), pixels=pixels, c_in=c, c_out=k,
+        f32_point_input_grad, dy=lowering.ref(node.inputs[0]), weights=weights, dx=lowering.ref(node.outputs[0]),
+        pixels=pixels, c_in=c, c_out=k,
     )  # fmt: skip
     if tail.chain:
         emit_epilogue(lowering, node.outputs[0], pixels, c, tail)

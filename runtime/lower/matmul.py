@@ -9,6 +9,7 @@ import numpy as np
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import matmul as kernels
 from alula.runtime.lower.conv import bias_ref, emit_conv, emit_epilogue, pack_bias, pack_panels
+from alula.runtime.lower.conv_gradient import emit_point_input_grad
 from alula.runtime.lower.steps import Epilogue, epilogue
 from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
@@ -86,6 +87,10 @@ def _constant_product(
         return False
     n, k = out[-1], lowering.spec(node.inputs[0]).dims[-1]
     packing = f"matrix{getattr(node.attrs, 'transB', 0)},{getattr(node.attrs, 'alpha', 1.0)}"
+    # The order of the product whose gradient this may be
+    lying = lowering.lying(weight, f"matrix{1 - getattr(node.attrs, 'transB', 0)},1.0")
+    if lying and not bias and packing.endswith(",1.0") and emit_point_input_grad(lowering, node, m, lying, tail):
+        return True
     packed = _turned(lowering, node, weight, k, n)
     if packed is None:
         packed = lowering.packed(weight, packing, lambda w: pack_panels(matrix(w), lowering.tiles))

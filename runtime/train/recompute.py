@@ -61,7 +61,11 @@ def _cheap(tape: Tape, made: Mapping[str, Node], free: Sequence[str], kept: Coll
     dropped = {name for name in droppable if plain[name]}
     # What enters a sum is called for with it, long before its own gradient is: dropping it gains little
     summed = {root for name in dropped if len(roots[name]) > 1 for root in roots[name]}
-    layers = [name for name in made if name in droppable and macs[name] and (name not in summed or not roots[name])]
+    layers = [
+        name for name, node in made.items()
+        if name in droppable and macs[name] and (name not in summed or not roots[name])
+        and all(read in kept for read in node.reads if read in made)  # nothing has to be made for them alone
+    ]  # fmt: skip
     work = LIGHT_WORK_RATIO * sum(_macs(tape, node) for node in tape.nodes)
     size = {name: tape.spec(name).nbytes for name in droppable}
     nbytes = LIGHT_BYTES_RATIO * sum(size[name] for name in droppable - dropped)
