@@ -35,6 +35,7 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
         strips=strips, epsilon=float(attrs.epsilon), momentum=float(attrs.momentum), mean_gain=fresh,
         squares_gain=fresh / (max(rows - 1, 1) if attrs.unbiased else rows),
     )  # fmt: skip
+    lowering.left["gain", node.inputs[1], node.outputs[4]] = gain
     emit_apply(lowering, x, lowering.ref(node.outputs[0]), mean, gain, bias, (rows, c), tail)
     return True
 
@@ -68,17 +69,19 @@ def lower_batch_norm_apply(lowering: Lowering, node: Node) -> bool:
     tail = epilogue(lowering, node, spec.dims)
     if spec.dtype != "float32" or spec.size == 0 or tail is None:
         return False
-    c, (x, scale, bias, mean, inverse) = spec.dims[-1], map(lowering.ref, node.inputs)
-    gain = _gain(lowering, scale, inverse, c)
+    c, (x, _, bias, mean, _) = spec.dims[-1], map(lowering.ref, node.inputs)
+    gain = _gain(lowering, node.inputs[1], node.inputs[4], c)
     emit_apply(lowering, x, lowering.ref(node.outputs[0]), mean, gain, bias, (spec.size // c, c), tail)
     return True
 
 
-def _gain(lowering: Lowering, scale: Ref, inverse: Ref, c: int) -> Ref:
-    """scale / standard deviation, from the inverse of the latter."""
-    gain = lowering.scratch(4 * c)
+def _gain(lowering: Lowering, scale: str, inverse: str, c: int) -> Ref:
+    """scale / standard deviation, from the inverse of the latter; what the forward pass made if it is in the same run."""
+    if ("gain", scale, inverse) in lowering.left:
+        return lowering.left["gain", scale, inverse]
+    gain, given = lowering.scratch(4 * c), lowering.ref(inverse)
     lowering.emit(
-        forward.f32_batch_gain, var=inverse, scale=scale, inverse=inverse, gain=gain, c=c, epsilon=0.0, inverted=1
+        forward.f32_batch_gain, var=given, scale=lowering.ref(scale), inverse=given, gain=gain, c=c, epsilon=0.0, inverted=1
     )
     return gain
 
@@ -115,7 +118,9 @@ def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
     dy, x, scale, mean, inverse = map(lowering.ref, node.inputs[:5])
     dscale, dbias = (_given(lowering, node, i, c) for i in (1, 2))
     sums, factors = lowering.scratch(8 * c * strips), lowering.scratch(12 * c)
-    gain, bias = (_gain(lowering, scale, inverse, c), lowering.ref(node.inputs[5])) if attrs.clamped else (mean, mean)
+    gain, bias = mean, mean
+    if attrs.clamped:
+        gain, bias = _gain(lowering, node.inputs[2], node.inputs[4], c), lowering.ref(node.inputs[5])
     clamp, low, high = int(attrs.clamped), float(attrs.low), float(attrs.high)
     lowering.emit(
         kernels.f32_batch_grad_sums, dy=dy, x=x, mean=mean, gain=gain, bias=bias, sums=sums, rows=rows, c=c, strips=strips,
