@@ -208,9 +208,9 @@ class Program:
         The instructions' own lists go as soon as they are copied: Python objects weigh as much as a small network.
         """
         kernels = library()
-        sizes = [len(instruction.words) for instruction in self.instructions]
-        starts = np.cumsum([0, *sizes[:-1]], dtype=np.int64)
-        self._words = np.zeros(sum(sizes), np.int64)
+        sizes = np.array([len(instruction.words) for instruction in self.instructions], np.int64)
+        starts = np.cumsum(sizes) - sizes
+        self._words = np.zeros(int(sizes.sum()), np.int64)
         self._table = np.zeros((max(len(sizes), 1), TABLE_WORDS), np.int64)
         fixups: dict[str, tuple[array[int], array[int]]] = {}  # places of a buffer's addresses, and what is added there
         for i, (instruction, start) in enumerate(zip(self.instructions, starts.tolist(), strict=True)):

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.kernels.vm import CLAIM, FINISHED, STATE_WORDS
+from alula.runtime.kernels.vm import SHARES
 
 _teams: list[Team] = []
 
@@ -26,14 +26,14 @@ class Team:
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
         self.lock = threading.Lock()
-        raw = np.zeros(STATE_WORDS + 8, np.int64)
+        n_words = SHARES + 8 * n_threads
+        raw = np.zeros(n_words + 8, np.int64)
         skip = -raw.ctypes.data % 64 // 8
-        self.state = raw[skip : skip + STATE_WORDS]  # cache-line aligned
+        self.state = raw[skip : skip + n_words]  # cache-line aligned
         self._raw = raw
         kernels = library()
         self._run, self._stop = kernels.function("vm_run"), kernels.function("vm_stop")
         worker = kernels.function("vm_worker")
-        self.state[[CLAIM, FINISHED]] = n_threads, 0  # as after an empty program: nothing to claim
         self._worker_words = np.array([self.state.ctypes.data], np.int64)
         self._words = np.array([0, 0, self.state.ctypes.data], np.int64)
         self._words_at = self._words.ctypes.data

@@ -124,6 +124,17 @@ def atomic_add(context, pointer, value):
 
 
 @intrinsic
+def atomic_exchange_if(context, pointer, expected, value):
+    """Set *pointer to value if it is as expected; whether it was."""
+
+    def generate(cx, builder, signature, args):
+        found = builder.cmpxchg(args[0], args[1], args[2], "seq_cst", "monotonic")
+        return builder.zext(builder.extract_value(found, 1), I64)
+
+    return types.int64(pointer, types.int64, types.int64), generate
+
+
+@intrinsic
 def atomic_load(context, pointer):
     """Load with acquire order."""
 

@@ -1,17 +1,20 @@
 """The virtual machine: runs a table of instructions on several threads.
 
 A program is 4 words an instruction: kernel address, address of its argument words, address of a skip flag (0: none),
-unused. Each instruction is `n_threads` shares. Threads claim shares of the current instruction until none is left;
-whoever finishes the last one opens the next instruction. So nobody waits for a thread that has no core, only for
-shares that are being run. Threads with nothing to claim spin, then yield; workers sleep on a futex between programs.
+unused. Each instruction is `n_threads` shares. A thread claims the share of its own number, so that it finds in its cache
+what it made before, then any that nobody has claimed. Whoever finishes the last one opens the next instruction. So nobody
+waits for a thread that has no core, only for shares that are being run. Threads with nothing to claim spin, then yield;
+workers sleep on a futex between programs.
 
-Instructions are numbered across programs, so that a claim names one for all time: CLAIM is number << 16 | next share.
+Instructions are numbered across programs, so that a claim names one for all time: a share's word is the number of the
+last instruction of which it was claimed. NOW is the number of the current one, doubled, and 1 more while it runs.
 """
 
 from alula.runtime.kernels.lang import device, i64, i64p, kernel
 from alula.runtime.kernels.memory import (
     address_of,
     atomic_add,
+    atomic_exchange_if,
     atomic_load,
     atomic_store,
     call_kernel,
@@ -22,10 +25,8 @@ from alula.runtime.kernels.memory import (
     yield_core,
 )
 
-# Words of the state that the threads share, a cache line apart
-CLAIM, DONE, PROGRAM, LENGTH, BASE, FINISHED, WAKE, SLEEPERS, STOP = (8 * i for i in range(9))
-STATE_WORDS = 8 * 9
-SHARE_BITS = 16
+# Words of the state that the threads share, a cache line apart; SHARES is the first of one word for each share
+NOW, DONE, PROGRAM, LENGTH, BASE, FINISHED, WAKE, SLEEPERS, STOP, SHARES = (8 * i for i in range(10))
 SPINS_BEFORE_YIELD = 1000  # some 15 us
 SPINS_BEFORE_SLEEP = 20000
 
@@ -39,25 +40,31 @@ def open_instruction(state, index, n_threads):
         index += 1
     atomic_store(offset(state, DONE), 0)
     if index < length:
-        atomic_store(offset(state, CLAIM), (base + index) << SHARE_BITS)
+        atomic_store(offset(state, NOW), 2 * (base + index) + 1)
     else:
-        atomic_store(offset(state, CLAIM), ((base + length) << SHARE_BITS) + n_threads)
+        atomic_store(offset(state, NOW), 2 * (base + length))
         atomic_store(offset(state, FINISHED), base + length)
 
 
 @device
-def run_share(state, n_threads):
+def run_share(state, tid, n_threads):
     """Claim a share and run it. Returns whether there was one."""
-    claim = offset(state, CLAIM)
-    mask = (1 << SHARE_BITS) - 1
-    if (atomic_load(claim) & mask) >= n_threads:
+    now = atomic_load(offset(state, NOW))
+    if now & 1 == 0:
         return False
-    mine = atomic_add(claim, 1)
-    share = mine & mask
-    if share >= n_threads:
+    number, share, claimed = now >> 1, tid, 0
+    for _ in range(n_threads):
+        word = offset(state, SHARES + 8 * share)
+        before = atomic_load(word)
+        if before < number:
+            claimed = atomic_exchange_if(word, before, number)
+            if claimed != 0:
+                break
+        share = share + 1 if share + 1 < n_threads else 0
+    if claimed == 0:
         return False
     # The instruction cannot end before this share does, so PROGRAM and BASE are those of the claim
-    index = (mine >> SHARE_BITS) - atomic_load(offset(state, BASE))
+    index = number - atomic_load(offset(state, BASE))
     program = i64_at(atomic_load(offset(state, PROGRAM)))
     call_kernel(program[4 * index], program[4 * index + 1], share, n_threads)
     if atomic_add(offset(state, DONE), 1) == n_threads - 1:
@@ -84,7 +91,7 @@ def vm_run(program: i64p, length: i64, state: i64p, tid: i64, n_threads: i64):
         futex(offset(state, WAKE), 1, n_threads)
     spins = 0
     while atomic_load(offset(state, FINISHED)) != base + length:
-        if run_share(state, n_threads):
+        if run_share(state, tid, n_threads):
             spins = 0
         elif spins < SPINS_BEFORE_YIELD:
             spins += 1
@@ -99,7 +106,7 @@ def vm_worker(state: i64p, tid: i64, n_threads: i64):
     wake, sleepers = offset(state, WAKE), offset(state, SLEEPERS)
     spins, seen = 0, atomic_load(wake)
     while atomic_load(offset(state, STOP)) == 0:
-        if run_share(state, n_threads):
+        if run_share(state, tid, n_threads):
             spins, seen = 0, atomic_load(wake)
             continue
         spins += 1
