@@ -93,7 +93,9 @@ class Lowering:
     sizes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Array] = field(default_factory=dict)
     node: Node | None = None
-    left: dict[tuple[str, ...], Ref] = field(default_factory=dict)  # what one rule made and another reads in the same run
+    left: dict[tuple[str, ...], Ref] = field(
+        default_factory=dict
+    )  # what one rule made and another reads in the same run
     _reordered: dict[tuple[str, str], Ref] = field(default_factory=dict)
 
     def spec(self, name: str) -> TensorSpec:

@@ -207,7 +207,12 @@ def vector_zero(width):
 
 
 if COMPILING:
-    copy_vector, copy_line, zero_vector, zero_line = vector_copy(W), vector_copy(LINE), vector_zero(W), vector_zero(LINE)
+    copy_vector, copy_line, zero_vector, zero_line = (
+        vector_copy(W),
+        vector_copy(LINE),
+        vector_zero(W),
+        vector_zero(LINE),
+    )
     forward_2, forward_4 = input_transform(INPUT_2, 4, W), input_transform(INPUT_4, 6, W)
     backward_2, backward_4 = output_transform(OUTPUT_2, 4, W), output_transform(OUTPUT_4, 6, W)
     run_tile = tile_runner(False)

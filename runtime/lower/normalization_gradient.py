@@ -81,7 +81,14 @@ def _gain(lowering: Lowering, scale: str, inverse: str, c: int) -> Ref:
         return lowering.left["gain", scale, inverse]
     gain, given = lowering.scratch(4 * c), lowering.ref(inverse)
     lowering.emit(
-        forward.f32_batch_gain, var=given, scale=lowering.ref(scale), inverse=given, gain=gain, c=c, epsilon=0.0, inverted=1
+        forward.f32_batch_gain,
+        var=given,
+        scale=lowering.ref(scale),
+        inverse=given,
+        gain=gain,
+        c=c,
+        epsilon=0.0,
+        inverted=1,
     )
     return gain
 

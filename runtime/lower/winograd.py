@@ -97,7 +97,13 @@ def transform_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m:
     component = component_size(c_in, c_out, lowering.tiles)
     target = lowering.scratch(4 * (m + 2) ** 2 * component)
     lowering.emit(
-        weight_kernels.f32_winograd_weights, source=panels, target=target, component=component, c_in=c_in, c_out=c_out, m=m
+        weight_kernels.f32_winograd_weights,
+        source=panels,
+        target=target,
+        component=component,
+        c_in=c_in,
+        c_out=c_out,
+        m=m,
     )
     return target
 

@@ -43,6 +43,7 @@ def conv_gradients(tiles: Tiles) -> Iterator[Case]:
         for shape, pads in (((3, 8, 12), (1, 1, 1, 1)), ((2, 9, 15), (0, 2, 1, 0)), ((1, 20, 21), (0, 0, 0, 0))):
             yield weight_grad((*shape, c_in), c_out, (3, 3), pads=pads)
     yield weight_grad((1, 40, 42, 3 * v), 3 * v, (3, 3), **same)  # in several blocks of tiles
+    yield weight_grad((1, 23, 26, 64), 96, (3, 3), **same)  # in several parts of output channels
     depthwise = [((3, 3), (1, 1), (1, 1)), ((3, 3), (2, 2), (1, 1)), ((5, 5), (1, 1), (2, 2)), ((5, 5), (2, 2), (2, 2)),
                  ((3, 3), (1, 1), (4, 4)), ((3, 5), (2, 1), (1, 2)), ((1, 7), (1, 2), (0, 3)), ((3, 3), (2, 2), (0, 0))]  # fmt: skip
     for c in sorted({v // 2, v - 1, v, v + 1, 2 * v, 3 * v + 5}):

@@ -42,3 +42,22 @@ def test_a_network_trains_alike_both_ways(monkeypatch: pytest.MonkeyPatch) -> No
     assert with_kernel and not without
     for name, gradient in turned.items():
         assert np.abs(gradient - dots[name]).max() <= 2e-2 * np.abs(gradient).max(), name
+
+
+@pytest.mark.parametrize(("update", "batch_statistics"), [("norm", None), ("last:2", None), ("bias", True)])
+def test_frozen_weights_lie_in_one_order(
+    update: str, batch_statistics: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, rng = network("mobilenetv2-cifar"), np.random.default_rng(0)
+    batch = rng.standard_normal((2, 3, 32, 32)).astype(np.float32), np.array([3, 5])
+    found, weights = [], []
+    for most in (0, conv_gradient.MOST_POINTS):
+        monkeypatch.setattr(conv_gradient, "MOST_POINTS", most)
+        trainer = Trainer(graph, update=update, batch_statistics=batch_statistics, threads=1)
+        weights.append(trainer.program(batch[0]).memory.weights)
+        found.append(trainer.gradients(*batch))
+    assert weights[1] < 0.8 * weights[0] or update == "last:2"
+    largest = max(np.abs(gradient).max() for gradient in found[0].values())  # some are zero, but for rounding
+    for name, gradient in found[0].items():
+        error = np.abs(gradient - found[1][name]).max()
+        assert error <= 2e-2 * np.abs(gradient).max() + 1e-4 * largest, name
