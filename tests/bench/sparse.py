@@ -2,8 +2,8 @@
 
     python -m tests.bench.sparse --json sparse.json
 
-Update rules and the forward pass alone alternate in one process; CPU time, medians over rounds. Summary: ratio_<rule>, step
-time over that of the forward pass as inference runs it; own_ratio_<rule>, over that of its own forward pass, in which
+Each update rule alternates, block by block in one process, with a forward pass; medians over rounds. Summary: ratio_<rule>,
+step time over that of the forward pass as inference runs it; own_ratio_<rule>, over that of its own forward pass, in which
 the batch normalisations that the rule trains use the batch's statistics; memory_ratio_<rule>, activations, weights and
 variables over those of `all`.
 """
@@ -11,13 +11,13 @@ variables over those of `all`.
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from alula.host.onnx_import import import_onnx
+from alula.host.race import race
 from alula.host.zoo import ZOO, build
 from alula.report import Table
 from alula.runtime.model import Model
@@ -35,46 +35,34 @@ def main() -> None:
     """Time every rule, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=11)
     args = parser.parse_args()
     graph, rng = import_onnx(build(NETWORK)).graph, np.random.default_rng(0)
     x = rng.standard_normal((1, *ZOO[NETWORK].input_shape)).astype(np.float32)
-    y, model = np.zeros(1, np.int64), Model(optimise(graph), 1)
-    trainers = {rule: Trainer(graph, SGD(**RECIPE), update=rule, threads=1) for rule in RULES}
-    form = trainable_form(graph)
-    own = {
-        rule: Model(with_variables(with_batch_statistics(form, trainer.learning), ()), 1)
-        for rule, trainer in trainers.items()
-    }
-    runs: dict[str, Callable[[], object]] = {"forward": lambda: model(x)}
-    runs |= {f"{rule}'s forward": lambda forward=forward: forward(x) for rule, forward in own.items()}  # type: ignore[misc]
-    runs |= {rule: lambda trainer=trainer: trainer.step(x, y) for rule, trainer in trainers.items()}  # type: ignore[misc]
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(args.rounds + 2):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            if number >= 2:
-                seconds[name].append(time.process_time() - start)
-    median = {name: float(np.median(times)) for name, times in seconds.items()}
-    memory = {rule: trainer.program(x).memory.total for rule, trainer in trainers.items()}
-    short = {rule: rule.replace(":", "") for rule in RULES}
-    summary = {f"ratio_{short[rule]}": median[rule] / median["forward"] for rule in RULES}
-    summary |= {f"own_ratio_{short[rule]}": median[rule] / median[f"{rule}'s forward"] for rule in RULES}
-    summary |= {f"memory_ratio_{short[rule]}": memory[rule] / memory["all"] for rule in RULES}
+    y, inference, form = np.zeros(1, np.int64), Model(optimise(graph), 1), trainable_form(graph)
+    rows = []
+    for rule in RULES:
+        trainer = Trainer(graph, SGD(**RECIPE), update=rule, threads=1)
+        own = Model(with_variables(with_batch_statistics(form, trainer.learning), ()), 1)
+        step = partial(trainer.step, x, y)
+        found, beside = (race(step, partial(model, x), args.rounds) for model in (inference, own))
+        rows.append({
+            "rule": rule, "ms": found.ours_ms, "ratio": 1 / found.ratio, "own_ratio": 1 / beside.ratio,
+            "memory_bytes": trainer.program(x).memory.total,
+            "parameters": sum(trainer.graph.constants.spec(name).size for name in trainer.trained),
+        })  # fmt: skip
+    summary = {
+        f"{key}_{row['rule'].replace(':', '')}": row[key] for key in ("ratio", "own_ratio") for row in rows
+    }  # fmt: skip
+    whole = rows[RULES.index("all")]["memory_bytes"]
+    summary |= {f"memory_ratio_{row['rule'].replace(':', '')}": row["memory_bytes"] / whole for row in rows}
     cells = [
-        (rule, f"{1e3 * median[rule]:.2f}", f"{median[rule] / median['forward']:.2f}",
-         f"{summary[f'own_ratio_{short[rule]}']:.2f}", f"{memory[rule] / 1e6:.1f}",
-         sum(trainers[rule].graph.constants.spec(name).size for name in trainers[rule].trained))
-        for rule in RULES
+        (row["rule"], f"{row['ms']:.2f}", f"{row['ratio']:.2f}", f"{row['own_ratio']:.2f}", f"{row['memory_bytes'] / 1e6:.1f}",
+         row["parameters"])
+        for row in rows
     ]  # fmt: skip
-    document = {"network": NETWORK, "seconds": median, "memory_bytes": memory}
-    finish(
-        summary,
-        document,
-        Table(("update", "ms", "of inference", "of its forward", "MB", "parameters"), cells),
-        args.json,
-    )
+    columns = ("update", "ms", "of inference", "of its forward", "MB", "parameters")
+    finish(summary, {"network": NETWORK, "rules": rows}, Table(columns, cells), args.json)
 
 
 if __name__ == "__main__":
