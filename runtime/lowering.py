@@ -78,6 +78,7 @@ class Lowering:
     hold      : keeps a packed constant, shared by all programs of a model: (key, maker) -> key
     variables : tensors that training changes, by name
     follows   : tensor -> the variable in whose storage order it lies in memory (a gradient, an optimiser's state)
+    left      : what one rule made and another one reads in the same run
     """
 
     specs: dict[str, TensorSpec]
@@ -93,9 +94,7 @@ class Lowering:
     sizes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Array] = field(default_factory=dict)
     node: Node | None = None
-    left: dict[tuple[str, ...], Ref] = field(
-        default_factory=dict
-    )  # what one rule made and another reads in the same run
+    left: dict[tuple[str, ...], Ref] = field(default_factory=dict)
     _reordered: dict[tuple[str, str], Ref] = field(default_factory=dict)
 
     def spec(self, name: str) -> TensorSpec:
