@@ -16,6 +16,7 @@ from alula.runtime.kernels.memory import offset
 from alula.runtime.kernels.outer_tile import countdown, move
 from alula.runtime.kernels.simd import TILES, Emitter
 from alula.runtime.kernels.simd import i64 as index
+from alula.runtime.kernels.winograd import copy_run
 
 if COMPILING:
     from llvmlite import ir
@@ -286,3 +287,17 @@ def f32_depthwise_input_grad(
                     else:
                         pixel_half(pixel, dy_line, dy_column, lines, some, weights, stride_h * k_w * (W // 2),
                                    stride_w * (W // 2), zeros, place, -INF, INF)  # fmt: skip
+
+
+@kernel(compact=True)
+def f32_turn_taps(source: f32p, target: f32p, vectors: i64, taps: i64, width: i64, tid: i64, n_threads: i64):
+    """Filters (vectors, taps, width) with their taps in the opposite order."""
+    for vector in range(vectors * tid // n_threads, vectors * (tid + 1) // n_threads):
+        at = vector * taps * width
+        for tap in range(taps):
+            line, out = offset(source, at + (taps - 1 - tap) * width), offset(target, at + tap * width)
+            if width < W:
+                for i in range(width):
+                    out[i] = line[i]
+            else:
+                copy_run(line, out, width)

@@ -6,7 +6,7 @@ import numpy as np
 
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import depthwise as kernels
-from alula.runtime.lower.movement import emit_copy
+from alula.runtime.kernels.depthwise_gradient import f32_turn_taps as turn_taps
 from alula.runtime.lower.steps import Epilogue
 from alula.runtime.lowering import FnRef, Lowering, Ref
 from alula.runtime.ops.window import Window
@@ -57,9 +57,8 @@ def lower_depthwise(
 
     def turn(source: Ref) -> Ref:
         vectors, taps = -(-c // width), k_h * k_w
-        target, order = lowering.scratch(4 * vectors * taps * width), (taps * width, width, 1)
-        last = source + 4 * (taps - 1) * width
-        emit_copy(lowering, last, target, (vectors, taps, width), (taps * width, -width, 1), order, 4)
+        target = lowering.scratch(4 * vectors * taps * width)
+        lowering.emit(turn_taps, source=source, target=target, vectors=vectors, taps=taps, width=width)
         return target
 
     filters, packing = node.inputs[1], "depthwise_turned" if turned else "depthwise"
