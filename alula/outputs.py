@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from alula.runtime.errors import SourceError
 
 
-def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = ()) -> None:
+def check_outputs(
+    outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = (), own: Iterable[Path] = ()
+) -> None:
     """Refuse what would destroy an input or another output, or cannot be a new file.
 
-    raise : SourceError, before anything is written
+    inputs : files, and folders of which no file may be written over
+    own    : files that the command writes by names of its own
+    raise  : SourceError, before anything is written
     """
     taken = {Path(name).resolve(): "an input" for name in inputs if name is not None}
+    taken |= {path.resolve(): "a file of the run" for path in own}
+    folders = [place for place, what in taken.items() if what == "an input" and place.is_dir()]
     for path in outputs:
         if path is None:
             continue
+        if path.exists() and any(folder in path.resolve().parents for folder in folders):
+            raise SourceError(f"{path}: expected a new name, got a file of the data; choose another")
         if not path.parent.is_dir():
             raise SourceError(f"{path}: expected a folder {path.parent}, got none; make it first")
         if path.exists() and not path.is_file():
             raise SourceError(f"{path}: expected a file or a new name to write to, got something else; choose another")
+        try:
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise SourceError(
+                f"{path}: expected a folder that can be written to, got {error.strerror}; choose another"
+            ) from error
         if path.resolve() in taken:
             raise SourceError(
                 f"{path}: expected a name of its own, got that of {taken[path.resolve()]}; choose another"

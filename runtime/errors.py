@@ -12,6 +12,7 @@ AlulaError
 ├── CheckpointError   ValueError    a checkpoint that is damaged, or of another run
 ├── DivergedError     ArithmeticError  a loss or a weight that is no finite number any more
 ├── DataError         ValueError    a data set that is empty, damaged, or does not fit what is asked of it
+│   └── NoSplitError                one that has no such split
 ├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
 └── MeterError        OSError       a power meter that is absent, unreadable or implausible
 """
@@ -68,6 +69,10 @@ class DivergedError(AlulaError, ArithmeticError):
 
 class DataError(AlulaError, ValueError):
     """A data set that is empty, damaged, or does not fit what is asked of it."""
+
+
+class NoSplitError(DataError):
+    """A data set that has no such split."""
 
 
 class SourceError(AlulaError, OSError):

@@ -17,13 +17,12 @@ from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.program import Program
 from alula.runtime.specialise import specialise, static_input_names
-from alula.runtime.threads import cores, team
-from alula.runtime.weights import Arena, WeightStore
+from alula.runtime.threads import checked_threads, team
+from alula.runtime.weights import Arena, WeightStore, native
 
 if TYPE_CHECKING:
     from alula.runtime.train.trainer import Trainer
 
-MAX_THREADS = 256
 TRAINABLE = "trainable"  # metadata of a file whose graphs still have what inference folds
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
 
@@ -46,7 +45,7 @@ class Model:
     ) -> None:
         self.graph, self._source = graph, source or graph
         self.metadata = dict(metadata or {})
-        self.threads = cores() if threads is None else _checked_threads(threads)
+        self.threads = checked_threads(threads)
         self.max_bytes = max_bytes
         self._store, self._arena = WeightStore(), Arena()
         self._programs: OrderedDict[object, Program] = OrderedDict()
@@ -81,10 +80,7 @@ class Model:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Like calling the model, with inputs and outputs by name."""
-        ready = {
-            name: np.ascontiguousarray(self._checked(name, array)).reshape(np.shape(array))
-            for name, array in inputs.items()
-        }
+        ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
         return self._program_for(ready).run(ready)
 
     def trainer(self, **options: Any) -> Trainer:
@@ -161,14 +157,6 @@ class Model:
         while len(self._programs) > MAX_PROGRAMS:
             self._programs.popitem(last=False)
         return program
-
-
-def _checked_threads(threads: int) -> int:
-    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise GraphError(
-            f"threads: expected a whole number from 1 to {MAX_THREADS}, got {threads!r}; leave it out for all cores"
-        )
-    return threads
 
 
 def load(

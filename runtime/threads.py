@@ -10,7 +10,10 @@ from functools import lru_cache
 import numpy as np
 
 from alula.runtime.compiler.loader import library
+from alula.runtime.errors import GraphError
 from alula.runtime.kernels.vm import SHARES
+
+MAX_THREADS = 256
 
 _teams: list[Team] = []
 
@@ -18,6 +21,20 @@ _teams: list[Team] = []
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def checked_threads(threads: int | None) -> int:
+    """A number of threads that can be had; all cores if None.
+
+    raise : GraphError
+    """
+    if threads is None:
+        return cores()
+    if not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise GraphError(
+            f"threads: expected a whole number from 1 to {MAX_THREADS}, got {threads!r}; leave it out for all cores"
+        )
+    return threads
 
 
 class Team:

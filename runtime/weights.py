@@ -25,6 +25,11 @@ def aligned_empty(size: int, dtype: str = "float32") -> Array:
     return raw[start : start + nbytes].view(dtype)
 
 
+def native(array: Array) -> Array:
+    """The array in C order and in this machine's order of bytes; itself if it is."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
 def aligned(array: Array) -> Array:
     """The array in C order, beginning on a cache line; itself if `aligned_empty` made it."""
     if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0 and _has_tail(array):

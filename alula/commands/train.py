@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from alula.runtime.data import Dataset, Loader
     from alula.runtime.graph import Graph
     from alula.runtime.train import Optimizer, Trainer
-    from alula.runtime.train.fit import Epoch
+    from alula.runtime.train.averaging import Averaging
+    from alula.runtime.train.fit import Epoch, Run
 
 DRY_STEPS = 5
 MEASURED_BATCHES, OTHER_BATCHES = 12, 4  # that every layer is trained alone with, and seen with
 TEST_BATCH = 100
+MOST = 3.4e38  # of a float32
+CHECKPOINT, BEST, LAST = "run.checkpoint", "best.alula", "last.alula"  # in the folder of --checkpoints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,8 +106,8 @@ def number(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number from 0 on, got {text!r}")
+    if not 0 <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on that a float32 holds, got {text!r}")
     return value
 
 
@@ -113,7 +116,7 @@ def memory(text: str) -> int:
     units = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "": 1}
     unit = next(name for name in units if text.endswith(name))
     value = number(text.removesuffix(unit).strip() or "x") * units[unit]
-    if value < 1:
+    if not 1 <= value < 1 << 63:
         raise argparse.ArgumentTypeError(f"expected bytes such as 64MB, got {text!r}")
     return int(value)
 
@@ -124,15 +127,35 @@ def run(args: argparse.Namespace) -> Report:
 
     if args.resume and not args.checkpoints:
         raise GraphError("--resume: expected --checkpoints DIR with it, got none; the run's state lies there")
-    check_outputs([args.output, args.log, args.plot], [args.data if args.data.is_file() else None, args.model])
-    if args.plot:
-        _plotter()
+    _check_files(args)
     graph, classes = _network(args)
     train, test = _loaders(args, graph, classes)
     update, lines = _chosen(args, graph, train)
     trainer = _trainer(args, graph, train, update)
     report = _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test)
     return Report({**report.document, "update": list(trainer.trained)}, [*lines, *report.parts])
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse what could not be written in the end, before anything is trained."""
+    from alula.runtime.errors import SourceError
+
+    own: list[Path] = []
+    if args.checkpoints and not args.dry_run:
+        try:
+            args.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(
+                f"{args.checkpoints}: expected a folder, or a name for one, got {error.strerror}; choose another"
+            ) from error
+        names = (CHECKPOINT, f"{CHECKPOINT}.previous", f"{CHECKPOINT}.new", BEST, LAST)
+        own = [args.checkpoints / name for name in names]
+        check_outputs(own)
+    check_outputs([args.output, args.log, args.plot], [args.data, args.model], own)
+    if args.plot:
+        kinds = _plotter().matplotlib.backend_bases.FigureCanvasBase.filetypes
+        if args.plot.suffix and args.plot.suffix.lstrip(".").lower() not in kinds:
+            raise SourceError(f"{args.plot}: expected one of {', '.join(kinds)}, got {args.plot.suffix}; rename it")
 
 
 def _network(args: argparse.Namespace) -> tuple[Graph, int]:
@@ -142,6 +165,8 @@ def _network(args: argparse.Namespace) -> tuple[Graph, int]:
     from alula.runtime.graph import TensorSpec
     from alula.runtime.specialise import specialise
 
+    if args.graph and (args.model.startswith("zoo:") or args.model.endswith(".onnx")):
+        raise GraphError(f"--graph: expected an .alula file with it, got {args.model}; leave it out")
     if args.model.startswith("zoo:"):
         from alula.host.onnx_import import import_onnx
         from alula.host.zoo import build
@@ -174,7 +199,7 @@ def _network(args: argparse.Namespace) -> tuple[Graph, int]:
 
 def _loaders(args: argparse.Namespace, graph: Graph, classes: int) -> tuple[Loader, Loader | None]:
     from alula.runtime.data import Augment, Loader, holdout, moments, open_data
-    from alula.runtime.errors import DataError
+    from alula.runtime.errors import DataError, NoSplitError
 
     shape = tuple(int(dim) for dim in next(iter(graph.inputs.values())).shape[1:])
     options: dict[str, Any] = {"n_classes": classes}
@@ -185,10 +210,12 @@ def _loaders(args: argparse.Namespace, graph: Graph, classes: int) -> tuple[Load
     if args.holdout:
         data, test = holdout(data, args.holdout, args.seed)
     else:
-        with contextlib.suppress(DataError):
+        with contextlib.suppress(NoSplitError):
             test = open_data(args.data, "test", **options)
     normal: dict[str, Any] = {} if args.raw else dict(moments(data).as_options())
     crop = shape[1:] if len(shape) == 3 else None
+    if crop and args.pad > max(crop):
+        raise DataError(f"--pad: expected at most the picture's size {max(crop)}, got {args.pad}; make it smaller")
     augment = Augment(crop=crop, padding=args.pad, flip=args.flip, **normal)
     layout = "NCHW" if len(shape) == 3 else "NHWC"
     loader = Loader(data, args.batch, seed=args.seed, drop_last=True, augment=augment, layout=layout, reuse=True)
@@ -233,6 +260,7 @@ def _chosen(args: argparse.Namespace, graph: Graph, train: Loader) -> tuple[str 
         choice = choose_update(
             graph, batches[:MEASURED_BATCHES], batches[MEASURED_BATCHES:], budget, _optimizer(args),
             CrossEntropy(args.label_smoothing), threads=args.threads, watch=lambda done, total: progress(done, total, ""),
+            clip_norm=args.clip_norm, accumulate=args.accumulate, averaging=_averaging(args, 1),
         )  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (name, f"{gain:.4f}", f"{choice.chosen[name]:.0%}" if name in choice.chosen else "")
@@ -243,15 +271,26 @@ def _chosen(args: argparse.Namespace, graph: Graph, train: Loader) -> tuple[str 
 
 
 def _trainer(args: argparse.Namespace, graph: Graph, train: Loader, update: str | Sequence[str]) -> Trainer:
-    from alula.runtime.train import EMA, SWA, CrossEntropy, Trainer, schedule
+    from alula.runtime.errors import GraphError
+    from alula.runtime.train import CrossEntropy, Trainer, schedule
 
-    updates = max(args.epochs * train.steps // args.accumulate, 1)
-    averages = {None: None, "ema": EMA(), "swa": SWA(start=3 * updates // 4)}
+    updates = args.epochs * train.steps // args.accumulate
+    if not updates:
+        raise GraphError(
+            f"--accumulate: expected at most the {args.epochs * train.steps} batches of the run, got {args.accumulate}; "
+            "nothing would be learned"
+        )
     return Trainer(
         graph, _optimizer(args), CrossEntropy(args.label_smoothing), update, threads=args.threads, max_bytes=args.max_memory,
         schedule=schedule(args.schedule, updates, args.warm_up), clip_norm=args.clip_norm, accumulate=args.accumulate,
-        averaging=averages[args.average],
+        averaging=_averaging(args, updates),
     )  # fmt: skip
+
+
+def _averaging(args: argparse.Namespace, updates: int) -> Averaging | None:
+    from alula.runtime.train import EMA, SWA
+
+    return {None: None, "ema": EMA(), "swa": SWA(start=3 * updates // 4)}[args.average]
 
 
 def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Report:
@@ -271,9 +310,9 @@ def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Repor
     batches.close()  # type: ignore[attr-defined]
     summary = log.summary()
     step_j = None if summary["mean_w"] is None else summary["mean_w"] * step_s
-    steps = args.epochs * train.steps
+    steps, values = args.epochs * train.steps, trainer.values()
     document = {
-        "parameters": sum(trainer.values()[name].size for name in trainer.trained), "macs": program.macs,
+        "parameters": sum(values[name].size for name in trainer.trained), "macs": program.macs,
         "step_s": step_s, "memory_total_bytes": memory.total,
         "memory_bytes": {"activations": memory.activations, "weights": memory.weights, "variables": memory.variables},
         "step_j": step_j, "energy_source": summary["source"], "energy_accuracy": summary["accuracy"],
@@ -294,10 +333,7 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
     from alula.runtime.train.fit import Run
 
     memory = trainer.program(np.empty((args.batch, *train.sample_shape), np.float32)).memory
-    checkpoint = None
-    if args.checkpoints:
-        args.checkpoints.mkdir(parents=True, exist_ok=True)
-        checkpoint = args.checkpoints / "run.checkpoint"
+    checkpoint = args.checkpoints / CHECKPOINT if args.checkpoints else None
     records: list[dict[str, Any]] = []
     with contextlib.ExitStack() as stack:
         meter = stack.enter_context(contextlib.closing(select_meter(args.meter or "auto")))
@@ -314,12 +350,12 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
         if args.resume and args.log:
             records = _logged(args.log, whole.epochs_done)
         energy = _energy(log)
-        for epoch in whole:
+        for epoch in _kept(whole, args, trainer, records):
             records.append(_record(epoch, energy, log.summary()))
             if args.log:
                 _write_log(args.log, records)
             if epoch.best and args.checkpoints:
-                _write_network(args.checkpoints / "best.alula", trainer.trained_graph(), records[-1])
+                _write_network(args.checkpoints / BEST, trainer.trained_graph(), records[-1])
     final = trainer.trained_graph()
     if args.average:
         final = trainer.averaged_graph((batch.x,) for batch in train.epoch(0) if batch.step < 100)
@@ -340,6 +376,22 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
     lines = [f"a step of {args.batch}: {size(memory.total)} of memory", *([resumed] if resumed else [])]
     lines += [f"{len(damaged)} damaged pictures were left out: {next(iter(damaged))}"] if damaged else []
     return Report(document, [*lines, table, *([f"{args.output}: written"] if args.output else [])])
+
+
+def _kept(whole: Run, args: argparse.Namespace, trainer: Trainer, records: list[dict[str, Any]]) -> Iterator[Epoch]:
+    """The epochs of a run; if it diverges, the weights from before that are written."""
+    from alula.runtime.errors import DivergedError
+
+    try:
+        yield from whole
+    except DivergedError as error:
+        path = args.output or (args.checkpoints / LAST if args.checkpoints else None)
+        if path is None:
+            raise DivergedError(
+                f"{error}. The weights from before are lost: -o FILE.alula would have kept them"
+            ) from None
+        _write_network(path, trainer.trained_graph(), records[-1] if records else {})
+        raise DivergedError(f"{error}. The weights from before that step are in {path}") from None
 
 
 def _percent(value: float | None) -> str:

@@ -103,6 +103,8 @@ class Subset:
         self.name, self.classes, self.shape = data.name, data.classes, data.shape
         self.dtype, self.damaged = data.dtype, data.damaged
         self._data, self._index = data, places.astype(np.int64)
+        files = getattr(data, "files", ())
+        self.files = tuple(files[i] for i in self._index) if files else ()
         self.labels: Labels = data.labels[self._index]
 
     def __len__(self) -> int:

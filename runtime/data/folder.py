@@ -10,7 +10,7 @@ import numpy as np
 
 from alula.runtime.data.dataset import Array, Labels, Mask
 from alula.runtime.data.picture import NATIVE, SUFFIXES, Decoder
-from alula.runtime.errors import DataError, require
+from alula.runtime.errors import DataError, NoSplitError, require
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation", "testing")}
 KEEP_BYTES = 64 << 20  # a sixteenth of a small Pi's memory
@@ -47,6 +47,7 @@ class PictureSet:
         self.damaged: MutableMapping[str, str] = {}
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
         self._files, self._decode = files, Decoder(size, channels)
+        self.files = tuple(path.name for path in files)
         first = next((picture for path in files if (picture := self._picture(path)) is not None), None)
         if first is None:
             raise DataError(f"{name}: expected pictures that can be read, got none of {len(files)}; check the files")
@@ -105,7 +106,7 @@ def open_pictures(
     place = parts[split]
     if place is None:
         if split == "test" or parts["test"] is not None:
-            raise DataError(
+            raise NoSplitError(
                 f"{folder}: expected a folder {SPLIT_FOLDERS[split][0]}/ of class folders, got none; make one, "
                 "or hold out a part of the training set"
             )

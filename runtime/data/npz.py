@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from alula.runtime.data.dataset import Array, ArraySet, Dataset
-from alula.runtime.errors import DataError
+from alula.runtime.errors import DataError, NoSplitError
 
 CLASSES = "classes"
 LOCAL_HEADER_BYTES = 30  # of a zip member, before its name and its extra field
@@ -36,7 +36,7 @@ def open_npz(path: Path, split: str, names: tuple[str, str] | None, layout: str)
             pairs = [names] if names else usual
             pair = next((pair for pair in pairs if pair[0] in members and pair[1] in members), None)
             if pair is None:
-                raise DataError(
+                raise NoSplitError(
                     f"{path}: expected arrays {' or '.join(' and '.join(pair) for pair in pairs)}, got "
                     f"{', '.join(members) or 'none'}; give names=(x, y)"
                 )

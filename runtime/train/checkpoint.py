@@ -108,6 +108,14 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(arrays, about["place"], about["options"])
 
 
+def weights_fingerprint(graph: Graph) -> str:
+    """A hash of all weights of a network."""
+    digest = hashlib.sha256()
+    for name in sorted(graph.constants):
+        digest.update(np.ascontiguousarray(graph.constants[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
 def fingerprint(graph: Graph) -> str:
     """What tells a network from others whatever its weights are: a hash of nodes, shapes and dtypes."""
     nodes = [(node.op, node.inputs, node.outputs, repr(node.attrs)) for node in graph.nodes]

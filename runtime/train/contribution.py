@@ -8,6 +8,7 @@ takes, not a sum of estimates; so a greedy search replaces the paper's evolution
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,30 +53,33 @@ def choose_update(
     *,
     threads: int | None = None,
     watch: Watch = lambda done, total: None,
+    **options: Any,
 ) -> Choice:
     """The layers to train in a step of at most `max_bytes`.
 
     train, test : batches as `Trainer.step` takes them: to fine-tune each layer with, and to see what that gained
     optimizer   : with which layers are fine-tuned; the one that will train them
     watch       : called with how many layers were measured, of how many
+    options     : of the trainer that will train them, on which its memory depends: clip_norm, accumulate, averaging
     raise       : GraphError if no layer gains; MemoryBudgetError if none that does fits: says the smallest budget
     """
     if not train or not test:
         raise GraphError("update: expected batches to measure contributions with, got none; give more data")
     layers = _layers(graph)
 
-    def trainer(update: Sequence[str]) -> Trainer:
-        return Trainer(graph, optimizer, loss, update, threads=threads)
+    def bytes_of(update: Sequence[str]) -> int:
+        planned = Trainer(graph, optimizer, loss, update, threads=threads, **options)
+        return planned.program(train[0][0]).memory.total
 
     gains, least = dict[str, float](), dict[str, int]()
     for number, (label, names) in enumerate(layers.items()):
         watch(number, len(layers))
-        alone = trainer(names)
+        alone = Trainer(graph, optimizer, loss, names, threads=threads, clip_norm=options.get("clip_norm", 0.0))
         before = _loss(alone, test)
         for batch in train:
             alone.step(*batch)
         gains[label] = before - _loss(alone, test)
-        least[label] = alone.program(train[0][0]).memory.total
+        least[label] = bytes_of(names)
     watch(len(layers), len(layers))
     useful = [label for label, gain in gains.items() if gain > 0]
     if not useful:
@@ -87,7 +91,7 @@ def choose_update(
         chosen, memory = dict[str, float](), 0
         for label in order:
             for fraction in FRACTIONS:
-                total = trainer(_rules(layers, {**chosen, label: fraction})).program(train[0][0]).memory.total
+                total = bytes_of(_rules(layers, {**chosen, label: fraction}))
                 if total <= max_bytes:
                     chosen[label], memory = fraction, total
                     break
@@ -100,9 +104,7 @@ def choose_update(
     found = [fill(order) for order in dict.fromkeys(map(tuple, orders))]
     best = max(found, key=lambda choice: sum(gains[label] * part for label, part in choice.chosen.items()))
     if not best.chosen:
-        smallest = min(
-            trainer(_rules(layers, {label: FRACTIONS[-1]})).program(train[0][0]).memory.total for label in useful
-        )
+        smallest = min(bytes_of(_rules(layers, {label: FRACTIONS[-1]})) for label in useful)
         raise MemoryBudgetError(
             f"update: expected a step within {max_bytes:,} bytes, got {smallest:,} at the least; raise the budget to that "
             "or make the batch smaller"

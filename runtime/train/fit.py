@@ -7,23 +7,31 @@ same bits as what was never interrupted.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from alula.runtime.data import Batch, Loader
+from alula.runtime.data import Batch, Dataset, Loader
 from alula.runtime.errors import DivergedError, GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
-from alula.runtime.train.checkpoint import Checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from alula.runtime.train.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    load_checkpoint,
+    save_checkpoint,
+    weights_fingerprint,
+)
 from alula.runtime.train.health import first_not_finite, is_finite
+from alula.runtime.train.losses import Loss
 from alula.runtime.train.trainer import Step, Trainer
 
 KEEP_STEPS = 100  # a copy of the state is kept so often: a run that diverges is replayed from it
@@ -67,6 +75,7 @@ class _Place:
 
     epoch: int = 0
     step: int = 0
+    counted: int = 0
     loss_sum: float = 0.0
     right: int = 0
     seen: int = 0
@@ -106,6 +115,7 @@ class Run:
                 f"{self.train.data.name}: expected one whole batch or more, got none; make the batch smaller"
             )
         self._place = _Place()
+        self._first_weights = weights_fingerprint(self.trainer.graph)
         self._saved_at = time.monotonic()
 
     @property
@@ -126,6 +136,8 @@ class Run:
         self.trainer.restore(found.state)
         self._place = _Place(**found.place)
         where = f"going on in epoch {self._place.epoch + 1} at step {self._place.step + 1} of {self.train.steps}"
+        if self._place.epoch >= self.epochs:
+            where = f"nothing is left to do: all {self.epochs} epochs are done"
         return f"{where} ({problem}: the checkpoint before it was taken)" if problem else where
 
     def __iter__(self) -> Iterator[Epoch]:
@@ -139,6 +151,7 @@ class Run:
             with self._in_order() as stopped, self.log("train"):
                 self._train_epoch(stopped)
             yield self._close_epoch(time.monotonic() - began)
+            self.save()  # when the epoch's record is written: a run that is killed before takes the epoch up again
 
     def save(self) -> None:
         """Write the checkpoint now."""
@@ -180,6 +193,7 @@ class Run:
     def _count(self, done: Step, batch: Batch) -> None:
         place, scores = self._place, done.outputs[0]
         place.loss_sum += done.loss
+        place.counted += 1
         place.lr = done.lr
         if scores.ndim == 2 and len(scores) == len(batch.y):
             place.right += int((scores.argmax(axis=1) == batch.y).sum())
@@ -198,11 +212,10 @@ class Run:
         best = scores is not None and scores.accuracy > place.best
         labelled = self.trainer.loss.name in ("cross_entropy", "distillation")
         done = Epoch(
-            place.epoch + 1, place.loss_sum / max(place.step, 1), place.right / max(place.seen, 1) if labelled else None,
+            place.epoch + 1, place.loss_sum / max(place.counted, 1), place.right / max(place.seen, 1) if labelled else None,
             scores, place.lr, seconds, best,
         )  # fmt: skip
         self._place = _Place(place.epoch + 1, best=scores.accuracy if best and scores else place.best)
-        self.save()
         return done
 
     def _diverged(self, kept: Mapping[str, Array], kept_at: int) -> NoReturn:
@@ -221,13 +234,14 @@ class Run:
         self.save()
         raise DivergedError(
             f"epoch {epoch + 1}, step {step + 1}: expected a finite loss and finite weights, got none: first not finite is "
-            f"{where or 'a new weight'}; the weights before that step are kept. Lower the learning rate or clip the gradients"
+            f"{where or 'a new weight'}; lower the learning rate or clip the gradients"
         )
 
     def _identity(self) -> dict[str, str]:
         trainer, loader = self.trainer, self.train
         return {
-            "network": fingerprint(trainer.graph), "optimizer": repr(trainer.optimizer), "loss": trainer.loss.name,
+            "network": fingerprint(trainer.graph), "optimizer": repr(trainer.optimizer), "loss": _loss_text(trainer.loss),
+            "first weights": self._first_weights, "data": _data_fingerprint(loader.data),
             "schedule": repr(trainer.schedule), "averaging": repr(trainer.averaging), "threads": str(trainer.threads),
             "accumulate": str(trainer.accumulate), "trained": str(len(trainer.trained)), "batch": str(loader.batch),
             "seed": str(loader.seed), "samples": str(len(loader.data)), **self.options,
@@ -249,6 +263,21 @@ class Run:
         if noted:
             signal.raise_signal(noted[0])
             raise KeyboardInterrupt  # a handler that goes on has no say here
+
+
+def _loss_text(loss: Loss) -> str:
+    """A loss with its options, but for a teacher."""
+    kinds = (int, float, str, bool, type(None), tuple)
+    options: dict[str, Any] = {f.name: getattr(loss, f.name) for f in fields(loss)} if is_dataclass(loss) else {}
+    shown = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in options.items()}
+    return " ".join([loss.name, *(f"{k}={v}" for k, v in shown.items() if isinstance(v, (*kinds, list)))])
+
+
+def _data_fingerprint(data: Dataset) -> str:
+    """A hash of labels and classes, and of the names of files: pictures themselves are not read for it."""
+    digest = hashlib.sha256(data.labels.tobytes())
+    digest.update(repr((data.classes, data.shape, getattr(data, "files", ()))).encode())
+    return digest.hexdigest()[:16]
 
 
 def evaluate(model: Model, test: Loader) -> Scores:

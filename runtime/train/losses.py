@@ -128,7 +128,7 @@ class CrossEntropy(_AsGiven):
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
-            raise GraphError(f"cross_entropy: expected label_smoothing from 0 to 1, got {self.label_smoothing}")
+            raise GraphError(f"cross_entropy: expected label_smoothing from 0 to below 1, got {self.label_smoothing}")
         if any(not 0 <= weight < np.inf for weight in self.class_weights):
             raise GraphError(f"cross_entropy: expected class weights from 0 on, got {self.class_weights}; correct them")
 

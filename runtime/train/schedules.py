@@ -126,8 +126,10 @@ def schedule(
     """
     if name not in SCHEDULES:
         raise GraphError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {name!r}; choose one")
-    if not 0 <= warm_up < max(steps, 1):
-        raise GraphError(f"schedule: expected a warm-up of 0 to {max(steps, 1) - 1} updates, got {warm_up}; shorten it")
+    if steps < 1:
+        raise GraphError(f"schedule: expected a run of 1 update or more, got {steps}; train longer")
+    if not 0 <= warm_up < steps:
+        raise GraphError(f"schedule: expected a warm-up of 0 to {steps - 1} updates, got {warm_up}; shorten it")
     rest = max(steps - warm_up, 1)
     made: Schedule = Constant()
     if name == "step":

@@ -95,7 +95,7 @@ def _last(graph: Graph, parameters: Parameters, number: str) -> list[str]:
         i for i, node in enumerate(graph.nodes)
         if node.op in WEIGHTED and any(name in parameters and node in parameters[name] for name in node.inputs)
     ]  # fmt: skip
-    if not number.isdigit() or not 1 <= int(number) <= len(weighted):
+    if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= len(weighted):
         raise GraphError(f"update: expected last:1 to last:{len(weighted)} in {graph.name}, got 'last:{number}'")
     late = {id(node) for node in graph.nodes[weighted[-int(number)] :]}
     return [name for name, readers in parameters.items() if all(id(node) in late for node in readers)]

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.errors import GraphError, MemoryBudgetError
+from alula.runtime.errors import DTypeError, GraphError, MemoryBudgetError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.model import Model
 from alula.runtime.program import Program
-from alula.runtime.threads import cores, team
+from alula.runtime.threads import checked_threads, team
 from alula.runtime.train.averaging import Averaging, batch_norm_statistics
 from alula.runtime.train.fractions import split_weights
 from alula.runtime.train.losses import CrossEntropy, Loss
@@ -36,7 +36,7 @@ from alula.runtime.train.optimizers import SCALARS, SGD, Optimizer
 from alula.runtime.train.schedules import Schedule
 from alula.runtime.train.selection import select
 from alula.runtime.variables import State, Variables
-from alula.runtime.weights import Arena, WeightStore, trim_heap
+from alula.runtime.weights import Arena, WeightStore, native, trim_heap
 
 COUNTERS = "counters|"  # in a state: updates done, batches summed for the next one
 
@@ -91,9 +91,9 @@ class Trainer:
         averaging: Averaging | None = None,
         batch_statistics: bool | None = None,
     ) -> None:
-        if not 0 <= clip_norm < np.inf or accumulate < 1:
+        if not 0 <= clip_norm < np.inf or not isinstance(accumulate, int) or accumulate < 1:
             raise GraphError(
-                f"trainer: expected clip_norm >= 0 and accumulate >= 1, got {clip_norm} and {accumulate}; correct them"
+                f"trainer: expected clip_norm >= 0 and a whole accumulate >= 1, got {clip_norm} and {accumulate}; correct them"
             )
         self.graph = trainable_form(graph)
         self.optimizer: Optimizer = optimizer or SGD()
@@ -106,7 +106,7 @@ class Trainer:
         self.trained = tuple(names.get(name, name) for name in chosen)
         self.lr = self.optimizer.lr
         self.steps = self.summed = 0
-        self.threads = cores() if threads is None else threads
+        self.threads = checked_threads(threads)
         self.max_bytes = max_bytes
         self._recipe = Recipe(self.optimizer, clip_norm, averaging is not None)
         self.learning = [
@@ -147,8 +147,7 @@ class Trainer:
 
     def program(self, *arrays: Array) -> Program:
         """The program of a step for inputs such as these."""
-        specs = {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=True)}
-        return self._plan(specs, self._recipe if self.accumulate == 1 else SUM)[1]
+        return self._plan(self._specs(arrays), self._recipe if self.accumulate == 1 else SUM)[1]
 
     def prepared(self, *arrays: Array) -> tuple[Program, dict[str, Array]]:
         """The program of a step and all that it is fed, to profile it; arguments as of `step`."""
@@ -234,11 +233,18 @@ class Trainer:
         return plan, program.run(self._inputs(plan, arrays, lr))
 
     def _specs(self, arrays: Sequence[Array]) -> dict[str, TensorSpec]:
-        return {name: TensorSpec.of(array) for name, array in zip(self.graph.inputs, arrays, strict=False)}
+        specs = {}
+        for name, array in zip(self.graph.inputs, arrays, strict=False):
+            if not isinstance(array, np.ndarray):
+                raise DTypeError(f"input {name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
+            if 0 in array.shape:
+                raise ShapeError(f"input {name}: expected a batch of 1 or more, got shape {array.shape}; leave it out")
+            specs[name] = TensorSpec.of(array)
+        return specs
 
     def _inputs(self, plan: TrainingNetwork, arrays: Sequence[Array], lr: float) -> dict[str, Array]:
         names = list(self.graph.inputs)
-        inputs = {name: np.ascontiguousarray(array) for name, array in zip(names, arrays, strict=False)}
+        inputs = {name: native(array) for name, array in zip(names, arrays, strict=False)}
         given = self.loss.targets(arrays[: len(names)], arrays[len(names) :])
         if len(given) != len(plan.targets):
             raise GraphError(

@@ -93,7 +93,9 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(tmp_path: Path, stop
 
 
 def test_another_run_is_not_taken_up(tmp_path: Path) -> None:
-    next(iter(_run(tmp_path)))
+    run = _run(tmp_path)
+    next(iter(run))
+    run.save()
     with pytest.raises(CheckpointError, match="expected a run with averaging"):
         _run(tmp_path, trainer=trainer(Lion())).resume()
 
