@@ -116,6 +116,14 @@ def test_a_run_that_is_killed_goes_on(data: Path, tmp_path: Path, capsys: pytest
         (["--warm-up", "60"], "warm-up of 0 to 59"),
         (["--holdout", "1.5"], "held_ratio between 0 and 1"),
         (["-o", "/nowhere/out.alula"], "expected a folder"),
+        (["-o", "/proc/out.alula"], "expected a folder that can be written to"),
+        (["--plot", "curves.xyz"], "expected one of"),
+        (["--accumulate", "1000"], "expected at most the 60 batches"),
+        (["--update", "last:\N{SUPERSCRIPT TWO}"], "expected last:1"),
+        (["--update", "auto:1e308GB"], "expected auto:64MB"),
+        (["--threads", "100000"], "expected a whole number from 1"),
+        (["--pad", "1000000"], "expected at most the picture's size"),
+        (["--graph", "other"], "expected an .alula file with it"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -168,3 +176,86 @@ def test_a_choice_that_cannot_be_made_is_one_line(
     assert main(_arguments(data, "--update", update, "--dry-run")) == 2
     error = capsys.readouterr().err
     assert text in error and error.count("alula:") == 1 and "Traceback" not in error
+
+
+@pytest.mark.parametrize("number", ["1e39", "-1", "nan", "x"])
+def test_a_number_that_no_float32_holds_is_refused(data: Path, capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(_arguments(data, "--weight-decay", number))
+    assert caught.value.code == 2 and "expected a number from 0 on" in capsys.readouterr().err
+
+
+def test_a_run_of_other_weights_labels_or_loss_is_not_taken_up(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    words = ["--checkpoints", run, "--resume", "--epochs", 1]
+    assert main(_arguments(data, *words, "-o", tmp_path / "a.alula")) == 0
+    assert "nothing is left to do" in capsys.readouterr().out or main(_arguments(data, *words)) == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    other.mkdir()
+    for split in ("train", "test"):
+        content = np.load(data / f"{split}.npz")
+        np.savez(other / f"{split}.npz", x=content["x"], y=np.roll(content["y"], 1))
+    model = _arguments(data, *words)
+    model[1] = str(tmp_path / "a.alula")
+    for arguments, name in (
+        (model, "first weights"),
+        (_arguments(other, *words), "data"),
+        (_arguments(data, *words, "--label-smoothing", 0.5), "loss"),
+    ):
+        assert main(arguments) == 2
+        assert f"expected a run with {name} " in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_test_set_is_said(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = np.load(data / "train.npz")
+    np.savez(
+        tmp_path / "both.npz", x_train=content["x"], y_train=content["y"], x_test=content["x"], y_test=content["y"] + 9
+    )
+    assert main(_arguments(tmp_path / "both.npz", "--epochs", 1)) == 2
+    assert "expected labels from 0 to 9" in capsys.readouterr().err
+    np.savez(tmp_path / "one.npz", x_train=content["x"], y_train=content["y"])
+    assert main(_arguments(tmp_path / "one.npz", "--epochs", 1)) == 0  # there need not be one
+
+
+def test_the_weights_from_before_a_divergence_are_written(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, path in (
+        (["-o", tmp_path / "out.alula"], tmp_path / "out.alula"),
+        (["--checkpoints", tmp_path / "run"], tmp_path / "run" / "last.alula"),
+    ):
+        assert main(_arguments(data, "--lr", "1e30", *more)) == 2
+        assert f"are in {path}" in capsys.readouterr().err
+        assert all(np.isfinite(np.frombuffer(value, np.float32)).all() for value in _weights(path).values())
+
+
+def test_outputs_spare_the_data_and_the_run_s_own_files(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    for more, text in (
+        (["-o", data / "train.npz"], "got a file of the data"),
+        (["--checkpoints", run, "-o", run / "run.checkpoint"], "that of a file of the run"),
+        (["--checkpoints", run, "--log", run / "best.alula"], "that of a file of the run"),
+        (["--checkpoints", data / "train.npz"], "expected a folder"),
+    ):
+        assert main(_arguments(data, "--epochs", 1, *more)) == 2
+        assert text in capsys.readouterr().err
+
+
+def test_an_epoch_whose_record_was_not_written_is_taken_up_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = _arguments(data, "--checkpoints", tmp_path / "run", "--log", tmp_path / "log.jsonl")
+
+    def killed(*_: object) -> None:
+        raise OSError("no more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alula.commands.train._write_log", killed)
+        assert main(words) == 2
+    assert main([*words, "--resume"]) == 0
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2, 3]

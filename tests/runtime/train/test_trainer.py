@@ -7,7 +7,7 @@ import pytest
 
 from alula.host.onnx_import import import_onnx
 from alula.host.zoo import build
-from alula.runtime.errors import AlulaError, GraphError
+from alula.runtime.errors import AlulaError, DTypeError, GraphError, ShapeError
 from alula.runtime.graph import Array, Graph
 from alula.runtime.train import SGD, CrossEntropy, Trainer
 
@@ -98,3 +98,19 @@ def test_bad_input_is_one_line(graph: Graph) -> None:
         CrossEntropy(label_smoothing=1.5)
     with pytest.raises(GraphError, match="momentum"):
         SGD(nesterov=True)
+
+
+def test_batches_that_are_none_or_of_other_bytes(graph: Graph) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 3, 32, 32)).astype(np.float32), np.arange(4)
+    trainer = Trainer(graph, threads=1)
+    with pytest.raises(ShapeError, match="expected a batch of 1 or more"):
+        trainer.step(x[:0], y[:0])
+    with pytest.raises(DTypeError, match="expected a NumPy array"):
+        trainer.step(x.tolist(), y)
+    with pytest.raises(GraphError, match="expected a whole number"):
+        Trainer(graph, threads=-1)
+    with pytest.raises(GraphError, match="a whole accumulate"):
+        Trainer(graph, accumulate=1.5)  # type: ignore[arg-type]
+    swapped = Trainer(graph, threads=1)
+    assert swapped.step(x.astype(">f4"), y.astype(">i8")).loss == trainer.step(x, y).loss
