@@ -12,6 +12,7 @@ from alula.runtime.autodiff import Tape
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.weights import native
 
 TARGET = "target|"
 IGNORED = -100  # the label that does not count, unless another is chosen; as in torch
@@ -34,7 +35,7 @@ class Target:
 
         raise : ShapeError, DTypeError, GraphError: one line
         """
-        array = np.ascontiguousarray(array).reshape(np.shape(array))
+        array = native(np.asarray(array)).reshape(np.shape(array))
         if array.shape != self.spec.dims:
             raise ShapeError(f"target: expected {self.spec}, got shape {array.shape}; pass one per sample")
         if array.dtype.name != self.spec.dtype:
