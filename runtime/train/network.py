@@ -183,10 +183,11 @@ def by_depth(nodes: Sequence[Node]) -> list[Node]:
     Then what both began with is not called for (and perhaps computed again) while the longer one is still under way.
     """
     depth: dict[str, int] = {}
+    levels = []
     for node in nodes:
-        level = 1 + max((depth.get(name, 0) for name in node.reads), default=0)
-        depth.update(dict.fromkeys(node.outputs, level))
-    return sorted(nodes, key=lambda node: depth[node.outputs[0]])
+        levels.append(1 + max((depth.get(name, 0) for name in node.reads), default=0))
+        depth.update((name, levels[-1]) for name in node.outputs if name)
+    return [nodes[i] for i in sorted(range(len(nodes)), key=lambda i: levels[i])]
 
 
 def update_network(

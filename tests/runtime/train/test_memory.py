@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from alula.runtime.errors import MemoryBudgetError
-from alula.runtime.graph import Array, Graph
+from alula.runtime.graph import Array, Graph, Node
+from alula.runtime.ops.contract import find
 from alula.runtime.train import SGD, Trainer, recompute
+from alula.runtime.train.network import by_depth
 from tests.runtime.train.digits import network
 
 NUMPY = [tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)]
@@ -96,6 +98,13 @@ def test_the_shorter_of_two_branches_is_differentiated_last() -> None:
     order = [node.outputs[0] for node in nodes if node.op == "ConvWeightGrad"]
     longer, shorter = (order.index(f"layer2.0.{name}.weight|grad") for name in ("conv2", "shortcut.0"))
     assert longer < shorter
+
+
+def test_nodes_by_depth_follow_what_they_read() -> None:
+    attrs = find("Relu", "").make_attrs({}, "")
+    links = [("a", "b"), ("b", "c"), ("c", "d"), ("a", "")]
+    nodes = [Node("Relu", (x,), (y,), attrs, f"{x}{y}") for x, y in links]
+    assert [node.name for node in by_depth(nodes)] == ["ab", "a", "bc", "cd"]
 
 
 def test_a_gradient_is_used_before_the_next_one_is_made() -> None:
