@@ -186,9 +186,9 @@ def f32_winograd_weight_taps(
                 fresh = 1 if share == 0 else 0
                 column = 0
                 while column < width:
-                    if STEP < W and width - column < W:
-                        half_taps(offset(source, column), (c_in + 1) * width, offset(out, column), c_in * width, fresh)
-                        column += STEP
-                    else:
+                    if width - column >= W:
                         whole_taps(offset(source, column), (c_in + 1) * width, offset(out, column), c_in * width, fresh)
                         column += W
+                    else:
+                        half_taps(offset(source, column), (c_in + 1) * width, offset(out, column), c_in * width, fresh)
+                        column += STEP
