@@ -6,7 +6,7 @@ import math
 
 from alula.runtime.kernels import winograd_gradient as kernels
 from alula.runtime.kernels.tiles import Tiles
-from alula.runtime.lower.winograd import TRANSFORM_COST
+from alula.runtime.lower.winograd import SCRATCH_BYTES, TRANSFORM_COST
 from alula.runtime.lowering import FnRef, Lowering, Ref
 from alula.runtime.ops.window import Window
 
@@ -16,7 +16,6 @@ TAPS_COST = 90 + 54  # of the last transform, per input channel and vector of ou
 # Of each sum, once in a block of tiles: a load, a store, and a share of what a tile of products costs to begin
 SUMS_COST = 5
 MOST_SUMS_BYTES = 3 << 17  # per thread; of more output channels at a time, the sums would fill the cache
-SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
 MOST_PARTS = 4  # each of which transforms the inputs again
 
 
@@ -29,8 +28,8 @@ def lower_winograd_weight_grad(
     unit = (1, 1)
     if window.kernel != (3, 3) or window.strides != unit or window.dilations != unit or min(c_in, c_out) < tiles.width:
         return False
-    panels, fitting = math.ceil(c_out / tiles.columns), MOST_SUMS_BYTES // (4 * COMPONENTS * (c_in + 1) * tiles.columns)
-    parts = math.ceil(panels / max(1, fitting))
+    panels = math.ceil(c_out / tiles.columns)
+    parts = math.ceil(panels / max(1, MOST_SUMS_BYTES // (4 * COMPONENTS * (c_in + 1) * tiles.columns)))
     most = min(math.ceil(panels / parts) * tiles.columns, c_out)  # output channels of a part
     h_out, w_out = window.out
     count = n * -(-h_out // 4) * -(-w_out // 4)

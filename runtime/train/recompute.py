@@ -20,10 +20,8 @@ from alula.runtime.ops.contract import find
 
 LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
-LIGHT_BYTES_RATIO, LIGHT_WORK_RATIO = (
-    0.25,
-    0.045,
-)  # what the first plan may drop of the bytes, and add to the multiply-adds
+LIGHT_BYTES_RATIO = 0.25  # of the bytes: what the first plan may drop beside what follows element by element
+LIGHT_WORK_RATIO = 0.045  # of a step's multiply-adds: what it may add for that
 
 
 def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:

@@ -40,4 +40,4 @@ def test_every_share_is_run_once(threads: int) -> None:
         assert np.array_equal(total, times * 10 * added)
     finally:
         team.stop()
-    assert words.size == 5
+    del words  # the table points to them: they had to live until here

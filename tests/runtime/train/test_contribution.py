@@ -28,7 +28,7 @@ def test_the_choice_fits_and_learns_more_than_the_least_layer() -> None:
     net, train, test = network(), _stripes(10, 0), _stripes(4, 1)
     unlimited = choose_update(net, train, test, 1 << 40, SGD(0.05), threads=1)
     assert set(unlimited.chosen) == {name for name, gain in unlimited.gains.items() if gain > 0}
-    budget = int(0.8 * unlimited.memory)
+    budget = int(0.75 * unlimited.memory)
     choice = choose_update(net, train, test, budget, SGD(0.05), threads=1)
     trainer = Trainer(net, SGD(0.05), update=choice.update, threads=1)
     assert choice.chosen and trainer.program(train[0][0]).memory.total == choice.memory <= budget

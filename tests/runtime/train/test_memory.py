@@ -55,18 +55,19 @@ def test_what_a_step_takes_is_predicted_and_does_not_grow(name: str) -> None:
         tracemalloc.stop()
 
 
-def test_a_budget_is_kept_and_the_weights_are_the_same_bits() -> None:
+def test_a_budget_is_kept_and_the_weights_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = network("resnet20-cifar")
     batch = _batch(4)
-    free = _trainer(graph)
-    whole = free.program(batch[0]).memory
+    with monkeypatch.context() as patch:  # beside a plan that keeps the layers that are cheap to make
+        patch.setattr(recompute, "LIGHT_WORK_RATIO", 0.0)
+        whole = _trainer(graph).program(batch[0]).memory
     with pytest.raises(MemoryBudgetError, match="at the least") as caught:
         _trainer(graph, max_bytes=1000).step(*batch)
     assert "\n" not in str(caught.value)
     found = re.search(r"got ([\d,]+) at the least", str(caught.value))
     assert found
     least = int(found.group(1).replace(",", ""))
-    assert least < 0.9 * whole.total
+    assert least < 0.8 * whole.total
     for budget in (least, (least + whole.total) // 2):
         tight = _trainer(graph, max_bytes=budget)
         assert tight.program(batch[0]).memory.total <= budget
