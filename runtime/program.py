@@ -20,6 +20,7 @@ from alula.runtime.errors import MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
 from alula.runtime.kernels.tiles import Tiles
+from alula.runtime.look_ahead import look_ahead
 from alula.runtime.lowering import FnRef, Instruction, Lowering, Ref
 from alula.runtime.ops.contract import find
 from alula.runtime.plan import lay_out
@@ -98,6 +99,7 @@ class Program:
             for name in instruction.named:
                 if name in network.specs and name not in external and name not in network.values:
                     sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
+        look_ahead(self.instructions, {name: variable.nbytes for name, variable in variables.items()})
         self._layout = lay_out(self.instructions, sizes)
         self._store, self._tables = store, {name: aligned(table) for name, table in lowering.tables.items()}
         memory = self.memory

@@ -8,15 +8,18 @@ elements, and pad with zeros, an order is known from what it does to the numbers
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lowering import PLAIN
-from alula.runtime.weights import aligned_empty
+from alula.runtime.weights import ALIGNMENT, aligned_empty
 
 DIGIT = 1 << 12  # positions pass through float32, so they go in two digits of 12 bits
+
+SMALL_BYTES, SLAB_BYTES = 1 << 12, 1 << 16
 
 Packing = Callable[[Array], Array]
 
@@ -35,6 +38,24 @@ def positions(packing: Packing, dims: tuple[int, ...]) -> Array:
     return np.where(real == 1, high * DIGIT + low, -1).astype(np.int64)
 
 
+class Slab:
+    """Memory for many arrays. Small ones share pages, and lie in the order in which they are read, one behind the other."""
+
+    def __init__(self) -> None:
+        self._block = np.empty(0, np.uint8)
+
+    def empty(self, size: int, dtype: np.dtype[Any]) -> Array:
+        """A flat array as of `aligned_empty`."""
+        nbytes = size * dtype.itemsize
+        if nbytes > SMALL_BYTES:
+            return aligned_empty(size, dtype.name)
+        room = -(-nbytes // ALIGNMENT) * ALIGNMENT
+        if room > self._block.size:
+            self._block = aligned_empty(SLAB_BYTES, "uint8")
+        found, self._block = self._block[:nbytes], self._block[room:]
+        return found.view(dtype)
+
+
 class Variable:
     """One tensor and its buffer.
 
@@ -42,8 +63,8 @@ class Variable:
     packing: name of the storage order; "" until the first program chose it
     """
 
-    def __init__(self, name: str, value: Array) -> None:
-        self.name, self.spec = name, TensorSpec.of(value)
+    def __init__(self, name: str, value: Array, slab: Slab) -> None:
+        self.name, self.spec, self._slab = name, TensorSpec.of(value), slab
         self.packing = ""
         self._canonical: Array | None = np.array(value, value.dtype)
         self._make: Packing | None = (
@@ -57,7 +78,7 @@ class Variable:
         self.packing, self._make = packing, make
         value, self._canonical = self._canonical, None
         flat = self.packed_like_storage(value)
-        self._allocate(flat.size)
+        self.storage = self._slab.empty(flat.size, self.storage.dtype)
         self.storage[:] = flat
 
     def follow(self, other: Variable) -> None:
@@ -66,7 +87,7 @@ class Variable:
             return
         assert not self.packing and self._canonical is not None and self.spec == other.spec
         self.packing, self._make = other.packing, other._make
-        self._allocate(other.size)
+        self.storage = self._slab.empty(other.size, self.storage.dtype)
         self.assign(self._canonical)
         self._canonical = None
 
@@ -134,17 +155,18 @@ class Variable:
         """Where each element of the storage comes from; None if it is plain."""
         return None if self._make is None else positions(self._make, self.spec.dims)
 
-    def _allocate(self, size: int) -> None:
-        self.storage = aligned_empty(size, self.spec.dtype)
-
 
 class Variables(dict[str, Variable]):
     """The variables of a training state, by name."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._slab = Slab()
+
     def declare(self, values: Mapping[str, Array]) -> None:
         """Add variables with their canonical values."""
         for name, value in values.items():
-            self[name] = Variable(name, value)
+            self[name] = Variable(name, value, self._slab)
 
     def address(self, name: str) -> int:
         """Where a variable's storage lies."""

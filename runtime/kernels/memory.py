@@ -1,6 +1,6 @@
 """Addresses, loads, stores, atomics and the few system calls that kernels make."""
 
-from alula.runtime.kernels.lang import COMPILING, intrinsic
+from alula.runtime.kernels.lang import COMPILING, device, intrinsic
 
 if COMPILING:
     from llvmlite import ir
@@ -18,6 +18,8 @@ if COMPILING:
     }  # fmt: skip
     IS_X86 = not COMPILING.startswith(("cortex", "neoverse", "apple", "generic"))
     FUTEX = 202 if IS_X86 else 98
+
+LINE = 16  # elements of a line of the cache
 
 
 def _pointer_from(element):
@@ -179,6 +181,27 @@ def yield_core(context):
         return cx.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def fetch_line(context, pointer):
+    """Ask for the cache line of *pointer, which is read soon; nothing waits for it."""
+
+    def generate(cx, builder, signature, args):
+        byte = builder.bitcast(args[0], ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [byte.type, I32, I32, I32])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(fetch, [byte, ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)])
+        return cx.get_dummy_value()
+
+    return types.void(pointer), generate
+
+
+@device
+def fetch_ahead(ahead, lines, done, whole):
+    """Ask for what the next instructions read: part `done` of the `whole`."""
+    for line in range(lines * done // whole, lines * (done + 1) // whole):
+        fetch_line(offset(ahead, LINE * line))
 
 
 @intrinsic

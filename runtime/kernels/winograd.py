@@ -10,7 +10,7 @@ from functools import partial
 
 from alula.runtime.kernels.conv import copy_block, tile_runner
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
-from alula.runtime.kernels.memory import address_of, call_kernel, i64_at, offset
+from alula.runtime.kernels.memory import LINE, address_of, call_kernel, fetch_ahead, i64_at, offset
 from alula.runtime.kernels.product import clamp_all
 from alula.runtime.kernels.simd import TILES, Emitter, fence, in_register
 
@@ -22,7 +22,6 @@ if COMPILING:
     from alula.runtime.kernels.simd import I64
 
 
-LINE = 16  # elements of a line of the cache
 FACTORS = (2.0, 4.0, 8.0, 1.0)  # of the transforms, up to their signs; the last one fills the vector
 
 
@@ -270,37 +269,48 @@ def copy_run(source, target, n):
 
 
 @device
-def transform_output(m, products, p_stride, patch, y, rows, columns, y_row, bias, low, high, c):
+def transform_output(m, products, p_stride, patch, y, rows, columns, y_row, y_pixel, bias, low, high, c):
     """One tile's output transform: (m + 2) ** 2 rows of c -> `rows` x `columns` pixels of y, at most m x m."""
     whole = rows == m and columns == m
-    target, row_stride = (y, y_row) if whole else (patch, m * c)
+    target, row_stride, pixel = (y, y_row, y_pixel) if whole else (patch, m * c, c)
     for k in range((c + W - 1) // W):
         at = min(k * W, c - W)
         if m == 4:
-            backward_4(offset(products, at), p_stride, offset(target, at), row_stride, c, offset(bias, at), low, high)
+            backward_4(
+                offset(products, at), p_stride, offset(target, at), row_stride, pixel, offset(bias, at), low, high
+            )
         else:
-            backward_2(offset(products, at), p_stride, offset(target, at), row_stride, c, offset(bias, at), low, high)
-    if not whole:
+            backward_2(
+                offset(products, at), p_stride, offset(target, at), row_stride, pixel, offset(bias, at), low, high
+            )
+    if not whole and y_pixel == c:
         copy_block(patch, m * c, y, y_row, rows, columns * c)
+    elif not whole:
+        for r in range(rows):
+            copy_block(offset(patch, r * m * c), c, offset(y, r * y_row), y_pixel, columns, c)
 
 
 @kernel
 def f32_winograd(
     x: f32p, weight: f32p, component: i64, bias: f32p, y: f32p, scratch: f32p, scratch_size: i64, n: i64, h: i64, w: i64, c_in: i64,
-    h_out: i64, w_out: i64, c_out: i64, pad_top: i64, pad_left: i64, m: i64, block: i64, low: f32, high: f32,
-    epilogue: i64, chain: words, tid: i64, n_threads: i64,
+    h_out: i64, w_out: i64, c_out: i64, y_pixel: i64, first_channel: i64, pad_top: i64, pad_left: i64, m: i64, block: i64,
+    kept: i64, fresh: i64, low: f32, high: f32,
+    ahead: f32p, ahead_lines: i64, later: f32p, later_lines: i64, epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """3x3, stride 1.
 
     weight   : (m + 2) ** 2 matrices (c_in, c_out), each packed in panels
     component: elements from one matrix to the next
+    y        : its channels from `first_channel` on are written, c_out of the y_pixel that there are
     block    : tiles at a time
+    kept     : of so many tiles V stays, all that a thread has, so that the next call need not make it; 0: of a block
+    fresh    : whether V is made, or is there from the call before
     scratch, for each thread: addresses and epilogue words, V, products, an input patch and an output patch
     """
     size = m + 2
     components = size * size
     columns = (c_out + STEP - 1) // STEP * STEP  # of a row of products
-    v_stride, p_stride = block * c_in + W, block * columns + W
+    v_stride, p_stride = max(block, kept) * c_in + W, block * columns + W
     table = i64_at(address_of(offset(scratch, tid * scratch_size)))
     v = offset(scratch, tid * scratch_size + 2 * (MR + 8))
     products = offset(v, components * v_stride)
@@ -311,17 +321,19 @@ def f32_winograd(
     blocks = (tiles + block - 1) // block
     full = columns // NR
     rest = columns - full * NR
+    own = tiles * (blocks * tid // n_threads) // blocks
     for b in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
         first, last = tiles * b // blocks, tiles * (b + 1) // blocks
         count = last - first
-        for t in range(first, last):
+        here = offset(v, (first - own) * c_in if kept > 0 else 0)
+        for t in range(first, last if fresh != 0 else first):
             image, place = t // (tiles_y * tiles_x), t % (tiles_y * tiles_x)
             top, left = place // tiles_x * m - pad_top, place % tiles_x * m - pad_left
             transform_input(
                 m,
                 offset(x, image * h * w * c_in),
                 patch,
-                offset(v, (t - first) * c_in),
+                offset(here, (t - first) * c_in),
                 v_stride,
                 top,
                 left,
@@ -332,11 +344,13 @@ def f32_winograd(
         strips = (count + MR - 1) // MR
         for k in range(components):
             matrix = offset(weight, k * component)
+            fetch_ahead(ahead, ahead_lines, b * components + k, blocks * components)
+            fetch_ahead(later, later_lines, b * components + k, blocks * components)
             for strip in range(strips):
                 row = count * strip // strips
                 rows = count * (strip + 1) // strips - row
                 for i in range(rows):
-                    table[i] = address_of(offset(v, k * v_stride + (row + i) * c_in))
+                    table[i] = address_of(offset(here, k * v_stride + (row + i) * c_in))
                 out = offset(products, k * p_stride + row * columns)
                 if full > 0:
                     run_tile(NR, rows, table, matrix, 1, c_in, full, out, columns, bias, low, high)
@@ -351,9 +365,9 @@ def f32_winograd(
             out_y, out_x = place // tiles_x * m, place % tiles_x * m
             rows, wide = min(m, h_out - out_y), min(m, w_out - out_x)
             pixel = (image * h_out + out_y) * w_out + out_x
-            target = offset(y, pixel * c_out)
-            transform_output(m, offset(products, (t - first) * columns), p_stride, out_patch, target, rows, wide, w_out * c_out,
-                             bias, low, high, c_out)  # fmt: skip
+            target = offset(y, pixel * y_pixel + first_channel)
+            transform_output(m, offset(products, (t - first) * columns), p_stride, out_patch, target, rows, wide, w_out * y_pixel,
+                             y_pixel, bias, low, high, c_out)  # fmt: skip
             if t == first or out_x == 0:
                 begin = out_x
             if epilogue != 0 and (t == last - 1 or out_x + m >= w_out):  # rows of pixels, over all tiles side by side
@@ -361,11 +375,11 @@ def f32_winograd(
                 for r in range(rows):
                     line = pixel + r * w_out - (out_x - begin)
                     arguments = offset(table, MR)
-                    arguments[0] = address_of(offset(y, line * c_out))
-                    arguments[1] = c_out
+                    arguments[0] = address_of(offset(y, line * y_pixel + first_channel))
+                    arguments[1] = y_pixel
                     arguments[2] = line
                     arguments[3] = run
-                    arguments[4] = 0
+                    arguments[4] = first_channel
                     arguments[5] = c_out
                     arguments[6] = address_of(chain)
                     call_kernel(epilogue, address_of(arguments), 0, 1)

@@ -104,27 +104,30 @@ def f32_winograd_weights(
 
 @kernel(compact=True)
 def f32_winograd_turned_weights(
-    source: f32p, target: f32p, scratch: f32p, component: i64, c_in: i64, c_out: i64, m: i64, tid: i64, n_threads: i64
-):
+    source: f32p, target: f32p, scratch: f32p, component: i64, c_in: i64, c_out: i64, first: i64, count: i64, m: i64,
+    tid: i64, n_threads: i64,
+):  # fmt: skip
     """From panels of (9 * c_in, c_out) to those of the transposed convolution: taps turned round, then transformed.
 
-    target  : (m + 2) ** 2 matrices of panels of (c_out, c_in), `component` elements apart
+    target  : (m + 2) ** 2 matrices of panels of (c_out, `count` of c_in from `first` on), `component` elements apart
     scratch : BLOCK elements for each thread: the taps of STEP output channels and a vector of input channels
     """
     taps = offset(scratch, tid * BLOCK)
-    blocks = (c_in + W - 1) // W
+    blocks = (count + W - 1) // W
     for block in range(blocks * tid // n_threads, blocks * (tid + 1) // n_threads):
         begin = block * W
         panel = begin // NR * NR
-        stride = panel_width(c_in - panel)
+        stride = panel_width(count - panel)
         for column in range(0, c_out, STEP):
             of = column // NR * NR
             source_stride = panel_width(c_out - of)
             for tap in range(9):
                 line = offset(taps, (8 - tap) * STEP * W)
                 for part in range(0, W, STEP):
-                    rows = c_in - begin - part
-                    from_ = offset(source, of * 9 * c_in + (tap * c_in + begin + part) * source_stride + column - of)
+                    rows = count - begin - part
+                    from_ = offset(
+                        source, of * 9 * c_in + (tap * c_in + first + begin + part) * source_stride + column - of
+                    )
                     if rows >= STEP:  # columns that are no channels lie there as zeros
                         transpose_block(from_, source_stride, offset(line, part), W)
                     else:

@@ -49,7 +49,7 @@ def pack_bias(bias: Array, tiles: Tiles) -> Array:
 def bias_ref(lowering: Lowering, name: str, c_out: int) -> Ref:
     """The address of a bias of c_out values, or of zeros where there is none."""
     if not name:
-        return lowering.table(pack_bias(np.zeros(c_out, np.float32), lowering.tiles))
+        return lowering.zeros(4 * pack_bias(np.zeros(c_out, np.float32), lowering.tiles).size)
     return lowering.packed(name, "bias", lambda b: pack_bias(b.reshape(-1), lowering.tiles))
 
 
@@ -95,9 +95,9 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
         return True
     k = math.prod(lowering.spec(weight).dims[1:])
 
-    def transformed(m: int) -> Ref:
+    def transformed(m: int, first: int, count: int) -> Ref:
         panels = _storage_panels(lowering, weight)
-        return winograd.transform_filters(lowering, panels, picture[-1], c_out, m)
+        return winograd.transform_filters(lowering, panels, picture[-1], c_out, m, first, count)
 
     changing = None if lowering.known(weight) else transformed
     if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail, changing):
@@ -214,8 +214,9 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
         pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])
         flipped = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
 
-        def turned(m: int) -> Ref:
-            return winograd.transform_turned_filters(lowering, lowering.storage(weight)[0], c_out, c_in, m)
+        def turned(m: int, first: int, count: int) -> Ref:
+            panels = lowering.storage(weight)[0]
+            return winograd.transform_turned_filters(lowering, panels, c_out, c_in, m, first, count)
 
         if winograd.lower_winograd(lowering, node, flipped, picture, tail, turned):
             return True

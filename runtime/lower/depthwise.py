@@ -7,11 +7,10 @@ import numpy as np
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import depthwise as kernels
 from alula.runtime.kernels.depthwise_gradient import f32_turn_taps as turn_taps
+from alula.runtime.kernels.memory import LINE
 from alula.runtime.lower.steps import Epilogue
 from alula.runtime.lowering import FnRef, Lowering, Ref
 from alula.runtime.ops.window import Window
-
-LINE = 16  # float32 in a cache line: threads that share channels do not share lines
 
 
 def pack_filters(filters: Array, width: int) -> Array:
@@ -47,6 +46,7 @@ def lower_depthwise(
     (k_h, k_w), (down, right) = window.kernel, window.strides
     sweep = FnRef(kernels.SWEEPS[k_w, down, right].name) if blocks else 0
     lines = n * window.out[0]
+    # Threads that share channels do not share lines of the cache
     shared = lowering.n_threads > 1 and c % max(LINE, width) == 0 and lines < 16 * lowering.n_threads
     groups = min(lowering.n_threads, c // max(LINE, width)) if shared else 1
     columns = -(-window.out[1] // max(blocks, 1)) * right + k_w

@@ -10,8 +10,8 @@ import numpy as np
 from alula.runtime.graph import Array, Node
 from alula.runtime.kernels import winograd as kernels
 from alula.runtime.kernels import winograd_weights as weight_kernels
+from alula.runtime.kernels.memory import LINE
 from alula.runtime.kernels.tiles import Tiles
-from alula.runtime.kernels.winograd import LINE
 from alula.runtime.lower.steps import Epilogue
 from alula.runtime.lowering import Lowering, Ref
 from alula.runtime.ops.window import Window
@@ -35,6 +35,7 @@ FILTER_TRANSFORM = {
 TRANSFORM_COST = {2: (32 + 32, 24 + 32), 4: (144 + 72, 100 + 72)}
 SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
 
+MOST_FILTER_BYTES = 3 << 17  # of transformed filters that change; larger ones go in two parts, for memory and the cache
 
 # The transform of a filter that changes: vector operations per input channel and vector of output channels
 FILTER_COST = {2: 32 + 9 + 16, 4: 80 + 9 + 36}
@@ -42,12 +43,15 @@ FILTER_COST = {2: 32 + 9 + 16, 4: 80 + 9 + 36}
 
 def lower_winograd(
     lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue,
-    transformed: Callable[[int], Ref] | None = None,
+    transformed: Callable[[int, int, int], Ref] | None = None,
 ) -> bool:  # fmt: skip
     """Emit the kernel if it is faster than the direct form.
 
-    transformed : for filters that change, transforms them in every run for tiles of m x m; gives their address
+    transformed : for filters that change, transforms them in every run: of tiles of m x m, those for `count` output
+                  channels from `first` on; gives their address
     """
+    from alula.runtime.lower.conv import bias_ref
+
     tiles, threads = lowering.tiles, lowering.n_threads
     n, h, w, c_in = picture
     c_out = lowering.spec(node.outputs[0]).dims[-1]
@@ -63,60 +67,73 @@ def lower_winograd(
         return False
     h_out, w_out = window.out
     count = n * -(-h_out // m) * -(-w_out // m)
-    components, columns = (m + 2) ** 2, -(-c_out // tiles.step) * tiles.step
+    components = (m + 2) ** 2
+    most = channels_of_part(count, c_in, c_out, components, tiles) if transformed else c_out
+    columns = -(-most // tiles.step) * tiles.step
     fitting = SCRATCH_BYTES // (4 * components * (c_in + columns))
     block = max(tiles.rows, fitting // tiles.rows * tiles.rows)
     block = max(1, min(block, -(-count // threads)))
+    blocks = -(-count // block)
+    kept = -(-blocks // threads) * -(-count // blocks) if most < c_out else 0
     size = (
         2 * (tiles.rows + 8)
-        + components * (block * (c_in + columns) + 2 * tiles.width + c_in)
-        + m * m * c_out
+        + components * (max(block, kept) * c_in + block * columns + 2 * tiles.width + c_in)
+        + m * m * most
         + tiles.width
     )
     size += -size % 16
-    bias = node.inputs[2] if len(node.inputs) > 2 else ""
-    from alula.runtime.lower.conv import bias_ref
-
-    if transformed:
-        weight = transformed(m)
-    else:
-        weight = lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles))
-    lowering.emit(
-        kernels.f32_winograd, x=lowering.ref(node.inputs[0]),
-        weight=weight, component=component_size(c_in, c_out, tiles),
-        bias=bias_ref(lowering, bias, c_out), y=lowering.ref(node.outputs[0]), scratch=lowering.scratch(4 * size * threads),
-        scratch_size=size, n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=c_out,
-        pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block, low=tail.low, high=tail.high,
-        epilogue=tail.kernel, chain=tail.chain,
-    )  # fmt: skip
+    scratch = lowering.scratch(4 * size * threads)
+    bias = bias_ref(lowering, node.inputs[2] if len(node.inputs) > 2 else "", c_out)
+    for first in range(0, c_out, most):
+        some = min(most, c_out - first)
+        if transformed:
+            weight = transformed(m, first, some)
+        else:
+            weight = lowering.packed(node.inputs[1], f"winograd{m}", lambda f: pack_filters(f, m, tiles))
+        lowering.emit(
+            kernels.f32_winograd, x=lowering.ref(node.inputs[0]),
+            weight=weight, component=component_size(c_in, some, tiles), bias=bias + 4 * first,
+            y=lowering.ref(node.outputs[0]), scratch=scratch, scratch_size=size,
+            n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=some, y_pixel=c_out, first_channel=first,
+            pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block,
+            kept=kept, fresh=int(first == 0), low=tail.low, high=tail.high,
+            ahead=0, ahead_lines=0, later=0, later_lines=0, epilogue=tail.kernel, chain=tail.chain,
+        )  # fmt: skip
     return True
 
 
-def transform_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
-    """The filters that lie in panels of (9 * c_in, c_out), transformed in every run."""
-    component = component_size(c_in, c_out, lowering.tiles)
+def channels_of_part(count: int, c_in: int, c_out: int, components: int, tiles: Tiles) -> int:
+    """Of how many output channels the transformed filters are in memory together; count: tiles of all pictures.
+
+    Half, where all would fill the cache, and the transformed inputs, which both parts read, are fewer than they.
+    """
+    half = -(-c_out // 2 // tiles.columns) * tiles.columns
+    large = 4 * components * c_in * c_out > MOST_FILTER_BYTES and count <= half
+    return half if large and c_out - half >= tiles.width else c_out
+
+
+def transform_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int, first: int, count: int) -> Ref:
+    """The filters that lie in panels of (9 * c_in, c_out), transformed in every run; `count` of c_out from `first` on."""
+    component = component_size(c_in, count, lowering.tiles)
     target = lowering.scratch(4 * (m + 2) ** 2 * component)
     lowering.emit(
-        weight_kernels.f32_winograd_weights,
-        source=panels,
-        target=target,
-        component=component,
-        c_in=c_in,
-        c_out=c_out,
-        m=m,
-    )
+        weight_kernels.f32_winograd_weights, source=panels + 4 * 9 * c_in * first, target=target, component=component,
+        c_in=c_in, c_out=count, m=m,
+    )  # fmt: skip
     return target
 
 
-def transform_turned_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int) -> Ref:
-    """The same for the transposed convolution, which reads c_out channels and makes c_in."""
+def transform_turned_filters(
+    lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int, first: int, count: int
+) -> Ref:
+    """The same for the transposed convolution, which reads c_out channels and makes `count` of c_in from `first` on."""
     tiles = lowering.tiles
-    component = component_size(c_out, c_in, tiles)
+    component = component_size(c_out, count, tiles)
     target = lowering.scratch(4 * (m + 2) ** 2 * component)
     lowering.emit(
         weight_kernels.f32_winograd_turned_weights, source=panels, target=target,
         scratch=lowering.scratch(4 * 9 * tiles.step * tiles.width * lowering.n_threads), component=component, c_in=c_in,
-        c_out=c_out, m=m,
+        c_out=c_out, first=first, count=count, m=m,
     )  # fmt: skip
     return target
 

@@ -2,7 +2,7 @@
 
 A network is cut where a single tensor leads from what lies before to what lies behind: between the blocks of a residual
 network, say. Plans are ordered by work. The first drops what follows from others element by element, which costs next to
-nothing, and the layers that make most of least, a quarter of the bytes if that takes few multiply-adds. The next ones drop
+nothing, and the layers that make most of least, a sixth of the bytes if that takes few multiply-adds. The next ones drop
 all that lies between two cuts, in one segment after the other; the last ones join segments.
 What is computed again is computed right before it is needed, by the same nodes, so gradients are the same bits.
 """
@@ -20,8 +20,8 @@ from alula.runtime.ops.contract import find
 
 LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
-LIGHT_BYTES_RATIO = 0.25  # of the bytes: what the first plan may drop beside what follows element by element
-LIGHT_WORK_RATIO = 0.045  # of a step's multiply-adds: what it may add for that
+LIGHT_BYTES_RATIO = 0.17  # of the bytes: what the first plan may drop beside what follows element by element
+LIGHT_WORK_RATIO = 0.043  # of a step's multiply-adds: what it may add for that
 
 
 def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
