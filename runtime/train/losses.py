@@ -24,11 +24,13 @@ class Target:
 
     classes : labels are from 0 to classes - 1; 0 if it holds no labels
     ignored : the label that may stand where none counts
+    shares  : numbers are from 0 to 1
     """
 
     spec: TensorSpec
     classes: int = 0
     ignored: int | None = None
+    shares: bool = False
 
     def checked(self, array: Array) -> Array:
         """The array as the program reads it.
@@ -46,13 +48,17 @@ class Target:
             wrong = (array < 0) | (array >= self.classes)
             if self.ignored is not None:
                 wrong &= array != self.ignored
-            if wrong.any():
-                place = np.unravel_index(int(np.argmax(wrong)), array.shape)
-                raise GraphError(
-                    f"target: expected labels from 0 to {self.classes - 1}, got {array[place]} at "
-                    f"{', '.join(map(str, place))}; correct the labels"
-                )
+            _refuse(array, wrong, f"labels from 0 to {self.classes - 1}", "correct the labels")
+        elif self.shares:
+            _refuse(array, ~((array >= 0) & (array <= 1)), "numbers from 0 to 1", "scale them")
         return array
+
+
+def _refuse(array: Array, wrong: Array, expected: str, advice: str) -> None:
+    if wrong.any():
+        place = np.unravel_index(int(np.argmax(wrong)), array.shape)
+        where = ", ".join(map(str, place))
+        raise GraphError(f"target: expected {expected}, got {array[place]} at {where}; {advice}")
 
 
 class Loss(Protocol):
@@ -175,7 +181,7 @@ class BCE(_AsGiven):
     def build(self, tape: Tape, outputs: tuple[str, ...]) -> tuple[str, dict[str, Target]]:
         """(1 - t) x + softplus(-x), which keeps its precision on both sides."""
         scores = next((n.inputs[0] for n in tape.nodes if outputs[0] in n.outputs and n.op == "Sigmoid"), outputs[0])
-        wanted, targets = _declare(tape, Target(tape.spec(scores)))
+        wanted, targets = _declare(tape, Target(tape.spec(scores), shares=True))
         rest = tape.node("Sub", [tape.constant(1.0), wanted])
         soft = tape.node("Softplus", [tape.node("Neg", [scores])])
         return _mean(tape, tape.node("Add", [tape.node("Mul", [scores, rest]), soft])), targets

@@ -23,6 +23,12 @@ def _positive(where: str, **numbers: int) -> None:
             raise GraphError(f"{where}: expected {name} >= 1, got {value}; correct it")
 
 
+def _share(where: str, **numbers: float) -> None:
+    for name, value in numbers.items():
+        if not 0 <= value <= 1:
+            raise GraphError(f"{where}: expected {name} from 0 to 1, got {value}; it is a part of the rate; correct it")
+
+
 @dataclass(frozen=True)
 class Constant:
     """The same rate throughout."""
@@ -39,6 +45,10 @@ class Steps:
     milestones: tuple[int, ...]
     factor: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < math.inf:
+            raise GraphError(f"step: expected a factor above 0, got {self.factor}; correct it")
+
     def lr(self, step: int, base: float) -> float:
         """See `Schedule.lr`."""
         return base * self.factor ** sum(step >= milestone for milestone in self.milestones)
@@ -53,6 +63,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         _positive("cosine", steps=self.steps)
+        _share("cosine", floor=self.floor)
 
     def lr(self, step: int, base: float) -> float:
         """See `Schedule.lr`."""
@@ -73,6 +84,7 @@ class WarmUp:
 
     def __post_init__(self) -> None:
         _positive("warm-up", steps=self.steps)
+        _share("warm-up", start=self.start)
 
     def lr(self, step: int, base: float) -> float:
         """See `Schedule.lr`. The first update already moves, the last one of the warm-up has the full rate."""

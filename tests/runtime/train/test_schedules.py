@@ -54,6 +54,10 @@ def test_schedules_by_name() -> None:
         lambda: schedule("cosine", 10, 10),
         lambda: Cosine(0),
         lambda: OneCycle(9, 1.0),
+        lambda: Steps((3,), 0.0),
+        lambda: Steps((3,), float("nan")),
+        lambda: Cosine(9, -0.1),
+        lambda: WarmUp(Constant(), 3, 1.5),
     ):
         with pytest.raises(GraphError, match="expected"):
             wrong()  # type: ignore[no-untyped-call]
