@@ -19,7 +19,7 @@ from alula.runtime.weights import ALIGNMENT, aligned_empty
 
 DIGIT = 1 << 12  # positions pass through float32, so they go in two digits of 12 bits
 
-SMALL_BYTES, SLAB_BYTES = 1 << 12, 1 << 16
+SMALL_BYTES, SLAB_BYTES = 1 << 12, 1 << 14
 
 Packing = Callable[[Array], Array]
 

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_one_line() -> None:
     with pytest.raises(ShapeError, match=r"ctc: expected scores \(N, T, C\)"):
         Trainer(network(), loss=loss("ctc"), threads=1).step(x, labels)
     for wrong in (1.5, -0.25, np.nan):
-        with pytest.raises(GraphError, match="expected numbers from 0 to 1, got .* at 0, 3; scale them"):
+        with pytest.raises(GraphError, match=r"expected numbers from 0 to 1, got .* at 0, 3; scale them"):
             trainer(loss=BCE()).step(
                 x, np.where(np.arange(10) == 3, np.float32(wrong), np.eye(10, dtype=np.float32)[labels])
             )

@@ -10,7 +10,7 @@ from alula.runtime.look_ahead import LEAST_BYTES, RECENT, WAYS, look_ahead
 from alula.runtime.lower import winograd
 from alula.runtime.lowering import Instruction, Ref
 from alula.runtime.program import Program
-from alula.runtime.train import SGD, MSE, Trainer
+from alula.runtime.train import MSE, SGD, Trainer
 from tests.runtime.passes.networks import Builder, picture
 from tests.runtime.train.digits import network
 
