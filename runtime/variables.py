@@ -39,7 +39,7 @@ def positions(packing: Packing, dims: tuple[int, ...]) -> Array:
 
 
 class Slab:
-    """Memory for many arrays. Small ones share pages, and lie in the order in which they are read, one behind the other."""
+    """Memory for many arrays. Small ones share pages: those of a layer, which are read together, lie near each other."""
 
     def __init__(self) -> None:
         self._block = np.empty(0, np.uint8)

@@ -199,9 +199,10 @@ def fetch_line(context, pointer):
 
 @device
 def fetch_ahead(ahead, lines, done, whole):
-    """Ask for what the next instructions read: part `done` of the `whole`."""
-    for line in range(lines * done // whole, lines * (done + 1) // whole):
-        fetch_line(offset(ahead, LINE * line))
+    """Ask for so many lines of what the next instructions read: part `done` of the `whole`."""
+    if lines > 0:
+        for line in range(lines * done // whole, lines * (done + 1) // whole):
+            fetch_line(offset(ahead, LINE * line))
 
 
 @intrinsic

@@ -301,10 +301,11 @@ def f32_winograd(
 
     weight   : (m + 2) ** 2 matrices (c_in, c_out), each packed in panels
     component: elements from one matrix to the next
-    y        : its channels from `first_channel` on are written, c_out of the y_pixel that there are
+    y        : its channels from `first_channel` on are written, c_out of the y_pixel that there are; bias: of these
     block    : tiles at a time
     kept     : of so many tiles V stays, all that a thread has, so that the next call need not make it; 0: of a block
     fresh    : whether V is made, or is there from the call before
+    ahead    : what to fetch meanwhile, `ahead_lines` of the cache; `later` likewise
     scratch, for each thread: addresses and epilogue words, V, products, an input patch and an output patch
     """
     size = m + 2

@@ -48,7 +48,7 @@ def lower_winograd(
     """Emit the kernel if it is faster than the direct form.
 
     transformed : for filters that change, transforms them in every run: of tiles of m x m, those for `count` output
-                  channels from `first` on; gives their address
+                  channels from `first` on, the beginning of a panel; gives their address
     """
     from alula.runtime.lower.conv import bias_ref
 
@@ -105,7 +105,7 @@ def lower_winograd(
 def channels_of_part(count: int, c_in: int, c_out: int, components: int, tiles: Tiles) -> int:
     """Of how many output channels the transformed filters are in memory together; count: tiles of all pictures.
 
-    Half, where all would fill the cache, and the transformed inputs, which both parts read, are fewer than they.
+    Half, where all would fill the cache, and the transformed inputs, which stay for both parts, are about as many at most.
     """
     half = -(-c_out // 2 // tiles.columns) * tiles.columns
     large = 4 * components * c_in * c_out > MOST_FILTER_BYTES and count <= half
@@ -113,7 +113,7 @@ def channels_of_part(count: int, c_in: int, c_out: int, components: int, tiles: 
 
 
 def transform_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int, first: int, count: int) -> Ref:
-    """The filters that lie in panels of (9 * c_in, c_out), transformed in every run; `count` of c_out from `first` on."""
+    """The filters that lie in panels of (9 * c_in, c_out), transformed in every run; `count` of c_out from a panel's `first` on."""
     component = component_size(c_in, count, lowering.tiles)
     target = lowering.scratch(4 * (m + 2) ** 2 * component)
     lowering.emit(
