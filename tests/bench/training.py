@@ -4,9 +4,10 @@
 
 A step is forward, cross-entropy, backward and SGD with momentum and weight decay, with batch statistics. Both start
 from the same weights and take one checked step before any is timed. Summary: ratio_<network>_b<batch> with one thread
-(times torch's speed; above 1 ours is faster), ratio_min_2t with two. Over batch 8 with one thread, alternating:
-step_over_forward_max, a step over its own forward pass alone (with the batch's statistics), and step_over_inference_max,
-a step over the forward pass as inference runs it (batch normalisation folded, weights transformed beforehand).
+(times torch's speed; above 1 ours is faster), ratio_min_2t with two. Over batch 8 with one thread, alternating, medians of
+the rounds' ratios: step_over_forward_max, a step over its own forward pass alone (with the batch's statistics), and
+step_over_inference_max, a step over the forward pass as inference runs it (batch normalisation folded, weights
+transformed beforehand).
 """
 
 from __future__ import annotations
