@@ -19,7 +19,7 @@ from alula.runtime.weights import ALIGNMENT, aligned_empty
 
 DIGIT = 1 << 12  # positions pass through float32, so they go in two digits of 12 bits
 
-SMALL_BYTES, SLAB_BYTES = 1 << 12, 1 << 14
+SMALL_BYTES, SLAB_BYTES = 1 << 12, 1 << 14  # of what shares pages, and of what is taken for it at a time
 
 Packing = Callable[[Array], Array]
 

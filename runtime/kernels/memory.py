@@ -1,4 +1,4 @@
-"""Addresses, loads, stores, atomics and the few system calls that kernels make."""
+"""Addresses, loads, stores, what is fetched ahead, atomics and the few system calls that kernels make."""
 
 from alula.runtime.kernels.lang import COMPILING, device, intrinsic
 

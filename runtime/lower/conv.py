@@ -49,7 +49,7 @@ def pack_bias(bias: Array, tiles: Tiles) -> Array:
 def bias_ref(lowering: Lowering, name: str, c_out: int) -> Ref:
     """The address of a bias of c_out values, or of zeros where there is none."""
     if not name:
-        return lowering.zeros(4 * pack_bias(np.zeros(c_out, np.float32), lowering.tiles).size)
+        return lowering.zeros(4 * -(-c_out // lowering.tiles.columns) * lowering.tiles.columns)
     return lowering.packed(name, "bias", lambda b: pack_bias(b.reshape(-1), lowering.tiles))
 
 
