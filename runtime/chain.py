@@ -42,6 +42,17 @@ def _same(host: Dim, operand: Dim) -> bool:
     return host != 1 and operand != 1
 
 
+def with_output(node: Node, name: str) -> Node:
+    """The node with its first output, at the end of its chain, under another name."""
+    outputs = (name, *node.outputs[1:])
+    if not node.fused:
+        return replace(node, outputs=outputs)
+    first, *rest = _renamed(node.fused, node.body_output, f"{name}|body")
+    steps = [first, *rest]
+    steps[-1] = replace(steps[-1], outputs=(name,))
+    return replace(node, outputs=outputs, fused=tuple(steps))
+
+
 def unfuse(node: Node) -> list[Node]:
     """A node and the steps of its chain as nodes of their own."""
     if not node.fused:

@@ -14,6 +14,7 @@ import numpy as np
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Node, TensorSpec
+from alula.runtime.ops.contract import find
 from alula.runtime.weights import TAIL
 
 if TYPE_CHECKING:
@@ -118,8 +119,11 @@ class Lowering:
         root = self.root(name)
         if root in self.values:
             return self.packed(root, PLAIN, lambda array: array)
-        if root in self.variables and self.follows.get(name, name) == name:  # read or written as a tensor
+        if root in self.variables and name not in self.follows:  # read or written as a tensor
             return self._in_order(self.variables[root], PLAIN, None)
+        variable = self.variable_of(name) or self.variable_of(root)
+        if variable is not None and not variable.is_plain:  # read as a tensor: whoever writes it does so in its order
+            return self._copied(Ref(root), variable, PLAIN, None)
         return Ref(root)
 
     def storage(self, name: str) -> tuple[Ref, int]:
@@ -137,10 +141,18 @@ class Lowering:
             variable.settle(packing, make)
         if variable.packing == packing:
             return Ref(variable.name)
-        key = (variable.name, packing)
+        return self._copied(Ref(variable.name), variable, packing, make)
+
+    def _copied(self, source: Ref, variable: Variable, packing: str, make: Callable[[Array], Array] | None) -> Ref:
+        """A copy, in another order, of what lies in that of a variable; made once in every run."""
+        key = (source.buffer, packing)
         if key not in self._reordered:
-            self._reordered[key] = self.emit_reorder(Ref(variable.name), variable.lookup(make))
+            self._reordered[key] = self.emit_reorder(source, variable.lookup(make))
         return self._reordered[key]
+
+    def forget(self, variable: str) -> None:
+        """Let go of the copies of a variable that has a new value."""
+        self._reordered = {key: ref for key, ref in self._reordered.items() if key[0] != variable}
 
     def emit_reorder(self, source: Ref, indices: Array, target: Ref | None = None) -> Ref:
         """Look up 4-byte words by int32 indices."""
@@ -200,7 +212,8 @@ class Lowering:
         return name
 
     def alias(self, output: str, source: str) -> None:
-        """Let a tensor be another one's bytes (Reshape, Identity)."""
+        """Let a tensor be another one's bytes (Reshape, Identity); its op says so in its contract (`is_view`)."""
+        assert self.node is None or find(self.node.op, self.node.label).is_view, self.node
         self.aliases[output] = source
 
     def emit(self, kernel: Kernel, *, inplace: tuple[str, str] | None = None, **arguments: Word | list[Word]) -> None:

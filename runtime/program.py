@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.runtime.chain import unfuse
+from alula.runtime.chain import unfuse, with_output
 from alula.runtime.compiler.loader import library, word_of
 from alula.runtime.errors import MemoryBudgetError
 from alula.runtime.frozen import frozen
@@ -86,6 +86,9 @@ class Program:
             lowering.alias(output, variable)
         for node in network.nodes:
             _lower_in_storage(lowering, node)
+            for output in node.outputs:
+                if output in self.state.updates:
+                    lowering.forget(self.state.updates[output])
         store.settle(team.n_threads)
         self.state.settle()
         self.instructions: list[Instruction] = lowering.instructions
@@ -278,6 +281,9 @@ class Program:
             return self.network.values[root].reshape(spec.dims)
         if root in inputs or root in arrays:
             return (inputs[root] if root in inputs else arrays[root]).reshape(spec.dims)
+        if not flat and variable and not variable.is_plain:
+            stored = TensorSpec((variable.size,), spec.dtype)
+            return variable.canonical(self.arena.view(self._layout.offsets[root], stored)).reshape(spec.dims)
         return self.arena.view(self._layout.offsets[root], spec)
 
 
@@ -298,7 +304,11 @@ def _lower_in_storage(lowering: Lowering, node: Node) -> None:
         _lower(lowering, node)
         return
     lowering.specs.update((f"{name}|plain", lowering.spec(name)) for name in moved)
-    _lower(lowering, replace(node, outputs=tuple(f"{name}|plain" if name in moved else name for name in node.outputs)))
+    first, *rest = (f"{name}|plain" if name in moved else name for name in node.outputs)
+    made = replace(with_output(node, first), outputs=(first, *rest))
+    if node.fused:
+        lowering.specs.setdefault(made.body_output, lowering.spec(node.body_output))
+    _lower(lowering, made)
     for name, variable in moved.items():
         indices = variable.gather_to_storage()
         assert indices is not None

@@ -38,6 +38,19 @@ def positions(packing: Packing, dims: tuple[int, ...]) -> Array:
     return np.where(real == 1, high * DIGIT + low, -1).astype(np.int64)
 
 
+def holds_each_once(places: Array, count: int) -> bool:
+    """Whether an order, given by `positions`, has each of `count` elements exactly once, besides padding."""
+    real = places[places >= 0]
+    seen = np.zeros(count, bool)
+    seen[real] = True
+    return bool(real.size == count and seen.all())
+
+
+def _looked_up(value: Array, places: Array) -> Array:
+    """A canonical value in another order, flat; zeros for padding."""
+    return np.where(places >= 0, value.reshape(-1)[places], 0).astype(value.dtype)
+
+
 class Slab:
     """Memory for many arrays. Small ones share pages: those of a layer, which are read together, lie near each other."""
 
@@ -73,11 +86,17 @@ class Variable:
         self.storage = np.empty(0, value.dtype)
 
     def settle(self, packing: str = PLAIN, make: Packing | None = None) -> None:
-        """Choose the storage, once; the value moves there."""
+        """Choose the storage, once; the value moves there.
+
+        An order that leaves an element out, or holds one twice, is no storage: then the canonical order is.
+        """
         assert not self.packing and self._canonical is not None
-        self.packing, self._make = packing, make
         value, self._canonical = self._canonical, None
-        flat = self.packed_like_storage(value)
+        places = None if make is None else positions(make, self.spec.dims)
+        if places is None or not holds_each_once(places, self.spec.size):
+            packing, make, places = PLAIN, None, None
+        self.packing, self._make = packing, make
+        flat = value.reshape(-1) if places is None else _looked_up(value, places)
         self.storage = self._slab.empty(flat.size, self.storage.dtype)
         self.storage[:] = flat
 
@@ -110,12 +129,16 @@ class Variable:
         """A copy in canonical order."""
         if self._canonical is not None:
             return self._canonical.copy()
+        return self.canonical(self.storage)
+
+    def canonical(self, stored: Array) -> Array:
+        """A copy in canonical order of what lies in the order of the storage."""
         places = self._positions()
         if places is None:
-            return self.storage.reshape(self.spec.dims).copy()
-        flat = np.zeros(self.spec.size, self.storage.dtype)
+            return stored.reshape(self.spec.dims).copy()
+        flat = np.zeros(self.spec.size, stored.dtype)
         real = places >= 0
-        flat[places[real]] = self.storage[real]
+        flat[places[real]] = stored[real]
         return flat.reshape(self.spec.dims)
 
     def assign(self, value: Array) -> None:
@@ -132,9 +155,7 @@ class Variable:
     def packed_like_storage(self, value: Array) -> Array:
         """A canonical value in the order of the storage, flat."""
         places = self._positions()
-        if places is None:
-            return value.reshape(-1)
-        return np.where(places >= 0, value.reshape(-1)[places], 0).astype(value.dtype)
+        return value.reshape(-1) if places is None else _looked_up(value, places)
 
     def lookup(self, make: Packing | None) -> Array:
         """int32 indices into the storage that give another order (None: the canonical one), -1 for padding."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alula.runtime.autodiff import Tape, rule
+from alula.runtime.gradients.movement import cut
 from alula.runtime.graph import Node
 from alula.runtime.ops.conv import conv_transpose_window, conv_window
 from alula.runtime.ops.window import Window
@@ -47,19 +48,24 @@ def conv_transpose(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequen
     (x, weight), (dy,) = node.inputs[:2], gradients
     kernel = tape.spec(weight).dims
     window = conv_transpose_window(node.attrs, tape.spec(x).dims, kernel)
+    bias = bias_gradient(tape, node, dy)
+    ends = _end_pads(window, tape.spec(x).dims[1:-1])
+    for axis, (end, out) in enumerate(zip(ends, window.out, strict=True), 1):
+        if end < 0:  # no window reaches the last pixels: they are the bias alone
+            dy = cut(tape, dy, axis, 0, out + end)
     fixed = {
         "dilations": window.dilations, "group": node.attrs.group, "strides": window.strides,
-        "pads": (*window.pads_begin, *_end_pads(window, tape.spec(x).dims[1:-1])),
+        "pads": (*window.pads_begin, *(max(end, 0) for end in ends)),
     }  # fmt: skip
     dx = tape.node("Conv", [dy, weight], name=f"{x}|grad", **fixed) if tape.wants(x) else ""
     dw = ""
     if tape.wants(weight):
         dw = tape.node("ConvWeightGrad", [dy, x], name=f"{weight}|grad", kernel_shape=kernel[1:-1], **fixed)
-    return (dx, dw, bias_gradient(tape, node, dy))[: len(node.inputs)]
+    return (dx, dw, bias)[: len(node.inputs)]
 
 
 def _end_pads(window: Window, spatial: tuple[int, ...]) -> tuple[int, ...]:
-    """Padding at the ends with which a convolution of the result has the input's size."""
+    """Padding at the ends with which a convolution of the result has the input's size; negative: so much is cut off."""
     return tuple(
         (size - 1) * stride + extent - begin - out
         for size, stride, extent, begin, out in zip(

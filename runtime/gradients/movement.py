@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from alula.runtime.autodiff import Tape, rule
-from alula.runtime.errors import GraphError
 from alula.runtime.graph import Node
+from alula.runtime.lower.gather import padded_positions
 
 
 @rule("Transpose")
@@ -19,7 +19,8 @@ def transpose(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[st
     return (tape.node("Transpose", [gradients[0]], perm=tuple(int(i) for i in np.argsort(perm))),)
 
 
-def _cut(tape: Tape, name: str, axis: int, start: int, size: int) -> str:
+def cut(tape: Tape, name: str, axis: int, start: int, size: int) -> str:
+    """`size` elements of an axis, from `start` on."""
     ints = [tape.constant([value], "int64") for value in (start, start + size, axis)]
     return str(tape.node("Slice", [name, *ints]))
 
@@ -31,7 +32,7 @@ def concat(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     found, start = [], 0
     for name in node.inputs:
         size = tape.spec(name).dims[axis]
-        found.append(_cut(tape, gradients[0], axis, start, size) if tape.wants(name) else "")
+        found.append(cut(tape, gradients[0], axis, start, size) if tape.wants(name) else "")
         start += size
     return found
 
@@ -46,7 +47,7 @@ def split(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
 
 
 @rule("Slice")
-def cut(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+def sliced(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY in a tensor of zeros."""
     shape = tape.spec(node.inputs[0]).dims
     dx = tape.node("SliceGrad", [gradients[0], *node.inputs[1:]], shape=shape)
@@ -65,22 +66,30 @@ def gather(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
 
 @rule("Pad")
 def pad(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
-    """The inner part."""
-    if node.attrs.mode != "constant":
-        raise GraphError(
-            f"{node.label}: expected a padding with a constant on the way to what is trained, got mode "
-            f"{node.attrs.mode}; freeze what lies before it"
-        )
+    """The inner part; what is padded with copies sums their gradients, what is cut off has none."""
     dims, pads = tape.spec(node.inputs[0]).dims, tape.value(node.inputs[1])
     axes = tape.value(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else np.arange(len(dims))
     assert pads is not None and axes is not None
     dy = gradients[0]
     for axis, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
-        if begin < 0 or end < 0:
-            raise GraphError(f"{node.label}: expected paddings of 0 or more to train through, got {begin}; use Slice")
         if begin or end:
-            dy = _cut(tape, dy, int(axis) % len(dims), int(begin), dims[int(axis) % len(dims)])
+            dy = _unpadded(tape, dy, int(axis) % len(dims), dims, int(begin), int(end), node.attrs.mode)
     return dy, *[""] * (len(node.inputs) - 1)
+
+
+def _unpadded(tape: Tape, dy: str, axis: int, dims: tuple[int, ...], begin: int, end: int, mode: str) -> str:
+    """The gradient before one axis was padded."""
+    size, have = dims[axis], tape.spec(dy).dims
+    shape = (*have[:axis], size, *have[axis + 1 :])
+    if mode != "constant":
+        copied = tape.constant(padded_positions(size, begin, end, mode), "int64")
+        return str(tape.node("GatherGrad", [dy, copied], shape=shape, axis=axis))
+    first, last = max(-begin, 0), size - max(-end, 0)
+    if max(begin, end) > 0:
+        dy = cut(tape, dy, axis, max(begin, 0), last - first)
+    if (first, last) == (0, size):
+        return dy
+    return str(tape.node("SliceGrad", [dy, *(tape.constant([i], "int64") for i in (first, last, axis))], shape=shape))
 
 
 @rule("Expand")

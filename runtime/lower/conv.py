@@ -41,16 +41,43 @@ def pack_panels(matrix: Array, tiles: Tiles, target: Array | None = None) -> Arr
     return packed
 
 
-def pack_bias(bias: Array, tiles: Tiles) -> Array:
-    """(C_OUT,) with zeros up to a whole tile."""
-    return np.pad(bias.astype(np.float32), (0, -len(bias) % tiles.columns))
+def panels_name(group: int) -> str:
+    """The name of the order that `grouped_panels` makes."""
+    return f"panels/{group}"
 
 
-def bias_ref(lowering: Lowering, name: str, c_out: int) -> Ref:
-    """The address of a bias of c_out values, or of zeros where there is none."""
+PANELS = panels_name(1)
+
+
+def grouped_panels(filters: Array, group: int, tiles: Tiles) -> Array:
+    """(C_OUT, *kernel, C_IN / group) as the panels of each group, one after the other."""
+    parts = [pack_panels(part.reshape(len(part), -1).T, tiles) for part in np.split(filters, group)]
+    return parts[0] if group == 1 else np.concatenate(parts)
+
+
+def panels_size(depth: int, c_out: int, tiles: Tiles) -> int:
+    """Elements of the panels of a matrix (depth, c_out)."""
+    rest = c_out % tiles.columns
+    return depth * (c_out - rest + (tiles.panel_width(rest) if rest else 0))
+
+
+def bias_size(c_out: int, tiles: Tiles) -> int:
+    """Elements of a bias of c_out values with what fills its last tile."""
+    return -(-c_out // tiles.columns) * tiles.columns
+
+
+def pack_bias(bias: Array, tiles: Tiles, group: int = 1) -> Array:
+    """(C_OUT,), each group's part with zeros up to a whole tile."""
+    parts = bias.astype(np.float32).reshape(group, -1)
+    return np.pad(parts, ((0, 0), (0, -parts.shape[1] % tiles.columns))).reshape(-1)
+
+
+def bias_ref(lowering: Lowering, name: str, c_out: int, group: int = 1) -> Ref:
+    """The address of a bias of c_out values for each group, or of zeros for one group where there is none."""
     if not name:
-        return lowering.zeros(4 * -(-c_out // lowering.tiles.columns) * lowering.tiles.columns)
-    return lowering.packed(name, "bias", lambda b: pack_bias(b.reshape(-1), lowering.tiles))
+        return lowering.zeros(4 * bias_size(c_out, lowering.tiles))
+    packing = "bias" if group == 1 else f"bias/{group}"
+    return lowering.packed(name, packing, lambda b: pack_bias(b.reshape(-1), lowering.tiles, group))
 
 
 @frozen
@@ -103,20 +130,12 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
     if group == 1 and winograd.lower_winograd(lowering, node, window, picture, tail, changing):
         return True
     c_in, filters = picture[-1] // group, c_out // group
+    packed = lowering.packed(weight, panels_name(group), lambda value: grouped_panels(value, group, lowering.tiles))
+    biases = bias_ref(lowering, bias, filters, group)
     for g in range(group):
-        rows = slice(g * filters, (g + 1) * filters)
-        part = f"{g}/{group}"
-
-        def panels(filters: Array, rows: slice = rows) -> Array:
-            return pack_panels(filters[rows].reshape(-1, k).T, lowering.tiles)
-
-        def biased(values: Array, rows: slice = rows) -> Array:
-            return pack_bias(values.reshape(-1)[rows], lowering.tiles)
-
-        packed = lowering.packed(weight, f"panels{part}", panels)
-        biases = lowering.packed(bias, f"bias{part}", biased) if bias else None
         emit_conv(
-            lowering, lowering.ref(x) + 4 * g * c_in, packed, biases or bias_ref(lowering, "", filters),
+            lowering, lowering.ref(x) + 4 * g * c_in, packed + 4 * g * panels_size(k, filters, lowering.tiles),
+            biases + (4 * g * bias_size(filters, lowering.tiles) if bias else 0),
             lowering.ref(node.outputs[0]) + 4 * g * filters, window, picture, c_in, filters,
             (window.out[0] * window.out[1] * c_out, window.out[1] * c_out, c_out),
             tail if group == 1 else Epilogue(tail.low, tail.high, 0, []),
@@ -128,8 +147,7 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
 
 def _storage_panels(lowering: Lowering, weight: str) -> Ref:
     """The panels of a variable: its own order, if nothing else has chosen that."""
-    k = math.prod(lowering.spec(weight).dims[1:])
-    return lowering.packed(weight, "panels0/1", lambda filters: pack_panels(filters.reshape(-1, k).T, lowering.tiles))
+    return lowering.packed(weight, PANELS, lambda filters: grouped_panels(filters, 1, lowering.tiles))
 
 
 def emit_conv(
@@ -199,18 +217,20 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     window, picture, out, tail = layer.window, layer.picture, layer.out, layer.tail
     c_in, c_out = picture[-1], out[-1]
     (k_h, k_w), (s_h, s_w) = window.kernel, window.strides
+    blocks = tuple(size * stride for size, stride in zip(picture[1:3], window.strides, strict=True))
     if (
         window.kernel == window.strides
-        and not any(window.pads_begin + window.pads_end)
+        and window.out == blocks
+        and not any(window.pads_begin)
         and c_out < lowering.tiles.width
     ):
         _emit_blocks(lowering, node, window, picture, tail)
         return True
     storage = lowering.variables[weight].packing if weight in lowering.variables else ""
-    as_it_lies = lowering.lying(weight, "panels0/1")
+    as_it_lies = lowering.lying(weight, PANELS)
     if as_it_lies and conv_gradient.lower_point_input_grad(lowering, node, window, picture, as_it_lies, tail):
         return True
-    if storage == "panels0/1" and (k_h, k_w, s_h, s_w) == (3, 3, 1, 1) and max(window.pads_begin) < 3:
+    if storage == PANELS and (k_h, k_w, s_h, s_w) == (3, 3, 1, 1) and max(window.pads_begin) < 3:
         pads = (2 - window.pads_begin[0], 2 - window.pads_begin[1])
         flipped = Window((3, 3), (1, 1), (1, 1), pads, (0, 0), window.out)
 
@@ -220,14 +240,16 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
 
         if winograd.lower_winograd(lowering, node, flipped, picture, tail, turned):
             return True
-    k_h, k_w = max(k_h, s_h), max(k_w, s_w)  # where the stride is longer, zeros: each phase has a tap
+    taps = [[len(range(first, max(k, s), s)) for first in range(s)] for k, s in ((k_h, s_h), (k_w, s_w))]
+    sizes = [panels_size(t_y * t_x * c_in, c_out, lowering.tiles) for t_y in taps[0] for t_x in taps[1]]
+    panels: Ref | None = None
     whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain
     for phase_y in range(min(s_h, window.out[0])):
         for phase_x in range(min(s_w, window.out[1])):
             # out[o] sums weight[k] * x[(o + pad - k) / s] over the taps k that divide: k = first + s * j, x = base - j
             first_y, base_y = (phase_y + window.pads_begin[0]) % s_h, (phase_y + window.pads_begin[0]) // s_h
             first_x, base_x = (phase_x + window.pads_begin[1]) % s_w, (phase_x + window.pads_begin[1]) // s_w
-            taps_y, taps_x = len(range(first_y, k_h, s_h)), len(range(first_x, k_w, s_w))
+            taps_y, taps_x = taps[0][first_y], taps[1][first_x]
             size = (-(-(window.out[0] - phase_y) // s_h), -(-(window.out[1] - phase_x) // s_w))
             y = lowering.ref(node.outputs[0]) + 4 * (phase_y * window.out[1] + phase_x) * c_out
             strides = (window.out[0] * window.out[1] * c_out, s_h * window.out[1] * c_out, s_w * c_out)
@@ -237,25 +259,32 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
                 emit_copy(lowering, zeros, y, (picture[0], *size, c_out), (0, 0, 0, 1), (*strides, 1), 4)
                 continue
 
-            def phase(w: Array, fy: int = first_y, fx: int = first_x, n: tuple[int, int] = (taps_y, taps_x)) -> Array:
-                grown = (k_h - window.kernel[0], k_w - window.kernel[1])
-                full = np.pad(w.reshape(c_in, *window.kernel, c_out), ((0, 0), (0, grown[0]), (0, grown[1]), (0, 0)))
-                taps = full[:, fy::s_h, fx::s_w][:, ::-1, ::-1].transpose(1, 2, 0, 3)  # (T_Y, T_X, C_IN, C_OUT)
-                return pack_panels(taps.reshape(n[0] * n[1] * c_in, c_out), lowering.tiles)
-
             part = Window(
                 (taps_y, taps_x), (1, 1), (1, 1), (taps_y - 1 - base_y, taps_x - 1 - base_x), (0, 0), size
             )  # fmt: skip
             name = f"phase{first_y}/{s_h},{first_x}/{s_w}"
             own = _turned_panels(lowering, node, name, (first_y, first_x), (taps_y, taps_x), window)
+            if own is None:
+                panels = panels or lowering.packed(
+                    weight, f"phases{s_h},{s_w}", lambda w: _phase_panels(w, window, lowering.tiles)
+                )
+                own = panels + 4 * sum(sizes[: first_y * s_w + first_x])
             emit_conv(
-                lowering, lowering.ref(x), own or lowering.packed(weight, name, phase),
-                bias_ref(lowering, bias, c_out), y, part, picture, c_in, c_out, strides,
+                lowering, lowering.ref(x), own, bias_ref(lowering, bias, c_out), y, part, picture, c_in, c_out, strides,
                 tail if whole else Epilogue(tail.low, tail.high, 0, []),
             )  # fmt: skip
     if tail.chain and not whole:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
+
+
+def _phase_panels(weight: Array, window: Window, tiles: Tiles) -> Array:
+    """(C_IN, K_H, K_W, C_OUT) as the panels (T_Y * T_X * C_IN, C_OUT) of each phase's taps, one phase after the other."""
+    (s_h, s_w), (c_in, *_, c_out) = window.strides, weight.shape
+    grown = [(0, max(s - k, 0)) for k, s in zip(window.kernel, window.strides, strict=True)]  # each phase has a tap
+    full = np.pad(weight.reshape(c_in, *window.kernel, c_out), ((0, 0), *grown, (0, 0)))
+    phases = [full[:, y::s_h, x::s_w][:, ::-1, ::-1].transpose(1, 2, 0, 3) for y in range(s_h) for x in range(s_w)]
+    return np.concatenate([pack_panels(taps.reshape(-1, c_out), tiles) for taps in phases])
 
 
 def _turned_panels(
@@ -267,7 +296,7 @@ def _turned_panels(
     def turn(source: Ref) -> Ref:
         return emit_turned_panels(lowering, source, c_in, c_out, window.kernel, window.strides, first, taps)
 
-    return lowering.derived(node.inputs[1], name, "panels0/1", turn)
+    return lowering.derived(node.inputs[1], name, PANELS, turn)
 
 
 def emit_turned_panels(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from alula.runtime.graph import Array, Node
+from alula.runtime.graph import Node
 from alula.runtime.kernels import conv_gradient as kernels
 from alula.runtime.kernels import depthwise_gradient as depthwise_kernels
 from alula.runtime.kernels.tiles import Tiles
@@ -24,6 +24,7 @@ LONGEST_RUN = 256  # pixels of a line of a pointwise convolution, whose picture 
 
 def lower_conv_weight_grad(lowering: Lowering, node: Node) -> bool:
     """The gradient as a tensor: made in the kernels' order, then looked up."""
+    from alula.runtime.lower.conv import grouped_panels
     from alula.runtime.variables import positions
 
     layer = _layer(lowering, node)
@@ -34,7 +35,7 @@ def lower_conv_weight_grad(lowering: Lowering, node: Node) -> bool:
     if width := depthwise_width(lowering.tiles, group, picture[-1], c_out):
         order = positions(lambda filters: depthwise.pack_filters(filters, width), dims)
     else:
-        order = positions(lambda filters: _grouped_panels(filters, group, lowering.tiles), dims)
+        order = positions(lambda filters: grouped_panels(filters, group, lowering.tiles), dims)
     packed = lowering.scratch(4 * len(order))
     _emit(lowering, node, packed, window, picture, c_out)
     place = np.zeros(math.prod(dims), np.int32)
@@ -45,13 +46,15 @@ def lower_conv_weight_grad(lowering: Lowering, node: Node) -> bool:
 
 def lower_conv_weight_grad_in_storage(lowering: Lowering, node: Node) -> bool:
     """The gradient of a variable that lies as the kernel writes it; False if it lies in another order."""
+    from alula.runtime.lower.conv import panels_name
+
     variable, layer = lowering.variable_of(node.outputs[0]), _layer(lowering, node)
     if variable is None or layer is None:
         return False
     window, picture, c_out = layer
     group = node.attrs.group
-    packing = "depthwise" if depthwise_width(lowering.tiles, group, picture[-1], c_out) else "panels0/1"
-    if variable.packing != packing or packing == "panels0/1" and group != 1:
+    is_depthwise = depthwise_width(lowering.tiles, group, picture[-1], c_out) > 0
+    if variable.packing != ("depthwise" if is_depthwise else panels_name(group)):
         return False
     _emit(lowering, node, lowering.storage(node.outputs[0])[0], window, picture, c_out)
     return True
@@ -77,21 +80,10 @@ def depthwise_width(tiles: Tiles, group: int, c_in: int, c_out: int) -> int:
     return tiles.width if c_in >= tiles.width else tiles.width // 2
 
 
-def _grouped_panels(filters: Array, group: int, tiles: Tiles) -> Array:
-    """(C_OUT, *kernel, C_IN / group) as the panels of each group, one after the other."""
-    from alula.runtime.lower.conv import pack_panels
-
-    return np.concatenate([pack_panels(part.reshape(len(part), -1).T, tiles) for part in np.split(filters, group)])
-
-
-def _panels_size(depth: int, c_out: int, tiles: Tiles) -> int:
-    """Elements of the panels of a matrix (depth, c_out)."""
-    rest = c_out % tiles.columns
-    return depth * (c_out - rest + (tiles.panel_width(rest) if rest else 0))
-
-
 def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: tuple[int, ...], c_out: int) -> None:
     """The kernels that write the gradient in their own order."""
+    from alula.runtime.lower.conv import panels_size
+
     group, c_in = node.attrs.group, picture[-1]
     x = lowering.ref(node.inputs[0])
     if depthwise_width(lowering.tiles, group, c_in, c_out):
@@ -103,7 +95,7 @@ def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: 
     ):
         return
     dy = readable(lowering, node.inputs[1], filters)
-    size = _panels_size(math.prod(window.kernel) * inputs, filters, lowering.tiles)
+    size = panels_size(math.prod(window.kernel) * inputs, filters, lowering.tiles)
     for g in range(group):
         emit_conv_weight_grad(
             lowering,
@@ -179,7 +171,7 @@ def lower_point_input_grad(
     lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], weights: Ref, tail: Epilogue
 ) -> bool:
     """A transposed pointwise convolution over few pixels; `picture` is of what it reads, weights: panels of (C, K)."""
-    plain = window.kernel == window.strides == (1, 1) and not any((*window.pads_begin, *window.pads_end))
+    plain = window.kernel == window.strides == (1, 1) and not any(window.pads_begin) and window.out == picture[1:3]
     if not plain or len(node.inputs) > 2 and node.inputs[2]:
         return False
     return emit_point_input_grad(lowering, node, math.prod(picture[:-1]), weights, tail)

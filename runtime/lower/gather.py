@@ -97,7 +97,7 @@ def lower_pad(lowering: Lowering, node: Node) -> bool:
     turns = sorted((axis for axis, width in enumerate(widths) if any(width)), key=lambda a: out.dims[a] / spec.dims[a])
     source, dims = lowering.ref(node.inputs[0]), spec.dims
     for axis in turns or [0]:
-        table = _pad_indices(dims[axis], *widths[axis], mode=node.attrs.mode)
+        table = padded_positions(dims[axis], *widths[axis], mode=node.attrs.mode)
         grown = (*dims[:axis], len(table), *dims[axis + 1 :])
         last = axis == turns[-1] if turns else True
         target = lowering.ref(node.outputs[0]) if last else lowering.scratch(spec.itemsize * math.prod(grown))
@@ -106,7 +106,7 @@ def lower_pad(lowering: Lowering, node: Node) -> bool:
     return True
 
 
-def _pad_indices(n: int, before: int, after: int, mode: str) -> Array:
+def padded_positions(n: int, before: int, after: int, mode: str) -> Array:
     """Where each element along a padded axis comes from; negative pads cut first."""
     kept = np.arange(n, dtype=np.int64)[max(-before, 0) : n - max(-after, 0)]
     return np.pad(kept, (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload, no-any-return]

@@ -47,6 +47,7 @@ class Op:
     lower_in_storage: as lower, where an output belongs to a variable: writes it in the variable's own order, or returns
                     False if that is another one
     in_storage    : its kernel writes what belongs to a variable in the variable's own order (see variables.py)
+    is_view       : its first output may be the memory of its first input
     """
 
     name: str
@@ -60,6 +61,7 @@ class Op:
     elementwise: bool = False
     lower_in_storage: Lower | None = None
     in_storage: bool = False
+    is_view: bool = False
 
     def make_attrs(self, values: Mapping[str, Any], where: str) -> Any:
         """Attributes from plain values (lists become tuples).

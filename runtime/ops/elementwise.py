@@ -195,8 +195,8 @@ register(
     Op("Mod", infer_mod, reference_mod, attrs=ModAttrs, n_inputs=(2, 2)),
     Op("Pow", infer_pow, reference_pow, n_inputs=(2, 2), lower=lower_elementwise),
     Op("Where", infer_where, reference_where, n_inputs=(3, 3), lower=lower_where),
-    Op("Cast", infer_cast, reference_cast, attrs=CastAttrs, lower=lower_cast),
-    Op("Identity", infer_identity, reference_identity, lower=lower_alias),
+    Op("Cast", infer_cast, reference_cast, attrs=CastAttrs, lower=lower_cast, is_view=True),
+    Op("Identity", infer_identity, reference_identity, lower=lower_alias, is_view=True),
     Op(
         "Dropout",
         infer_dropout,
@@ -205,5 +205,6 @@ register(
         n_inputs=(1, 3),
         static_inputs=(2,),
         lower=lower_alias,
+        is_view=True,
     ),
 )

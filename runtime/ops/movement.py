@@ -337,7 +337,7 @@ register(
     Op("Split", infer_split, reference_split, attrs=SplitAttrs, n_inputs=(1, 2), static_inputs=(1,), lower=lower_split),
     Op("Slice", infer_slice, reference_slice, n_inputs=(3, 5), static_inputs=(1, 2, 3, 4), lower=lower_slice),
     Op("Gather", infer_gather, reference_gather, attrs=GatherAttrs, n_inputs=(2, 2), lower=lower_gather),
-    Op("Transpose", infer_transpose, reference_transpose, attrs=TransposeAttrs, lower=lower_transpose),
+    Op("Transpose", infer_transpose, reference_transpose, attrs=TransposeAttrs, lower=lower_transpose, is_view=True),
     Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,), lower=lower_expand),
     Op("Tile", infer_tile, reference_tile, n_inputs=(2, 2), static_inputs=(1,), lower=lower_tile),
     Op(

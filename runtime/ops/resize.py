@@ -257,5 +257,15 @@ def _macs(attrs: ResizeAttrs, specs: Specs, outputs: Sequence[TensorSpec]) -> in
 
 
 register(
-    Op("Resize", _infer, resize, ResizeAttrs, n_inputs=(1, 4), lower=lower_resize, macs=_macs, static_inputs=(1, 2, 3)),
+    Op(
+        "Resize",
+        _infer,
+        resize,
+        ResizeAttrs,
+        n_inputs=(1, 4),
+        lower=lower_resize,
+        is_view=True,
+        macs=_macs,
+        static_inputs=(1, 2, 3),
+    ),
 )

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from alula.runtime.autodiff import Tape
-from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
@@ -19,6 +18,7 @@ from alula.runtime.passes.fusion import fuse_chains
 from alula.runtime.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
+from alula.runtime.train.ordering import by_depth, schedule, sharing
 from alula.runtime.train.recompute import plans, recomputed
 
 # Op -> the inputs that are parameters when they are float32 constants
@@ -158,6 +158,9 @@ def training_network(
     value, targets = loss.build(tape, graph.outputs)
     n_forward = len(tape.nodes)
     gradients = tape.gradients(value, trained)
+    _own_memory(tape, gradients)
+    shared = sharing(tape.nodes, free)
+    outputs = tuple(_copied(tape, name) if name in shared else name for name in graph.outputs)
     updates, follows, norm = dict(statistics), dict(zip(gradients.values(), gradients, strict=True)), ""
     if isinstance(then, Recipe):
         norm = _append_updates(tape, then, gradients, updates, follows)
@@ -169,7 +172,7 @@ def training_network(
     choices = plans(tape, n_forward)
     if frugality:
         tape.nodes = recomputed(tape, n_forward, choices[min(frugality, len(choices) - 1)])
-    results = (value, *graph.outputs, *(gradients.values() if then == "return" else ()))
+    results = (value, *outputs, *(gradients.values() if then == "return" else ()))
     if then == "return":
         follows = {}
     inputs = {**{n: fixed.specs[n] for n in data}, **{name: target.spec for name, target in targets.items()}, **free}
@@ -177,17 +180,18 @@ def training_network(
     return TrainingNetwork(network, updates, follows, targets, results, norm, len(choices))
 
 
-def by_depth(nodes: Sequence[Node]) -> list[Node]:
-    """Every node as early as what it reads allows, so that the backward pass comes to the shorter of two branches last.
+def _own_memory(tape: Tape, gradients: dict[str, str]) -> None:
+    """Give each gradient memory of its own, which takes the order of its parameter's: nobody else reads that."""
+    read = {name for node in tape.nodes for name in node.reads}
+    for parameter, gradient in gradients.items():
+        if gradient in read or gradient in tape.made:
+            gradients[parameter] = _copied(tape, gradient)
+        read.add(gradient)
 
-    Then what both began with is not called for (and perhaps computed again) while the longer one is still under way.
-    """
-    depth: dict[str, int] = {}
-    levels = []
-    for node in nodes:
-        levels.append(1 + max((depth.get(name, 0) for name in node.reads), default=0))
-        depth.update((name, levels[-1]) for name in node.outputs if name)
-    return [nodes[i] for i in sorted(range(len(nodes)), key=lambda i: levels[i])]
+
+def _copied(tape: Tape, name: str) -> str:
+    """A float32 tensor in memory of its own: Identity would be a view."""
+    return str(tape.node("Mul", [name, tape.constant(1.0)], name=f"{name}|copy"))
 
 
 def update_network(
@@ -252,47 +256,3 @@ def _closed(
     constants.update({key: array for key, array in tape.made.items() if key in needed})
     fused = fuse_chains(Graph(name, inputs, outputs, tuple(tape.nodes), constants))
     return specialise(replace(fused, nodes=schedule(fused.nodes, updates)), inputs)
-
-
-def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:
-    """Every node that updates a variable as soon as what it reads is there and nobody reads the old value any more.
-
-    So a gradient is still in the cache when it is used, and its memory is free before the next one is computed.
-    """
-    made = {name for node in nodes for name in node.outputs if name}
-    readers: dict[str, list[Node]] = {}
-    updaters = {id(node): node for node in nodes if any(name in updates for name in node.outputs)}
-    for node in nodes:
-        if id(node) not in updaters:
-            for name in set(node.reads) & set(updates.values()):
-                readers.setdefault(name, []).append(node)
-    waits: dict[int, int] = {}
-    after: dict[str | int, list[Node]] = {}  # tensor or reader -> updates that wait for it
-    for key, node in updaters.items():
-        old = {updates[name] for name in node.outputs if name in updates}
-        events = {name for name in node.reads if name in made} | {id(r) for name in old for r in readers.get(name, ())}
-        waits[key] = len(events)
-        for event in events:
-            after.setdefault(event, []).append(node)
-    ordered: list[Node] = []
-    placed: set[int] = set()
-
-    def place(first: Node) -> None:
-        ready = [first]
-        while ready:
-            node = ready.pop(0)
-            ordered.append(node)
-            placed.add(id(node))
-            events: tuple[str | int, ...] = (id(node), *node.outputs)
-            for event in events:
-                for update in after.pop(event, []):
-                    waits[id(update)] -= 1
-                    if not waits[id(update)]:
-                        ready.append(update)
-
-    for node in nodes:
-        if id(node) not in placed and not waits.get(id(node)):
-            place(node)
-    if late := [node for node in nodes if id(node) not in placed]:
-        raise GraphError(f"{late[0].label}: expected an order of updates, got a cycle; report it")
-    return tuple(ordered)
