@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alula.host.onnx_checks import check_signature, check_values, is_default
-from alula.host.onnx_layout import Layout
+from alula.host.onnx_layout import SUFFIX, Layout, to_last
 from alula.host.onnx_prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx_ranks import note_rank
 from alula.host.onnx_read import dense, dtype_name, load_model, to_array
@@ -167,7 +167,7 @@ class _Walk:
             raise ImportFileError(f"{self.where}: expected outputs, got none; export the model again")
         read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
         kept = Arrays({key: array for key, array in self.constants.items() if key in read})
-        graph = _plain_names(Graph(name, self.inputs, outputs, tuple(nodes), kept))
+        graph = _one_weight(_plain_names(Graph(name, self.inputs, outputs, tuple(nodes), kept)))
         self._check(graph)
         return graph
 
@@ -221,13 +221,25 @@ def _node(step: Step, opset: int, where: str) -> Node:
     return Node(step.op, tuple(step.inputs), tuple(step.outputs), op.make_attrs(values, label), step.name)
 
 
+def _one_weight(graph: Graph) -> Graph:
+    """Let a weight that is read in both orders be one constant: the other order is a Transpose of it."""
+    both = {name: name.removesuffix(SUFFIX) for name in graph.constants if name.endswith(SUFFIX)}
+    both = {new: old for new, old in both.items() if old in graph.constants and graph.constants.spec(old).size > 1}
+    if not both:
+        return graph
+    specs = {new: graph.constants.spec(new) for new in both}
+    made = [Node("Transpose", (old,), (new,), find("Transpose", new).make_attrs({"perm": to_last(len(specs[new].dims))}, new))
+            for new, old in both.items()]  # fmt: skip
+    constants = Arrays({name: graph.constants[name] for name in graph.constants if name not in both})
+    return dataclasses.replace(graph, nodes=(*made, *graph.nodes), constants=constants)
+
+
 def _plain_names(graph: Graph) -> Graph:
     """Give a turned weight its old name back where the old order is no longer read."""
-    suffix = ".channels_last"
     names = {
-        name: name.removesuffix(suffix)
+        name: name.removesuffix(SUFFIX)
         for name in graph.constants
-        if name.endswith(suffix) and name.removesuffix(suffix) not in graph.constants
+        if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) not in graph.constants
     }
     taken = {tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)} | set(graph.inputs)
     names = {old: new for old, new in names.items() if new not in taken}

@@ -8,7 +8,7 @@ import numpy as np
 
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
-from alula.runtime.train.network import parameters, with_batch_statistics
+from alula.runtime.train.network import with_batch_statistics
 from alula.runtime.train.trainer import Trainer
 
 
@@ -37,7 +37,7 @@ def first_not_finite(trainer: Trainer, arrays: Sequence[Array]) -> str:
         if any(name in results and not np.isfinite(results[name]).all() for name in node.outputs[:1]):
             return f"layer {node.label}"
     gradients = trainer.gradients(*arrays)
-    for name in reversed(list(parameters(graph))):
-        if name in gradients and not np.isfinite(gradients[name]).all():
+    for name in reversed(trainer.trained):
+        if not np.isfinite(gradients[name]).all():
             return f"gradient of {name}"
     return ""

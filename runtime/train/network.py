@@ -19,31 +19,40 @@ from alula.runtime.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
 from alula.runtime.train.ordering import by_depth, schedule, sharing
+from alula.runtime.train.parameters import tied
 from alula.runtime.train.recompute import plans, recomputed
-
-# Op -> the inputs that are parameters when they are float32 constants
-PARAMETER_INPUTS = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "PRelu": (1,), "Add": (0, 1), "Mul": (0, 1),
-    "BatchNormalization": (1, 2), "BatchNormalizationTraining": (1, 2), "LayerNormalization": (1, 2),
-    "RMSNormalization": (1,), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "LSTM": (1, 2, 3),
-    "GRU": (1, 2, 3), "Gather": (0,),
-}  # fmt: skip
 
 
 def trainable_form(graph: Graph) -> Graph:
-    """The network as it is trained: every pass but those that melt parameters into one another or hide tensors."""
+    """The network as it is trained: every pass but those that melt parameters into one another or hide tensors.
+
+    What several nodes read is an input to the passes: none of them may give one reader a weight of its own.
+    """
+    shared = {name: graph.constants[name] for name in tied(graph)}
+    own = (
+        Arrays({name: graph.constants[name] for name in graph.constants if name not in shared})
+        if shared
+        else graph.constants
+    )
+    inputs = {**graph.inputs, **{name: TensorSpec.of(array) for name, array in shared.items()}}
+    form = replace(graph, inputs=inputs, constants=own)
     for rewrite in PASSES:
         if rewrite not in (open_batch_norm, fold_affine, fuse_chains):
-            graph = rewrite(graph)
-    return graph
+            form = rewrite(form)
+    read = {name for node in form.nodes for name in node.reads} | set(form.outputs)
+    kept = {name: array for name, array in shared.items() if name in read}
+    pool = Arrays({**{name: form.constants[name] for name in form.constants}, **kept}) if kept else form.constants
+    return replace(form, inputs=graph.inputs, constants=pool)
 
 
 def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:
     """The batch normalisations that make these outputs normalise with the batch's statistics, and keep running ones.
 
+    Where several share their running statistics, each goes on from what the one before it made.
     momentum : of the running statistics instead of the network's own; 0 keeps those of the last batch alone
     """
     draft = Draft(graph)
+    newest: dict[str, str] = {}  # running statistic -> what the last node made of it
     for node in draft.nodes("BatchNormalization"):
         output, attrs = node.outputs[0], node.attrs
         if output not in outputs:
@@ -52,8 +61,10 @@ def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float 
         made = find("BatchNormalizationTraining", node.label).make_attrs(
             {"epsilon": attrs.epsilon, "momentum": attrs.momentum if momentum is None else momentum}, node.label
         )
-        new = Node("BatchNormalizationTraining", node.inputs, (output, *extra), made, node.name)
-        draft.exchange([node], [new])
+        running = node.inputs[3:5]
+        inputs = (*node.inputs[:3], *(newest.get(name, name) for name in running))
+        newest.update(zip(running, extra, strict=False))
+        draft.exchange([node], [Node("BatchNormalizationTraining", inputs, (output, *extra), made, node.name)])
     return draft.graph()
 
 
@@ -63,19 +74,6 @@ def with_variables(graph: Graph, names: Sequence[str]) -> Graph:
     rest = Arrays({name: graph.constants[name] for name in graph.constants if name not in free})
     opened = replace(graph, inputs={**graph.inputs, **free}, constants=rest)
     return drop_dead_code(fold_affine(open_batch_norm(opened)))
-
-
-def parameters(graph: Graph) -> dict[str, list[Node]]:
-    """The constants that training may change, with the nodes that read them, in the order of the forward pass."""
-    found: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for index in PARAMETER_INPUTS.get(node.op, ()):
-            name = node.inputs[index] if index < len(node.inputs) else ""
-            if name in graph.constants:
-                spec = graph.constants.spec(name)
-                if spec.dtype == "float32" and (spec.size > 1 or node.op not in ("Add", "Mul")):
-                    found.setdefault(name, []).append(node)
-    return found
 
 
 @frozen
@@ -122,11 +120,12 @@ AVERAGE, SUM = "average", "sum"
 
 
 def running_statistics(graph: Graph) -> dict[str, str]:
-    """New value -> running mean or variance that it becomes, of every batch normalisation."""
-    pairs = {}
+    """New value -> running mean or variance that it becomes, of the batch normalisations; the last one that shares it."""
+    pairs: dict[str, str] = {}
     for node in graph.nodes:
         if node.op == "BatchNormalizationTraining":
-            pairs.update({node.outputs[1]: node.inputs[3], node.outputs[2]: node.inputs[4]})
+            for new, old in zip(node.outputs[1:3], node.inputs[3:5], strict=True):
+                pairs[new] = pairs.pop(old, old)
     return pairs
 
 

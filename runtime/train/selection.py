@@ -13,23 +13,23 @@ from fnmatch import fnmatchcase
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Graph, Node
+from alula.runtime.train.parameters import LAYERS, NORMALIZATIONS
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU")
-NORMS = (
-    "BatchNormalization", "LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization",
-)  # fmt: skip
-BIAS_INPUT = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", *NORMS), 2) | {"LSTM": 3, "GRU": 3}
+BIAS_INPUT = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", *NORMALIZATIONS), 2) | {"LSTM": 3, "GRU": 3}
 MANY = 12  # names that a message lists
 
 Parameters = Mapping[str, Sequence[Node]]
 Rule = Callable[[Graph, Parameters], list[str]]
 
 
-def select(graph: Graph, parameters: Parameters, update: str | Sequence[str]) -> dict[str, float]:
+def select(
+    graph: Graph, parameters: Parameters, update: str | Sequence[str], buffers: Parameters | None = None
+) -> dict[str, float]:
     """The parameters that an update rule names, in the order of the forward pass, and which part of each is trained.
 
     graph      : in trainable form
     parameters : every parameter with the nodes that read it
+    buffers    : other constants, which are trained only if a rule is their name, or a pattern that fits no parameter
     update     : rules, a comma between them or in a sequence: `all`; `bias` (of layers and normalisations); `norm`
                  (scale and bias of normalisations); `last:k` (the last k layers with weights and all behind the first
                  of them); else the name of a parameter or layer, or a pattern of it with * and ?; a fraction behind
@@ -42,9 +42,9 @@ def select(graph: Graph, parameters: Parameters, update: str | Sequence[str]) ->
     chosen: dict[str, float] = {}
     for rule in rules:
         word, fraction = _fraction(rule)
-        for name in _matches(graph, parameters, word):
+        for name in _matches(graph, parameters, buffers or {}, word):
             chosen[name] = max(fraction, chosen.get(name, 0.0))
-    return {name: chosen[name] for name in parameters if name in chosen}
+    return {name: chosen[name] for name in (*parameters, *(buffers or ())) if name in chosen}
 
 
 def _fraction(rule: str) -> tuple[str, float]:
@@ -61,7 +61,7 @@ def _fraction(rule: str) -> tuple[str, float]:
     return word, fraction
 
 
-def _matches(graph: Graph, parameters: Parameters, rule: str) -> list[str]:
+def _matches(graph: Graph, parameters: Parameters, buffers: Parameters, rule: str) -> list[str]:
     word, _, number = rule.partition(":")
     if word == "auto":
         raise GraphError(
@@ -76,6 +76,7 @@ def _matches(graph: Graph, parameters: Parameters, rule: str) -> list[str]:
             name for name, readers in parameters.items()
             if any(_fits(text, rule) for text in (name, *(node.name for node in readers)) if text)
         ]  # fmt: skip
+        found += [name for name in buffers if name == rule or not found and fnmatchcase(name, rule)]
     if not found:
         names = list(parameters)
         listed = ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
@@ -91,10 +92,8 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _last(graph: Graph, parameters: Parameters, number: str) -> list[str]:
-    weighted = [
-        i for i, node in enumerate(graph.nodes)
-        if node.op in WEIGHTED and any(name in parameters and node in parameters[name] for name in node.inputs)
-    ]  # fmt: skip
+    reading = {id(node) for readers in parameters.values() for node in readers}
+    weighted = [i for i, node in enumerate(graph.nodes) if node.op in LAYERS and id(node) in reading]
     if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= len(weighted):
         raise GraphError(f"update: expected last:1 to last:{len(weighted)} in {graph.name}, got 'last:{number}'")
     late = {id(node) for node in graph.nodes[weighted[-int(number)] :]}
@@ -110,13 +109,13 @@ def _bias(graph: Graph, parameters: Parameters) -> list[str]:
 
 def _is_bias(graph: Graph, node: Node, name: str) -> bool:
     if node.op == "Add":
-        return len(graph.constants.spec(name).dims) == 1
+        return True
     index = BIAS_INPUT.get(node.op, -1)
     return 0 <= index < len(node.inputs) and node.inputs[index] == name
 
 
 def _norm(graph: Graph, parameters: Parameters) -> list[str]:
-    return [name for name, readers in parameters.items() if any(node.op in NORMS for node in readers)]
+    return [name for name, readers in parameters.items() if any(node.op in NORMALIZATIONS for node in readers)]
 
 
 RULES: dict[str, Rule] = {"all": lambda graph, parameters: list(parameters), "bias": _bias, "norm": _norm}

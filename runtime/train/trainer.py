@@ -23,7 +23,6 @@ from alula.runtime.train.network import (
     SUM,
     Recipe,
     TrainingNetwork,
-    parameters,
     running_statistics,
     slot,
     trainable_form,
@@ -33,6 +32,7 @@ from alula.runtime.train.network import (
     with_variables,
 )
 from alula.runtime.train.optimizers import SCALARS, SGD, Optimizer
+from alula.runtime.train.parameters import buffers, parameters
 from alula.runtime.train.schedules import Schedule
 from alula.runtime.train.selection import select
 from alula.runtime.variables import State, Variables
@@ -99,9 +99,11 @@ class Trainer:
         self.optimizer: Optimizer = optimizer or SGD()
         self.loss: Loss = loss or CrossEntropy()
         self.schedule, self.averaging, self.accumulate = schedule, averaging, accumulate
-        known = parameters(self.graph)
-        chosen = select(self.graph, known, update)
-        split, self._parts = split_weights(self.graph, chosen, known)
+        known, others = parameters(self.graph), buffers(self.graph)
+        chosen = select(self.graph, known, update, others)
+        self.frozen = tuple(name for name in known if name not in chosen)
+        self.buffers = tuple(name for name in others if name not in chosen)
+        split, self._parts = split_weights(self.graph, chosen, {**known, **others})
         names = {part.weight: part.name for part in self._parts}
         self.trained = tuple(names.get(name, name) for name in chosen)
         self.lr = self.optimizer.lr

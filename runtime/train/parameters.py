@@ -1,0 +1,162 @@
+"""Which constants of a network are parameters: what a framework would train if the network had been written in it.
+
+Weights and biases of layers, scales and shifts of normalisations, slopes of PRelu, embeddings. A factor or summand with
+one value for each channel is one where it stands right after such a layer or normalisation, however that was exported.
+Everything else is a buffer: masks, anchors, positions, the network's own input normalisation. Buffers stay as they are,
+unless an update rule names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from alula.runtime.graph import Graph, Node, TensorSpec
+from alula.runtime.ops.contract import find
+
+LAYERS: Mapping[str, tuple[int, ...]] = {
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
+}  # fmt: skip
+NORMALIZATIONS: Mapping[str, tuple[int, ...]] = {
+    "BatchNormalization": (1, 2), "BatchNormalizationTraining": (1, 2), "LayerNormalization": (1, 2),
+    "RMSNormalization": (1,), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "LpNormalization": (),
+}  # fmt: skip
+PARAMETER_INPUTS = {**LAYERS, **NORMALIZATIONS, "PRelu": (1,), "Gather": (0,)}
+ARITHMETIC = ("Add", "Mul")
+NAMEABLE = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Concat", "Where", "Expand", "Tile", "Gather")
+
+Parameters = dict[str, list[Node]]
+
+
+def parameters(graph: Graph) -> Parameters:
+    """The parameters, with the nodes that read them, in the order of the forward pass."""
+    return _Walk(graph).parameters()
+
+
+def buffers(graph: Graph) -> Parameters:
+    """The other float32 constants that training could change if it were told to, with their readers."""
+    return _Walk(graph).buffers()
+
+
+class _Walk:
+    """One graph, in trainable form."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.makers = graph, graph.producers()
+        self._followed: dict[str, bool] = {}
+
+    def parameters(self) -> Parameters:
+        found: Parameters = {}
+        for node in self.graph.nodes:
+            for name in self._of(node):
+                if node not in found.setdefault(name, []):
+                    found[name].append(node)
+        return found
+
+    def buffers(self) -> Parameters:
+        known, found = self.parameters(), Parameters()
+        for node in self.graph.nodes:
+            for read in node.inputs if node.op in NAMEABLE else ():
+                name = self._constant(read)
+                if name and name not in known and node not in found.setdefault(name, []):
+                    found[name].append(node)
+        return found
+
+    def _of(self, node: Node) -> Iterator[str]:
+        for index in PARAMETER_INPUTS.get(node.op, ()):
+            name = self._constant(node.inputs[index]) if index < len(node.inputs) else ""
+            if name and (node.op != "Gather" or len(self._spec(name).dims) > 1):
+                yield name
+        if node.op in ARITHMETIC:
+            yield from self._affine(node)
+
+    def _affine(self, node: Node) -> Iterator[str]:
+        """The constant operand of an Add or Mul, if it is a scale or shift of what a layer or normalisation made."""
+        for name, other in zip(node.inputs, reversed(node.inputs), strict=True):
+            constant = self._constant(name)
+            if constant and self._is_vector(constant) and self._follows_a_layer(other):
+                yield constant
+
+    def _is_vector(self, name: str) -> bool:
+        """Whether a constant has one finite value for each channel, and several of them."""
+        spec = self._spec(name)
+        return spec.size > 1 and max(spec.dims) == spec.size and bool(np.isfinite(self.graph.constants[name]).all())
+
+    def _follows_a_layer(self, tensor: str) -> bool:
+        """Whether a tensor is a layer's or normalisation's result, perhaps in another shape, scaled or shifted."""
+        if tensor not in self._followed:
+            self._followed[tensor] = False  # of a graph without cycles: for the walk below
+            node = self.makers.get(tensor)
+            self._followed[tensor] = node is not None and self._is_layer(node)
+        return self._followed[tensor]
+
+    def _is_layer(self, node: Node) -> bool:
+        if node.op in LAYERS:
+            return any(True for _ in self._of(node))
+        if node.op in NORMALIZATIONS or self._normalizes(node):
+            return True
+        if node.op in ARITHMETIC:
+            return any(True for _ in self._affine(node))
+        return _is_view(node) and self._follows_a_layer(node.inputs[0])
+
+    def _normalizes(self, node: Node) -> bool:
+        """Whether a Div or Mul is the end of a normalisation that was exported as arithmetic: x / sqrt(...)."""
+        if node.op == "Div":
+            return self._is_root(node.inputs[1])
+        if node.op != "Mul":
+            return False
+        for name in node.inputs:
+            maker = self._maker(name)
+            if maker is not None and (
+                maker.op == "Reciprocal" and self._is_root(maker.inputs[0])
+                or maker.op == "Div" and self._is_root(maker.inputs[1])
+                or maker.op == "Pow" and self._is_constant(maker.inputs[1], -0.5)
+            ):  # fmt: skip
+                return True
+        return False
+
+    def _is_root(self, tensor: str) -> bool:
+        """Whether a tensor is a deviation: a computed square root, or power 0.5."""
+        maker = self._maker(tensor)
+        if maker is None:
+            return False
+        return maker.op in ("Sqrt", "ReduceL2") or maker.op == "Pow" and self._is_constant(maker.inputs[1], 0.5)
+
+    def _maker(self, tensor: str) -> Node | None:
+        """The node that makes a tensor, other shapes of it left aside."""
+        node = self.makers.get(tensor)
+        while node is not None and (_is_view(node) or node.op == "Expand"):
+            node = self.makers.get(node.inputs[0])
+        return node
+
+    def _is_constant(self, name: str, value: float) -> bool:
+        constants = self.graph.constants
+        return name in constants and constants.spec(name).size == 1 and float(constants[name].reshape(())) == value
+
+    def _constant(self, name: str) -> str:
+        """The float32 constant that a tensor is, perhaps through views; "" if it is none."""
+        while name in self.makers and _is_view(self.makers[name]):
+            name = self.makers[name].inputs[0]
+        return name if name in self.graph.constants and self._spec(name).dtype == "float32" else ""
+
+    def _spec(self, name: str) -> TensorSpec:
+        return self.graph.constants.spec(name)
+
+
+def _is_view(node: Node) -> bool:
+    return find(node.op, node.label).is_view and node.op not in ("Cast", "Resize")
+
+
+def tied(graph: Graph) -> list[str]:
+    """The float32 constants that are read more than once: what is done to one reader's copy must be done to all.
+
+    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it.
+    """
+    counts: dict[str, int] = {}
+    reads: Sequence[str] = [name for node in graph.nodes for name in node.reads]
+    for name in reads:
+        if name in graph.constants:
+            counts[name] = counts.get(name, 0) + 1
+    specs = {name: graph.constants.spec(name) for name, count in counts.items() if count > 1}
+    return [name for name, spec in specs.items() if spec.dtype == "float32" and spec.size > 1]
