@@ -120,7 +120,7 @@ class Draw:
     def nodes_of(self, op: str, inputs: Sequence[str], outputs: int, **attrs: Any) -> list[str]:
         """Append a node of several outputs; their names."""
         number = len(self.nodes)
-        names = [f"{op.lower()}{number}" + (f".{i}" if i else "") for i in range(outputs)]
+        names = [f"{op.lower()}_{number}" + (f".{i}" if i else "") for i in range(outputs)]
         made = helper.make_node(op, list(inputs), names, name=f"{op}_{number}", **attrs)
         self.nodes.append(made)
         if op in ("GroupNormalization", "InstanceNormalization", "HardSwish", "Mish"):  # shapes of functions are not inferred
@@ -135,6 +135,11 @@ class Draw:
             self.types[name] = found[name]
             self.shapes[name] = tuple(d.dim_value for d in found[name].tensor_type.shape.dim)
         return names
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """Correct what was inferred."""
+        self.shapes[name] = tuple(shape)
+        self.types[name] = helper.make_tensor_type_proto(TensorProto.FLOAT, list(shape))
 
     def then(self, op: str, *rest: str, **attrs: Any) -> None:
         """Append a node that reads x and makes the next x."""

@@ -29,7 +29,12 @@ def pool(draw: Draw) -> bool:
         attrs["ceil_mode"] = 1
     if op == "AveragePool" and draw.chance(0.5):
         attrs["count_include_pad"] = 1
+    before = draw.spatial
     draw.then(op, **attrs)
+    if attrs.get("ceil_mode"):  # a window that would start behind the picture is left out, which ONNX does not infer
+        begin, strides = attrs.get("pads", [0] * rank), attrs.get("strides", [1] * rank)
+        most = [-(-(n + b) // s) for n, b, s in zip(before, begin, strides)]
+        draw.set_shape(draw.x, (*draw.dims[:2], *(min(n, m) for n, m in zip(draw.spatial, most))))
     return True
 
 
