@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.chain import unfuse, with_output
+from alula.runtime.checking import Watch, prove_layout, prove_updates, spaced
 from alula.runtime.compiler.loader import library, word_of
 from alula.runtime.errors import MemoryBudgetError
 from alula.runtime.frozen import frozen
@@ -28,7 +29,7 @@ from alula.runtime.reference import run_node
 from alula.runtime.specialise import Specialised
 from alula.runtime.threads import Team
 from alula.runtime.variables import State
-from alula.runtime.weights import Arena, WeightStore, aligned
+from alula.runtime.weights import Arena, WeightStore, aligned, is_checking
 
 TABLE_WORDS = 4  # per instruction; see kernels/vm.py
 
@@ -64,7 +65,8 @@ class Memory:
 class Program:
     """One model, planned for fixed shapes.
 
-    raise : MemoryBudgetError, before anything runs, if the arena would exceed `max_bytes`
+    arena_bytes : of activations and scratch
+    raise       : MemoryBudgetError, before anything runs, if the arena would exceed `max_bytes`
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Program:
                     sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
         look_ahead(self.instructions, {name: variable.nbytes for name, variable in variables.items()})
         self._layout = lay_out(self.instructions, sizes)
+        self.arena_bytes, self._watch = self._layout.nbytes, self._checked(sizes) if is_checking() else None
         self._store, self._tables = store, {name: aligned(table) for name, table in lowering.tables.items()}
         memory = self.memory
         if max_bytes is not None and memory.total > max_bytes:
@@ -114,15 +117,17 @@ class Program:
             )
         self._assemble()
 
+    def _checked(self, sizes: Mapping[str, int]) -> Watch:
+        """Prove the plan, and move to memory of its own that shows what goes wrong."""
+        prove_layout(self.instructions, sizes, self._layout)
+        prove_updates(self.instructions, self._lowering, self.state.updates)
+        self._layout, self.arena = spaced(self.instructions, sizes, self._layout), Arena()
+        return Watch(sizes, self._layout)
+
     @property
     def results(self) -> tuple[str, ...]:
         """The outputs that a run returns: all but those that are written into variables."""
         return tuple(name for name in self.network.outputs if name not in self.state.updates)
-
-    @property
-    def arena_bytes(self) -> int:
-        """Bytes of activations and scratch."""
-        return self._layout.nbytes
 
     @property
     def memory(self) -> Memory:
@@ -153,11 +158,15 @@ class Program:
         """Compute the outputs. `inputs` are contiguous and of the planned specs."""
         with self.team.lock:
             arrays = self._patch(inputs)
+            if self._watch:
+                self._watch.poison(self.arena.memory)
             for stretch in self._stretches:
                 if stretch.node is None:
                     self.team.run(self._table.ctypes.data + 8 * TABLE_WORDS * stretch.first, stretch.length)
                 else:
                     self._run_reference(stretch.node, inputs, arrays)
+            if self._watch:
+                self._watch.check(self.arena.memory, self._outputs)
         return {name: self._output(name, inputs, arrays) for name in self.results}
 
     def profile(
@@ -184,7 +193,10 @@ class Program:
         """Write the addresses of the inputs and of new output arrays; these are returned and must outlive the run."""
         if self._bound != self.arena.version:
             self._bind()
-        arrays = {name: np.empty(spec.dims, spec.dtype) for name, spec in self._outputs.items()}
+        if self._watch:
+            arrays = self._watch.outputs(self._outputs)
+        else:
+            arrays = {name: np.empty(spec.dims, spec.dtype) for name, spec in self._outputs.items()}
         for name, (places, offsets) in self._patches.items():
             self._words[places] = (inputs[name] if name in inputs else arrays[name]).ctypes.data + offsets
         return arrays
@@ -244,7 +256,7 @@ class Program:
 
     def _bind(self) -> None:
         """Write the addresses of all buffers but inputs and outputs."""
-        base = self.arena.reserve(self.arena_bytes)
+        base = self.arena.reserve(self._layout.nbytes)
         addresses = np.empty(len(self._fixed), np.int64)
         for i, name in enumerate(self._fixed):
             if name in self._layout.offsets:

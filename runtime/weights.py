@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 from collections import deque
 from collections.abc import Callable
 from threading import Thread
@@ -15,12 +16,20 @@ from alula.runtime.graph import Array, TensorSpec
 
 ALIGNMENT = 64
 TAIL = 64  # kernels may read one vector past the end of an array
+POISON = 0xFF  # of each byte: NaN in floats, -1 in integers
+
+
+def is_checking() -> bool:
+    """Whether this process proves its plans and runs on poisoned memory; see `checking.py`."""
+    return os.environ.get("ALULA_CHECK", "") not in ("", "0")
 
 
 def aligned_empty(size: int, dtype: str = "float32") -> Array:
     """A flat array that begins on a cache line, with readable memory behind it."""
     nbytes = size * np.dtype(dtype).itemsize
     raw = np.empty(nbytes + ALIGNMENT + TAIL, np.uint8)
+    if is_checking():
+        raw[:] = POISON
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes].view(dtype)
 
@@ -112,6 +121,11 @@ class Arena:
             self._memory = aligned_empty(nbytes, "uint8")
             self.version += 1
         return int(self._memory.ctypes.data)
+
+    @property
+    def memory(self) -> Array:
+        """All of it, as bytes."""
+        return self._memory
 
     def view(self, offset: int, spec: TensorSpec) -> Array:
         """The bytes at an offset as a tensor."""

@@ -317,13 +317,26 @@ def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Repor
         "memory_bytes": {"activations": memory.activations, "weights": memory.weights, "variables": memory.variables},
         "step_j": step_j, "energy_source": summary["source"], "energy_accuracy": summary["accuracy"],
         "steps": steps, "run_s": steps * step_s, "run_j": None if step_j is None else steps * step_j,
+        "roles": trainer.roles,
     }  # fmt: skip
     energy = "" if step_j is None else f", {step_j:.3g} J ({summary['accuracy']}, {summary['source']})"
     lines = [
         f"a step of {args.batch}: {step_s * 1e3:.2f} ms (mean of {DRY_STEPS}), {size(memory.total)} of memory{energy}",
         f"{args.epochs} epochs of {train.steps} steps: {steps * step_s:.0f} s" + ("" if step_j is None else f", {steps * step_j:.3g} J"),
     ]  # fmt: skip
-    return Report(document, [*lines])
+    return Report(document, [_roles(trainer), *lines])
+
+
+def _roles(trainer: Trainer) -> Table:
+    """What is trained and what is not."""
+    specs = {name: trainer.graph.constants.spec(name) for name in trainer.roles}
+    return Table(
+        ("weight", "shape", "elements", "role"),
+        [
+            (name, "x".join(map(str, specs[name].dims)) or "1", specs[name].size, role)
+            for name, role in trainer.roles.items()
+        ],
+    )
 
 
 def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Loader | None) -> Report:

@@ -16,13 +16,14 @@ from alula.runtime.graph import Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
 
 LAYERS: Mapping[str, tuple[int, ...]] = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
 }  # fmt: skip
 NORMALIZATIONS: Mapping[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2), "BatchNormalizationTraining": (1, 2), "LayerNormalization": (1, 2),
     "RMSNormalization": (1,), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "LpNormalization": (),
 }  # fmt: skip
 PARAMETER_INPUTS = {**LAYERS, **NORMALIZATIONS, "PRelu": (1,), "Gather": (0,)}
+WEIGHT_COLUMNS = {"Conv": 0, "ConvTranspose": -1, "Gemm": 1, "MatMul": -1}  # which axis of a weight is the outputs
 ARITHMETIC = ("Add", "Mul")
 NAMEABLE = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Concat", "Where", "Expand", "Tile", "Gather")
 
@@ -75,13 +76,24 @@ class _Walk:
         """The constant operand of an Add or Mul, if it is a scale or shift of what a layer or normalisation made."""
         for name, other in zip(node.inputs, reversed(node.inputs), strict=True):
             constant = self._constant(name)
-            if constant and self._is_vector(constant) and self._follows_a_layer(other):
+            if not constant or not self._is_vector(constant):
+                continue
+            if self._spec(constant).size > 1 and self._follows_a_layer(other) or self._is_lone_bias(node, other):
                 yield constant
 
     def _is_vector(self, name: str) -> bool:
-        """Whether a constant has one finite value for each channel, and several of them."""
+        """Whether a constant may have one value for each channel."""
         spec = self._spec(name)
-        return spec.size > 1 and max(spec.dims) == spec.size and bool(np.isfinite(self.graph.constants[name]).all())
+        return max(spec.dims, default=1) == spec.size and bool(np.isfinite(self.graph.constants[name]).all())
+
+    def _is_lone_bias(self, node: Node, other: str) -> bool:
+        """Whether a single number is added to what a layer of one output channel made, which has no bias."""
+        layer = self.makers.get(other)
+        if node.op != "Add" or layer is None or layer.op not in WEIGHT_COLUMNS or any(layer.inputs[2:]):
+            return False
+        weight = self._constant(layer.inputs[1])
+        columns = WEIGHT_COLUMNS[layer.op] - (layer.op == "Gemm" and layer.attrs.transB)
+        return bool(weight) and self._spec(weight).dims[columns] == 1 and getattr(layer.attrs, "group", 1) == 1
 
     def _follows_a_layer(self, tensor: str) -> bool:
         """Whether a tensor is a layer's or normalisation's result, perhaps in another shape, scaled or shifted."""

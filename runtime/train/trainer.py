@@ -60,7 +60,7 @@ class Step:
 
 
 class Trainer:
-    """Trains a network in place.
+    """Trains a network in place. `roles` says of each constant what becomes of it: trained, in part, frozen, or buffer.
 
     graph            : the network; batch normalisations learn if they are still there
     optimizer        : an optimiser of `optimizers.py`
@@ -101,11 +101,13 @@ class Trainer:
         self.schedule, self.averaging, self.accumulate = schedule, averaging, accumulate
         known, others = parameters(self.graph), buffers(self.graph)
         chosen = select(self.graph, known, update, others)
-        self.frozen = tuple(name for name in known if name not in chosen)
-        self.buffers = tuple(name for name in others if name not in chosen)
         split, self._parts = split_weights(self.graph, chosen, {**known, **others})
         names = {part.weight: part.name for part in self._parts}
         self.trained = tuple(names.get(name, name) for name in chosen)
+        left = {**dict.fromkeys(known, "frozen"), **dict.fromkeys(others, "buffer")}
+        self.roles = {
+            name: left[name] if name not in chosen else "in part" if name in names else "trained" for name in left
+        }
         self.lr = self.optimizer.lr
         self.steps = self.summed = 0
         self.threads = checked_threads(threads)
