@@ -101,7 +101,7 @@ class Window:
             if wanted is None:
                 out.append(full - begin[i] - end[i])
             else:
-                out.append(wanted[i])
+                out.append(wanted[i] if output_shape else min(wanted[i], full))  # a kernel shorter than the stride
                 begin[i], end[i] = _share(max(full - wanted[i], 0), attrs.auto_pad == "SAME_UPPER")
         if min(out) < 1:
             raise ShapeError(f"expected an output with pixels, got {show(tuple(out))}; the pads are too large")

@@ -122,10 +122,14 @@ def recomputed(tape: Tape, n_forward: int, dropped: Collection[str]) -> list[Nod
     available = set(_kept(tape.nodes, n_forward, made)) - set(dropped)
     nodes, again = list(tape.nodes[:n_forward]), dict[str, str]()
 
+    for node in tape.nodes[:n_forward]:
+        if node.op == "BatchNormalizationTraining":
+            available.update(node.outputs[1:])  # small, and made once: running statistics must not move twice
+
     def make(name: str) -> None:
         if name in again or name in available or name not in made:
             return
-        node = made[name]
+        node = _as_repeated(made[name])
         for read in node.reads:
             make(read)
         nodes.append(_copy(tape, node, again))
@@ -149,13 +153,18 @@ def _macs(tape: Tape, node: Node) -> int:
     return int(macs(node.attrs, specs, [tape.spec(name) for name in node.outputs if name]))
 
 
+def _as_repeated(node: Node) -> Node:
+    """What makes the same output again: a batch normalisation does it by the statistics that it made the first time."""
+    if node.op != "BatchNormalizationTraining":
+        return node
+    attrs = find("BatchNormalizationApply", node.label).make_attrs({}, node.label)
+    inputs = (*node.inputs[:3], *node.outputs[3:5])
+    return replace(node, op="BatchNormalizationApply", inputs=inputs, outputs=node.outputs[:1], attrs=attrs)
+
+
 def _copy(tape: Tape, node: Node, again: dict[str, str]) -> Node:
-    """The node once more, under other names; a batch normalisation by the statistics that it made the first time."""
+    """The node once more, under other names."""
     inputs, outputs = tuple(again.get(read, read) for read in node.inputs), node.outputs
-    if node.op == "BatchNormalizationTraining":
-        inputs, outputs = (*inputs[:3], *outputs[3:5]), outputs[:1]
-        attrs = find("BatchNormalizationApply", node.label).make_attrs({}, node.label)
-        node = replace(node, op="BatchNormalizationApply", attrs=attrs)
     names = {name: f"{name}|again" for name in outputs if name}
     tape.specs.update((new, tape.spec(name)) for name, new in names.items())
     again.update(names)
