@@ -123,7 +123,12 @@ class Draw:
         names = [f"{op.lower()}_{number}" + (f".{i}" if i else "") for i in range(outputs)]
         made = helper.make_node(op, list(inputs), names, name=f"{op}_{number}", **attrs)
         self.nodes.append(made)
-        if op in ("GroupNormalization", "InstanceNormalization", "HardSwish", "Mish"):  # shapes of functions are not inferred
+        if op in (
+            "GroupNormalization",
+            "InstanceNormalization",
+            "HardSwish",
+            "Mish",
+        ):  # shapes of functions are not inferred
             self.types[names[0]], self.shapes[names[0]] = self.types[inputs[0]], self.shapes[inputs[0]]
             return names
         known = {name: self.types[name] for name in inputs if name}

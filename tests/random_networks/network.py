@@ -15,7 +15,13 @@ from tests.random_networks import activations, convolutions, dense, mixing, norm
 from tests.random_networks.draw import CHANNELS, Draw
 
 Blocks = Mapping[Callable[[Draw], bool], float]
-PICTURE: Blocks = {**convolutions.BLOCKS, **normalisations.PICTURE, **activations.BLOCKS, **pools.BLOCKS, **mixing.BLOCKS}
+PICTURE: Blocks = {
+    **convolutions.BLOCKS,
+    **normalisations.PICTURE,
+    **activations.BLOCKS,
+    **pools.BLOCKS,
+    **mixing.BLOCKS,
+}
 FLAT: Blocks = {**dense.BLOCKS, **normalisations.FLAT, **activations.BLOCKS}
 SEQUENCE: Blocks = {**sequences.BLOCKS, **dense.IN_SEQUENCES, **normalisations.SEQUENCE, **activations.BLOCKS}
 DULL = {activations.activation: 0.45, activations.arithmetic: 0.5}  # a factor of what would be most blocks
@@ -111,7 +117,9 @@ def _picture(draw: Draw) -> None:
     draw.x = draw.input("x", shape)
     if draw.chance(0.1):
         second = draw.input("x2", shape)
-        draw.x = draw.node("Concat", [draw.x, second], axis=1) if draw.chance(0.5) else draw.node("Add", [draw.x, second])
+        draw.x = (
+            draw.node("Concat", [draw.x, second], axis=1) if draw.chance(0.5) else draw.node("Add", [draw.x, second])
+        )
     _blocks(draw, PICTURE, draw.number(2, 8))
 
 

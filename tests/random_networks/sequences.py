@@ -77,7 +77,9 @@ def attention(draw: Draw) -> bool:
     if draw.chance(0.4):
         causal = np.tri(t, dtype=bool)
         if draw.chance(0.5):
-            scores = draw.node("Add", [scores, draw.add("mask", np.where(causal, 0, MASKED).astype(np.float32), CONSTANT)])
+            scores = draw.node(
+                "Add", [scores, draw.add("mask", np.where(causal, 0, MASKED).astype(np.float32), CONSTANT)]
+            )
         else:
             low = draw.scalar("masked", MASKED)
             scores = draw.node("Where", [draw.add("mask", causal, SETTING), scores, low])

@@ -27,7 +27,9 @@ def _scan(a: Attrs, v: Values, gates: int, step: Any, states: int) -> tuple[Tens
         state = []
         for index in range(5, 5 + states):
             first = _given(v, index)
-            state.append(x.new_zeros(x.shape[1], hidden) if first is None else first[:, d] if a.get("layout") else first[d])
+            state.append(
+                x.new_zeros(x.shape[1], hidden) if first is None else first[:, d] if a.get("layout") else first[d]
+            )
         outs = []
         for at in range(x.shape[0])[:: -1 if backwards else 1]:
             state = step(x[at], state, v[1][d], v[2][d], bias[: gates * hidden], bias[gates * hidden :])
