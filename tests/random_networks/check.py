@@ -98,7 +98,7 @@ class Training:
     def run(self) -> str:
         """Take the steps; what is wrong without any oracle, or ""."""
         if unknown := [n for n in self.trainer.trained if n not in self.origins.places]:
-            return f"trains {unknown[0]}, which is computed from several weights"
+            return f"trains {unknown[0]}, which is no tensor of the model"
         weights = [name for name, role in self.case.roles.items() if role == WEIGHT]
         if missing := self.origins.missing(self.trained, weights):
             return f"does not train {', '.join(missing)}"
