@@ -1,7 +1,7 @@
 """An ONNX model as a torch module: the oracle of gradients, and the rival in the training benchmark.
 
-Layers are torch's own functions in torch's own layout (N, C, H, W), one file a family in `torch_ops/`; what follows from shapes and constants alone is
-computed with NumPy on the way.
+Layers are torch's own functions in torch's own layout (N, C, H, W), one file a family in `torch_ops/`; what follows
+from shapes and constants alone is computed with NumPy on the way.
 """
 
 from __future__ import annotations
@@ -71,13 +71,17 @@ class TorchNetwork(torch.nn.Module):
         """The first output."""
         return self.results(*arrays)[0]
 
-    def results(self, *arrays: Tensor) -> tuple[Tensor, ...]:
-        """All outputs."""
+    def results(self, *arrays: Tensor, after: Callable[[Any], Any] | None = None) -> tuple[Tensor, ...]:
+        """All outputs.
+
+        after : what is done to the output of every node
+        """
         values: dict[str, Any] = dict(self.fixed) | dict(zip(self.inputs, arrays, strict=True))
         values.update((name, getattr(self, place)) for name, place in self.places.items())
         for node, (run, attrs) in zip(self.nodes, self.runs, strict=True):
             made = run(self, attrs, [values[name] if name else None for name in node.input])
-            values.update(zip(node.output, made if isinstance(made, tuple) else (made,)))
+            several = made if isinstance(made, tuple) else (made,)
+            values.update(zip(node.output, several if after is None else map(after, several)))
         return tuple(values[name] for name in self.outputs)
 
 

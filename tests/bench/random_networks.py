@@ -8,8 +8,8 @@ Each runs in a worker process: one that dies or hangs is counted as crashed, and
 
 Summary: networks, right, inference_wrong, training_wrong, crashed (an exception that is not ours, a dead worker, a hang,
 a NaN of ours alone), refused and refused_ratio (an error of ours in one line), unusable (no oracle runs the network, or
-the oracles differ), excused (right only because float64 is as far off when inputs and weights are rounded), blocks and
-blocks_fewest (how many kinds of blocks there were, and how often the rarest one).
+the oracles differ), excused (right only because float64 is as far off when what every node makes is rounded), blocks
+and blocks_fewest (how many kinds of blocks there were, and how often the rarest one was taken).
 """
 
 from __future__ import annotations
@@ -105,11 +105,21 @@ def run(seed: int, indices: list[int], with_training: bool) -> list[Verdict]:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without names and numbers, to count alike ones together."""
-    parts = re.sub(r"random: |[A-Za-z]+_\d+ (?=\()", "", reason)
-    parts = re.sub(r"\[[\d, ]*\]|\((?:\d+(?:, )?,?)*\)", "[]", parts)
-    parts = re.sub(r"(?<![A-Za-z])[a-z_.]+\d+(?:\.\d+)?", "X", parts)
-    return re.sub(r"(?<![A-Za-z])-?\d+(?:\.\d+)?(?:e[+-]\d+)?", "#", parts)[:160]
+    """A reason without numbers and names that differ from network to network, to count alike ones together."""
+    if " off by " in reason:
+        step = re.search(r" (?:after |of )?(?:step )?\d+ off by", reason)
+        return f"{_hints(reason[: step.start()] if step else reason)} off"
+    if ": " not in reason:
+        return _hints(reason)
+    text = re.sub(r"random: |\b[A-Za-z]+_\d+ (?=\()", "", reason)
+    text = re.sub(r"'[^']*'|[\w.]+(?:\.channels_last[.\d]*)?\|\w+ (?=\()", "", text)
+    return re.sub(r"[\[(][-\d, ]*[\])]", "[]", text)[:160]
+
+
+def _hints(text: str) -> str:
+    """Tensors by the kind of their names, each once."""
+    words = [re.sub(r"(?<=[a-z.])\d+$", "", word) for word in re.split(r"[, +]+", text)]
+    return " ".join(dict.fromkeys(words))
 
 
 def summarise(verdicts: list[Verdict]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Verdict:
     """What became of one network.
 
     verdict : right, inference_wrong, training_wrong, crashed, refused, or unusable (no oracle runs it, or they differ)
-    excused : what differed only where rounding the network's inputs makes float64 differ as much
+    excused : it differed only by what float64 differs, too, when what every node makes is rounded
     """
 
     index: int
@@ -57,6 +57,11 @@ def span(array: Array) -> float:
 def value_floor(truth: Array) -> float:
     """What a result may be off, whoever else is off."""
     return SHARE * span(truth)
+
+
+def loss_floor(loss: float, output: Array) -> float:
+    """What a loss may be off: cross-entropy is a difference of numbers as large as the scores."""
+    return SHARE * abs(loss) + ULPS * span(output)
 
 
 def weight_floor(before: Array, truth: Array) -> float:

@@ -1,7 +1,7 @@
 """Which element of which ONNX initializer each element of a trained tensor is.
 
-Import and passes rename, transpose and fold weights. So the model is imported once more with numbers 1, 2, 3... for
-weights: what comes out says where every element came from, whatever was done to it.
+Import and passes rename, transpose and fold weights. So the model is imported once more with numbers for weights, each
+one once: what comes out says where every element came from, whatever was done to it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from alula.runtime.graph import Array
 from alula.runtime.train.network import trainable_form
 from tests.random_networks.draw import SETTING
 
+FIRST = 100_000  # the numbers begin where no constant of a pass lies, and end where float32 still has all of them
+
 
 class Origins:
     """The initializers of a model laid end to end, and where each constant of its trainable form comes from.
@@ -31,7 +33,7 @@ class Origins:
         numbered.CopyFrom(model)
         self.begins: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        count = 1
+        count = FIRST
         for tensor in numbered.graph.initializer:
             if roles[tensor.name] == SETTING:
                 continue
@@ -48,7 +50,7 @@ class Origins:
             if values.dtype != np.float32:
                 continue
             whole = values == np.round(values)
-            if values.size and whole.all() and values.min() >= 1 and values.max() < count:
+            if values.size and whole.all() and values.min() >= FIRST and values.max() < count:
                 self.places[name] = values.astype(np.int64)
             else:
                 self.mixed.add(name)
@@ -57,7 +59,7 @@ class Origins:
 
     def initializers(self, constants: Iterable[str]) -> set[str]:
         """The initializers that have a part in these constants of the graph."""
-        return {str(name) for c in constants if c in self.places for name in np.unique(self.names[self.places[c] - 1])}
+        return {str(name) for c in constants if c in self.places for name in np.unique(self.names[self.places[c] - FIRST])}
 
     def missing(self, constants: Iterable[str], initializers: Iterable[str]) -> list[str]:
         """Those of the initializers that are not wholly in these constants."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +28,27 @@ class Trained:
     values: list[dict[str, Array]]
 
 
-def _tensor(array: Array, dtype: torch.dtype, noise: float, rng: np.random.Generator) -> Tensor:
-    if array.dtype != np.float32:
-        return torch.from_numpy(array)
-    wide = array.astype(np.float64) * (1 + noise * rng.uniform(-1, 1, array.shape))
-    return torch.from_numpy(wide).to(dtype)
+class _Rounded(torch.autograd.Function):
+    """Numbers that are off by a share of themselves and of their like, on the way forward and on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
+        ctx.noise, ctx.rng = noise, rng
+        return _off(x, noise, rng)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _off(grad, ctx.noise, ctx.rng), None, None
+
+
+def _off(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
+    """A sum that cancels is off by a share of its terms; the median stands for these, and is not led by a mask."""
+    size = x.detach().abs()
+    return x + noise * (size + size.median()) * torch.from_numpy(rng.uniform(-1, 1, tuple(x.shape))).to(x.dtype)
+
+
+def _tensor(array: Array, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(array).to(dtype) if array.dtype == np.float32 else torch.from_numpy(array)
 
 
 def _network(case: Case, trained: Sequence[str], dtype: torch.dtype) -> TorchNetwork:
@@ -41,9 +58,9 @@ def _network(case: Case, trained: Sequence[str], dtype: torch.dtype) -> TorchNet
 
 def infer(case: Case, dtype: torch.dtype = torch.float64) -> list[Array]:
     """All outputs, batch normalisations with their running statistics."""
-    network, rng = _network(case, (), dtype).eval(), np.random.default_rng(0)
+    network = _network(case, (), dtype).eval()
     with torch.no_grad():
-        return [y.numpy() for y in network.results(*(_tensor(x, dtype, 0, rng) for x in case.inputs().values()))]
+        return [y.numpy() for y in network.results(*(_tensor(x, dtype) for x in case.inputs().values()))]
 
 
 def loss_of(case: Case, output: Tensor, target: Array) -> Tensor:
@@ -58,13 +75,14 @@ def train(case: Case, trained: Iterable[str], dtype: torch.dtype, noise: float =
     """The steps of `STEPS`.
 
     trained : the initializers that change
-    noise   : relative, of all inputs and weights, to see how well the results are conditioned
+    noise   : relative, of what every node makes and of its gradient: what rounding does to these results
     """
     network, rng = _network(case, sorted(trained), dtype), np.random.default_rng(seed)
-    if noise:
-        with torch.no_grad():
-            for tensor in network.parameters():
-                tensor *= 1 + noise * torch.from_numpy(rng.uniform(-1, 1, tuple(tensor.shape)))
+
+    def rounded(x: Any) -> Any:
+        floats = isinstance(x, Tensor) and x.is_floating_point()
+        return _Rounded.apply(x, noise, rng) if noise and floats else x
+
     network.train(case.batch_statistics is not False)
     name, options = case.recipe
     options = {{"epsilon": "eps"}.get(key, key): value for key, value in options.items()}
@@ -75,7 +93,8 @@ def train(case: Case, trained: Iterable[str], dtype: torch.dtype, noise: float =
     for step, factor in enumerate(STEPS):
         optimizer.param_groups[0]["lr"] = lr * factor
         optimizer.zero_grad()
-        outputs = network.results(*(_tensor(x, dtype, noise, rng) for x in case.inputs(step).values()))
+        inputs = [_tensor(x, dtype) for x in case.inputs(step).values()]
+        outputs = network.results(*inputs, after=rounded)
         loss = loss_of(case, outputs[0], case.target(tuple(outputs[0].shape), step))
         loss.backward()
         optimizer.step()

@@ -130,7 +130,7 @@ RUN: dict[str, Callable[..., Any]] = {
     "Resize": resize,
     "Expand": _expand,
     "Tile": lambda m, a, v: v[0].repeat(*(int(n) for n in v[1])),
-    "Where": lambda m, a, v: torch.where(torch.as_tensor(v[0]), v[1], v[2]),
+    "Where": lambda m, a, v: torch.where(torch.tensor(v[0]), v[1], v[2]),
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
 }
