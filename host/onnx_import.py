@@ -22,6 +22,7 @@ from alula.host.onnx_upgrade import REPLACED, Build, Step, upgrade
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops import find
+from alula.runtime.passes.names import restore_names
 from alula.runtime.specialise import specialise, static_input_names
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class _Walk:
             raise ImportFileError(f"{self.where}: expected outputs, got none; export the model again")
         read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
         kept = Arrays({key: array for key, array in self.constants.items() if key in read})
-        graph = _one_weight(_plain_names(Graph(name, self.inputs, outputs, tuple(nodes), kept)))
+        graph = _one_weight(restore_names(Graph(name, self.inputs, outputs, tuple(nodes), kept)))
         self._check(graph)
         return graph
 
@@ -232,20 +233,3 @@ def _one_weight(graph: Graph) -> Graph:
             for new, old in both.items()]  # fmt: skip
     constants = Arrays({name: graph.constants[name] for name in graph.constants if name not in both})
     return dataclasses.replace(graph, nodes=(*made, *graph.nodes), constants=constants)
-
-
-def _plain_names(graph: Graph) -> Graph:
-    """Give a turned weight its old name back where the old order is no longer read."""
-    names = {
-        name: name.removesuffix(SUFFIX)
-        for name in graph.constants
-        if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) not in graph.constants
-    }
-    taken = {tensor for node in graph.nodes for tensor in (*node.inputs, *node.outputs)} | set(graph.inputs)
-    names = {old: new for old, new in names.items() if new not in taken}
-    nodes = tuple(
-        dataclasses.replace(node, inputs=tuple(names.get(tensor, tensor) for tensor in node.inputs))
-        for node in graph.nodes
-    )
-    constants = Arrays({names.get(name, name): graph.constants[name] for name in graph.constants})
-    return dataclasses.replace(graph, nodes=nodes, constants=constants)

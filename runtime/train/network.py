@@ -15,6 +15,7 @@ from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.fusion import fuse_chains
+from alula.runtime.passes.names import restore_names
 from alula.runtime.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
@@ -42,7 +43,7 @@ def trainable_form(graph: Graph) -> Graph:
     read = {name for node in form.nodes for name in node.reads} | set(form.outputs)
     kept = {name: array for name, array in shared.items() if name in read}
     pool = Arrays({**{name: form.constants[name] for name in form.constants}, **kept}) if kept else form.constants
-    return replace(form, inputs=graph.inputs, constants=pool)
+    return restore_names(replace(form, inputs=graph.inputs, constants=pool))
 
 
 def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:

@@ -332,6 +332,17 @@ def convolutions() -> Iterator[Case]:
     for c_out in (1, V, NR + 1):
         yield transpose((2, 5, 4, 6), (6, 2, 2, c_out), strides=(2, 2))
         yield transpose((1, 5, 4, 6), (6, 3, 3, c_out), strides=(2, 2), pads=(1, 1, 1, 1), output_padding=(1, 1))
+    for c_out in (1, V - 1, V + 1):  # what no window reaches: rows and columns at the end
+        for more in (
+            {"output_padding": (1, 0)},
+            {"output_padding": (1, 1)},
+            {"output_shape": (11, 8)},
+            {"output_shape": (9, 7)},
+        ):
+            yield transpose((2, 5, 4, 6), (6, 2, 2, c_out), strides=(2, 2), **more)
+        yield transpose((1, 3, 4, 6), (6, 2, 1, c_out), strides=(3, 3), auto_pad="SAME_UPPER")
+        yield transpose((1, 3, 4, 6), (6, 1, 1, c_out), dilations=(2, 2), output_padding=(1, 1), kernel=False)
+        yield transpose((1, 3, 4, 6), (6, 1, 1, c_out), output_shape=(4, 4))
     yield transpose((1, 5, 4, 6), (6, 3, 4, 7), pads=(1, 0, 0, 2))
     yield transpose((1, 5, 4, 6), (6, 2, 3, 7), strides=(3, 1))
     yield transpose((1, 9, 6), (6, 4, 5), strides=(2,), pads=(1, 1))
