@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 PLAIN = "plain"  # the canonical order
+WORD = 4  # bytes of what is looked up when an order is copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,11 @@ class Lowering:
 
     def _copied(self, source: Ref, variable: Variable, packing: str, make: Callable[[Array], Array] | None) -> Ref:
         """A copy, in another order, of what lies in that of a variable; made once in every run."""
+        if variable.spec.itemsize != WORD:
+            raise GraphError(
+                f"{variable.name}: expected elements of {WORD} bytes in {packing}, got {variable.spec.dtype} in {variable.packing}; "
+                "give both the same order"
+            )
         key = (source.buffer, packing)
         if key not in self._reordered:
             self._reordered[key] = self.emit_reorder(source, variable.lookup(make))
@@ -158,7 +164,7 @@ class Lowering:
         """Look up 4-byte words by int32 indices."""
         from alula.runtime.kernels.gather import gather_words
 
-        target = target or self.scratch(4 * len(indices) + TAIL)  # kernels may read a vector too far
+        target = target or self.scratch(WORD * len(indices) + TAIL)  # kernels may read a vector too far
         self.emit(gather_words, x=source, indices=self.table(indices), y=target, count=len(indices))
         return target
 

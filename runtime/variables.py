@@ -17,25 +17,36 @@ from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.lowering import PLAIN
 from alula.runtime.weights import ALIGNMENT, aligned_empty
 
-DIGIT = 1 << 12  # positions pass through float32, so they go in two digits of 12 bits
+MOST_DIGITS = 1 << 12
 
 SMALL_BYTES, SLAB_BYTES = 1 << 12, 1 << 14  # of what shares pages, and of what is taken for it at a time
 
 Packing = Callable[[Array], Array]
 
 
-def positions(packing: Packing, dims: tuple[int, ...]) -> Array:
+def positions(packing: Packing, dims: tuple[int, ...], dtype: str = "float32") -> Array:
     """Where each element of an order comes from: int64 index into the canonical order, -1 for padding.
 
+    dtype : of the arrays that the packing takes; positions pass through it digit by digit
     raise : GraphError if the packing does more than move elements
     """
     count = int(np.prod(dims, dtype=np.int64))
-    numbers = np.arange(count, dtype=np.int64).reshape(dims)
-    digits = [np.ascontiguousarray(part, np.float32) for part in (numbers // DIGIT, numbers % DIGIT, np.ones(dims))]
-    high, low, real = (np.array(packing(digit), np.float64).reshape(-1) for digit in digits)
+    numbers, base = np.arange(count, dtype=np.int64).reshape(dims), _largest(dtype)
+    real = np.array(packing(np.ones(dims, dtype)), np.float64).reshape(-1)
     if not np.isin(real, (0, 1)).all():
         raise GraphError("weight: expected a kernel that reads it as it is, got one that scales it; freeze that layer")
-    return np.where(real == 1, high * DIGIT + low, -1).astype(np.int64)
+    found, scale = np.zeros(real.size, np.int64), 1
+    while scale < max(count, 2):
+        digits = np.ascontiguousarray(numbers // scale % base, dtype)
+        found += np.array(packing(digits), np.int64).reshape(-1) * scale
+        scale *= base
+    return np.where(real == 1, found, -1)
+
+
+def _largest(dtype: str) -> int:
+    """How many whole numbers from 0 on a type holds exactly, MOST_DIGITS at most."""
+    kind = np.dtype(dtype)
+    return min(MOST_DIGITS, 1 << np.finfo(kind).nmant if kind.kind == "f" else int(np.iinfo(kind).max) + 1)
 
 
 def holds_each_once(places: Array, count: int) -> bool:
@@ -92,7 +103,7 @@ class Variable:
         """
         assert not self.packing and self._canonical is not None
         value, self._canonical = self._canonical, None
-        places = None if make is None else positions(make, self.spec.dims)
+        places = None if make is None else positions(make, self.spec.dims, self.spec.dtype)
         if places is None or not holds_each_once(places, self.spec.size):
             packing, make, places = PLAIN, None, None
         self.packing, self._make = packing, make
@@ -159,7 +170,7 @@ class Variable:
 
     def lookup(self, make: Packing | None) -> Array:
         """int32 indices into the storage that give another order (None: the canonical one), -1 for padding."""
-        wanted = np.arange(self.spec.size) if make is None else positions(make, self.spec.dims)
+        wanted = np.arange(self.spec.size) if make is None else positions(make, self.spec.dims, self.spec.dtype)
         place = np.arange(self.spec.size)
         places = self._positions()
         if places is not None:
@@ -174,7 +185,7 @@ class Variable:
 
     def _positions(self) -> Array | None:
         """Where each element of the storage comes from; None if it is plain."""
-        return None if self._make is None else positions(self._make, self.spec.dims)
+        return None if self._make is None else positions(self._make, self.spec.dims, self.spec.dtype)
 
 
 class Variables(dict[str, Variable]):
