@@ -59,7 +59,9 @@ class Origins:
 
     def initializers(self, constants: Iterable[str]) -> set[str]:
         """The initializers that have a part in these constants of the graph."""
-        return {str(name) for c in constants if c in self.places for name in np.unique(self.names[self.places[c] - FIRST])}
+        return {
+            str(name) for c in constants if c in self.places for name in np.unique(self.names[self.places[c] - FIRST])
+        }
 
     def missing(self, constants: Iterable[str], initializers: Iterable[str]) -> list[str]:
         """Those of the initializers that are not wholly in these constants."""
