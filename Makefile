@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The OCR networks, without the wheel's dependencies: they would lay a second OpenCV over the headless one.
 OCR_MODELS := rapidocr-onnxruntime==1.4.4
 CPUS := cortex-a53 cortex-a72 cortex-a76
-BENCHES := conformance inference footprint entropy loading training training_memory sparse
+BENCHES := conformance random_networks inference footprint entropy loading training training_memory sparse
 LONG_BENCHES := accuracy resume # an hour and more; DATA is a folder with CIFAR-10
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 

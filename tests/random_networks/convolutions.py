@@ -64,7 +64,7 @@ def conv(draw: Draw) -> bool:
 
 
 def conv_transpose(draw: Draw) -> bool:
-    """One ConvTranspose: kernels below, at and above the stride, output padding also beyond the end's pad."""
+    """One ConvTranspose: kernels below, at and above the stride, output padding also beyond the pad at the end."""
     c, rank = draw.dims[1], len(draw.spatial)
     group, c_out = _groups(draw, c)
     strides = draw.numbers(rank, (1, 2, 2, 3)) if draw.chance(0.5) else [draw.pick((1, 2, 2, 3))] * rank
@@ -72,8 +72,8 @@ def conv_transpose(draw: Draw) -> bool:
     kernel = [s if as_stride else draw.pick((1, 2, 3, 3, 4, 5)) for s in strides]
     dilations = draw.numbers(rank, (1, 2)) if draw.chance(0.2) else [1] * rank
     extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
-    pads = [draw.number(0, e // 2) for e in extent * 2] if draw.chance(0.6) else [0] * 2 * rank
-    extra = [draw.number(0, max(s, d) - 1) for s, d in zip(strides, dilations)] if draw.chance(0.4) else [0] * rank
+    pads = [draw.number(0, e // 2) for e in extent * 2] if draw.chance(0.3 if as_stride else 0.6) else [0] * 2 * rank
+    extra = [draw.number(0, s - 1) for s in strides] if draw.chance(0.4) else [0] * rank
     full = [(n - 1) * s + e + o for n, s, e, o in zip(draw.spatial, strides, extent, extra)]
     if any(n - b - e < 1 for n, b, e in zip(full, pads[:rank], pads[rank:])):
         pads = [0] * 2 * rank
@@ -84,7 +84,8 @@ def conv_transpose(draw: Draw) -> bool:
         attrs["output_padding"] = extra
     if max(dilations) > 1:
         attrs["dilations"] = dilations
-    if draw.chance(0.1) and max(dilations) == 1 and not any(extra):
+    covered = all(k >= s for k, s in zip(kernel, strides))  # else onnxruntime's SAME is not ONNX's
+    if draw.chance(0.15) and covered and max(dilations) == 1 and not any(extra):
         attrs["auto_pad"] = draw.pick(("SAME_UPPER", "SAME_LOWER", "VALID"))
     elif any(pads):
         attrs["pads"] = pads

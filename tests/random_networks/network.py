@@ -39,6 +39,9 @@ class Case:
     classes          : of the labels; 0 trains a map with the mean squared error
     recipe           : the optimiser's name and options
     batch_statistics : as of `Trainer`
+    update           : as of `Trainer`, if the network has as many layers; else all
+    clip_norm        : as of `Trainer`
+    memory_share     : of what a step takes, to which the trainer is held if it can be; 0 for no limit
     trainable        : whether the file keeps what training needs
     """
 
@@ -52,6 +55,9 @@ class Case:
     classes: int
     recipe: tuple[str, dict[str, Any]]
     batch_statistics: bool | None
+    update: str
+    clip_norm: float
+    memory_share: float
     threads: int
     trainable: bool
 
@@ -173,10 +179,10 @@ def network(seed: int, index: int) -> Case:
     draw = Draw(rng, batch, statistics is not False)
     kind, table, vocabulary = rng.random(), "", 0
     steps = classes = 0
-    if kind < 0.6:
+    if kind < 0.57:
         _picture(draw)
         maps = draw.chance(0.3)
-    elif kind < 0.8:
+    elif kind < 0.75:
         _flat(draw)
         maps = draw.chance(0.25)
     else:
@@ -187,17 +193,19 @@ def network(seed: int, index: int) -> Case:
     if not maps:
         if draw.rank > 2 and not steps:
             _to_vector(draw)
-        if kind < 0.6 and draw.chance(0.3):
+        if kind < 0.57 and draw.chance(0.3):
             _blocks(draw, FLAT, draw.number(1, 2))
         classes = _head(draw, table, bool(steps))
     if not draw.nodes or (maps and not set(draw.roles.values()) & {"weight"}):  # nothing to train
         draw.then("PRelu", draw.add("prelu.slope", np.full([1] * (draw.rank - 1), 0.25, np.float32), "weight"))
     recipe, threads, trainable, free = _recipe(draw), draw.number(1, 2), draw.chance(0.75), draw.chance(0.5)
+    update = "all" if statistics is None or draw.chance(0.85) else draw.pick(("last:1", "last:2"))
+    clip, share = draw.pick((0.0,) * 9 + (0.3,)), draw.pick((0.0,) * 7 + (0.9, 0.7))
     outputs = [draw.x]
     if second != draw.x and second not in draw.inputs and draw.chance(0.2):
         outputs.append(second)
     shapes = {name: draw.shapes[name] for name in draw.inputs}
     return Case(
         index, seed, draw.model(outputs, free), tuple(draw.tally), draw.roles, shapes, vocabulary, classes, recipe,
-        statistics, threads, trainable,
+        statistics, update, clip, share, threads, trainable,
     )  # fmt: skip

@@ -23,8 +23,9 @@ def pool(draw: Draw) -> bool:
         attrs["dilations"] = dilations
     if draw.chance(0.5):
         attrs["pads"] = [draw.number(0, k - 1) for k in kernel * 2]
-    elif draw.chance(0.2) and max(dilations) == 1:
-        attrs["auto_pad"] = draw.pick(("SAME_UPPER", "SAME_LOWER", "VALID"))
+    elif draw.chance(0.25) and all(k >= s for k, s in zip(kernel, attrs.get("strides", kernel))):
+        if max(dilations) == 1:
+            attrs["auto_pad"] = draw.pick(("SAME_UPPER", "SAME_LOWER", "VALID"))
     if draw.chance(0.35) and "auto_pad" not in attrs:
         attrs["ceil_mode"] = 1
     if op == "AveragePool" and draw.chance(0.5):

@@ -97,6 +97,8 @@ def train(case: Case, trained: Iterable[str], dtype: torch.dtype, noise: float =
         outputs = network.results(*inputs, after=rounded)
         loss = loss_of(case, outputs[0], case.target(tuple(outputs[0].shape), step))
         loss.backward()
+        if case.clip_norm:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), case.clip_norm)
         optimizer.step()
         result.losses.append(float(loss.detach()))
         result.outputs.append([y.detach().numpy() for y in outputs])
