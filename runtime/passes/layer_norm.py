@@ -9,6 +9,8 @@ from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.operands import other_operand, scalar_operand
 from alula.runtime.passes.shapes import Shapes
 
+ONES = "|ones"  # how the name of a scale ends that the network does not have
+
 
 def fuse_layer_norm(graph: Graph) -> Graph:
     """ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div (, Mul, Add) over the last axes -> LayerNormalization."""
@@ -60,7 +62,7 @@ def _fuse(draft: Draft, shapes: Shapes, quotient: Node) -> None:
     else:
         spec = shapes.spec(x)
         ones = np.ones(tail, spec.dtype if spec is not None else "float32")
-        inputs.append(draft.constant(f"{quotient.outputs[0]}.scale", ones))
+        inputs.append(draft.constant(f"{quotient.outputs[0]}{ONES}", ones))
     norm = make_node("LayerNormalization", inputs, last.outputs[0], last.name, axis=axis, epsilon=shifted[1])
     draft.exchange(found, [norm])
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from alula.runtime.graph import Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
+from alula.runtime.passes.layer_norm import ONES
 
 LAYERS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
@@ -150,7 +151,8 @@ class _Walk:
         """The float32 constant that a tensor is, perhaps through views; "" if it is none."""
         while name in self.makers and _is_view(self.makers[name]):
             name = self.makers[name].inputs[0]
-        return name if name in self.graph.constants and self._spec(name).dtype == "float32" else ""
+        known = name in self.graph.constants and not name.endswith(ONES)
+        return name if known and self._spec(name).dtype == "float32" else ""
 
     def _spec(self, name: str) -> TensorSpec:
         return self.graph.constants.spec(name)

@@ -8,7 +8,8 @@ Each runs in a worker process: one that dies or hangs is counted as crashed, and
 
 Summary: networks, right, inference_wrong, training_wrong, crashed (an exception that is not ours, a dead worker, a hang,
 a NaN of ours alone), refused and refused_ratio (an error of ours in one line), unusable (no oracle runs the network, or
-the oracles differ), excused (right only because float64 is as far off when what every node makes is rounded), blocks
+the oracles differ), excused (right only because float64 is as far off when what every node makes is rounded), coarse (right, but an updated
+weight is further off than a thousandth of its update), blocks
 and blocks_fewest (how many kinds of blocks there were, and how often the rarest one was taken).
 """
 
@@ -131,6 +132,7 @@ def summarise(verdicts: list[Verdict]) -> dict[str, Any]:
         **{name: counts[name] for name in ("right", *WRONG, "refused", "unusable")},
         "refused_ratio": counts["refused"] / len(verdicts),
         "excused": sum(verdict.excused for verdict in verdicts),
+        "coarse": sum(verdict.coarse for verdict in verdicts),
         "blocks": len(blocks),
         "blocks_fewest": min(blocks.values(), default=0),
         "seconds_per_network": sum(verdict.seconds for verdict in verdicts) / len(verdicts),
@@ -153,7 +155,7 @@ def main() -> None:
     rows = [(verdict, count, kind) for (verdict, kind), count in reasons.most_common()]
     if args.only is not None:
         print(f"{verdicts[0].verdict} {verdicts[0].reason}\n{verdicts[0].ops}")
-    rest = [asdict(v) | {"seed": args.seed} for v in verdicts if v.verdict != "right" or v.excused]
+    rest = [asdict(v) | {"seed": args.seed} for v in verdicts if v.verdict != "right" or v.excused or v.coarse]
     details = {
         "seed": args.seed,
         "not_right": rest,

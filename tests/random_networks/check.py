@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from tests.random_networks.judge import (
 )
 from tests.random_networks.network import STEPS, Case, network
 from tests.random_networks.origins import Origins
+
+if TYPE_CHECKING:
+    from tests.random_networks.torch_oracle import Trained
 
 ALONE = 1e-4  # share of the range that inference may be off where there is no float64 to compare with
 ORACLES = 1e-3  # share of the range beyond which onnxruntime and torch do not mean the same
@@ -148,28 +152,32 @@ class Training:
 
         return infer(self.case)[0].shape
 
-    def differences(self) -> tuple[list[Difference], bool]:
-        """What is off beside torch, and whether float64 is as far off when every node rounds.
+    def differences(self, verdict: Verdict) -> list[Difference]:
+        """What is off beside torch by the rule; the verdict is told what was off by less.
 
         raise : NotFinite
         """
         import torch
 
-        from tests.random_networks.torch_oracle import Trained, train
+        from tests.random_networks.torch_oracle import train
 
         names = self.origins.initializers(self.trained)
         truth, rival = train(self.case, names, torch.float64), train(self.case, names, torch.float32)
         if not np.isfinite(truth.losses).all():
             raise RuntimeError("torch: the loss is no number")
-        rivals: list[Trained] = [rival]
-        found = self._beside(truth, rivals)
-        if not found:
-            return [], False
-        rivals += [train(self.case, names, torch.float64, NOISE, seed) for seed in range(TRIES)]
-        left = self._beside(truth, rivals)
-        return (left, False) if left else ([], True)
+        if not self._beside(truth, [rival], weight_floor):
+            return []
+        rounded = [train(self.case, names, torch.float64, NOISE, seed) for seed in range(TRIES)]
+        if not self._beside(truth, [rival, *rounded], weight_floor):
+            verdict.excused = True
+            return []
+        found = self._beside(truth, [rival], lambda before, true: value_floor(true))
+        verdict.coarse = not found
+        return found
 
-    def _beside(self, truth: object, rivals: list[object]) -> list[Difference]:
+    def _beside(
+        self, truth: Trained, rivals: list[Trained], floor_of_weights: Callable[[Array, Array], float]
+    ) -> list[Difference]:
         found: list[Difference | None] = []
         first = self._flat({n: v for n, v in self._initial().items() if n in self.origins.begins})
         for step in range(len(STEPS)):
@@ -186,7 +194,7 @@ class Training:
                 if np.isnan(true).any():
                     continue  # a statistic that torch does not keep
                 off = max(span(other[places] - true) for other in others)
-                floor = value_floor(true) if self._is_statistic(name) else weight_floor(before, true)
+                floor = value_floor(true) if self._is_statistic(name) else floor_of_weights(before, true)
                 found.append(compare(f"{self._label(name)} after step {step}", ours, true, off, floor))
         return [difference for difference in found if difference]
 
@@ -229,7 +237,7 @@ def check(seed: int, index: int, with_training: bool = True, with_torch: bool = 
             training = Training(case, model if case.trainable else graph)
             verdict.reason = training.run()
             if not verdict.reason:
-                found, verdict.excused = training.differences()
+                found = training.differences(verdict)
                 verdict.reason = "; ".join(map(str, found[:3]))
             if verdict.reason:
                 verdict.verdict = "training_wrong"

@@ -1,6 +1,7 @@
 """When two results differ: what float32 may be off, and by how much it is.
 
-Ours may be off by a share of the values' range, or by twice as much as another float32 is off from float64.
+The rule: ours may be off by a share of the values' range, or by twice as much as another float32 is off from float64. Of
+updated weights less is asked for first: a share of the update, which is much smaller than the weight.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Verdict:
 
     verdict : right, inference_wrong, training_wrong, crashed, refused, or unusable (no oracle runs it, or they differ)
     excused : it differed only by what float64 differs, too, when what every node makes is rounded
+    coarse  : an updated weight is within the rule, but further off than is asked for first
     """
 
     index: int
@@ -30,6 +32,7 @@ class Verdict:
     reason: str = ""
     ops: str = ""
     excused: bool = False
+    coarse: bool = False
     seconds: float = 0.0
     blocks: tuple[str, ...] = field(default=())
 
