@@ -8,7 +8,7 @@ Each runs in a worker process: one that dies or hangs is counted as crashed, and
 
 Summary: networks, right, inference_wrong, training_wrong, crashed (an exception that is not ours, a dead worker, a hang,
 a NaN of ours alone), refused and refused_ratio (an error of ours in one line), unusable (no oracle runs the network, or
-the oracles differ), excused (right only because float64 is as far off when what every node makes is rounded), coarse (right, but an updated
+the oracles differ), excused (right only because torch is as far off when every node rounds once more), coarse (right, but an updated
 weight is further off than a thousandth of its update), blocks
 and blocks_fewest (how many kinds of blocks there were, and how often the rarest one was taken).
 """

@@ -23,7 +23,7 @@ class Verdict:
     """What became of one network.
 
     verdict : right, inference_wrong, training_wrong, crashed, refused, or unusable (no oracle runs it, or they differ)
-    excused : it differed only by what float64 differs, too, when what every node makes is rounded
+    excused : it differed only by what torch differs, too, when what every node makes is rounded once more
     coarse  : an updated weight is within the rule, but further off than is asked for first
     """
 

@@ -169,7 +169,7 @@ def _recipe(draw: Draw) -> tuple[str, dict[str, Any]]:
         nesterov = draw.chance(0.2)
         return "sgd", {"lr": 0.02, "momentum": 0.9, "weight_decay": decay, "nesterov": nesterov}
     # a large epsilon: a gradient that is zero but for rounding must not become a whole step
-    return "adam" if kind < 0.9 else "adamw", {"lr": 2e-3, "epsilon": 1e-3, "weight_decay": decay}
+    return "adam" if kind < 0.9 else "adamw", {"lr": 0.01, "epsilon": 0.05, "weight_decay": decay}
 
 
 def network(seed: int, index: int) -> Case:
