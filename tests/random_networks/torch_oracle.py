@@ -41,6 +41,22 @@ class _Rounded(torch.autograd.Function):
         return _off(grad, ctx.noise, ctx.rng), None, None
 
 
+class _RoundedSoftmax(torch.autograd.Function):
+    """A softmax whose shares do not sum to 1 by rounding: of a saturated one, that is all that flows back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int, noise: float, rng: np.random.Generator) -> Tensor:
+        ctx.axis, y = axis, torch.softmax(x, axis)
+        y = y * (1 + noise * torch.from_numpy(rng.uniform(-1, 1, tuple(y.shape))).to(y.dtype))
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (y,) = ctx.saved_tensors
+        return (grad - (grad * y).sum(ctx.axis, keepdim=True)) * y, None, None, None
+
+
 def _off(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
     """A sum that cancels is off by a share of its terms; the median stands for these, and is not led by a mask."""
     size = x.detach().abs()
@@ -83,6 +99,11 @@ def train(case: Case, trained: Iterable[str], dtype: torch.dtype, noise: float =
         floats = isinstance(x, Tensor) and x.is_floating_point()
         return _Rounded.apply(x, noise, rng) if noise and floats else x
 
+    if noise:
+        network.runs = [
+            (lambda m, a, v: _RoundedSoftmax.apply(v[0], a.get("axis", -1), noise, rng), attrs) if node.op_type == "Softmax"
+            else (run, attrs) for node, (run, attrs) in zip(network.nodes, network.runs, strict=True)
+        ]  # fmt: skip
     network.train(case.batch_statistics is not False)
     name, options = case.recipe
     options = {{"epsilon": "eps"}.get(key, key): value for key, value in options.items()}
