@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The OCR networks, without the wheel's dependencies: they would lay a second OpenCV over the headless one.
-OCR_MODELS := rapidocr-onnxruntime==1.4.4
+# The OCR networks are data in this wheel. Its code never runs, so neither do its dependencies (a second OpenCV over the headless
+# one) nor its limit on Python (below 3.13) matter.
+OCR_MODELS := --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4
 CPUS := cortex-a53 cortex-a72 cortex-a76
 BENCHES := conformance inference footprint entropy loading training training_memory sparse
 LONG_BENCHES := accuracy resume # an hour and more; DATA is a folder with CIFAR-10
@@ -55,7 +56,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(PIP) -e '.[compiler,demo]'
-	$(PIP) --no-deps '$(OCR_MODELS)'
+	$(PIP) $(OCR_MODELS)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.demo

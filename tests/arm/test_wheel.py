@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alula.demo.networks import NAME, ocr_models, pack_networks
+from alula.demo.networks import INSTALL_OCR, NAME, ocr_models, pack_networks
 from tests.arm.boards import BOARDS, CHECKOUT, Board, ensure
 from tests.arm.debian import BoardsError
 
@@ -98,7 +98,7 @@ def test_on_a_read_only_file_system_the_kernels_compute_and_the_rest_says_why(pi
 def test_the_demo_runs_from_the_wheel(pi3: Board, installed: Path, tmp_path: Path) -> None:
     models = ocr_models()
     if models is None:
-        pytest.skip("the OCR networks are not here: pip install --no-deps rapidocr-onnxruntime==1.4.4")
+        pytest.skip(f"the OCR networks are not here: {INSTALL_OCR}")
     home = tmp_path / "home"
     data = home / ".local" / "share" / "alula"
     data.mkdir(parents=True)

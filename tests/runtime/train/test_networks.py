@@ -6,7 +6,6 @@ side of a kink, or a batch is normalised over few pixels, both are off; so ours 
 
 from __future__ import annotations
 
-import importlib.util
 
 import numpy as np
 import pytest
@@ -75,11 +74,12 @@ def test_gradients_of_a_network_are_torchs(name: str, batch: int) -> None:
 
 
 def test_gradients_of_the_recogniser_with_ctc_are_torchs() -> None:
-    from tests.bench.networks import OCR_PACKAGE, ocr_models
+    from alula.demo.networks import ocr_models
 
-    if importlib.util.find_spec(OCR_PACKAGE) is None:  # found, not imported: that would need a second OpenCV
+    models = ocr_models()
+    if models is None:
         pytest.skip("the OCR networks are not installed")
-    model, rng = onnx.load(ocr_models() / "ch_PP-OCRv4_rec_infer.onnx"), np.random.default_rng(0)
+    model, rng = onnx.load(models["recognise"]), np.random.default_rng(0)
     x = rng.standard_normal((2, 3, 48, 160)).astype(np.float32)
     labels, times, lengths = rng.integers(1, 6000, (2, 6)), np.full(2, 20), np.array([6, 4])
     trainer = Trainer(import_onnx(model).graph, loss=CTC(max_labels=6), threads=1)
