@@ -118,8 +118,12 @@ def test_the_four_folders_are_imported_under_one_name_only() -> None:
 
 
 def test_the_same_pythons_are_promised_everywhere() -> None:
-    text = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "README.md", "deploy/install.sh")}
-    minors = [int(minor) for minor in re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', text["pyproject.toml"])]
+    text = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "README.md", "deploy/install.sh")
+    }
+    minors = [
+        int(minor) for minor in re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', text["pyproject.toml"])
+    ]
     first, last = minors[0], minors[-1]
     assert minors == list(range(first, last + 1))
     assert f'requires-python = ">=3.{first},<3.{last + 1}"' in text["pyproject.toml"]

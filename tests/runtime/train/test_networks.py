@@ -6,7 +6,6 @@ side of a kink, or a batch is normalised over few pixels, both are off; so ours 
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 
