@@ -1,4 +1,4 @@
-"""The text spotter on the emulated boards, beside what it reads on this machine; the other kernel tests there."""
+"""The text spotter on the emulated boards and their releases, beside what it reads on this machine; the other kernel tests there."""
 
 from __future__ import annotations
 
