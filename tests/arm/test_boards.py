@@ -120,9 +120,10 @@ def test_a_packed_network_trains_as_it_does_here(
     packed = prepare("resnet20", tmp_path).packed
     script = (
         "import json, sys, numpy as np, alula\n"
+        "from alula.runtime.train import SGD\n"
         "rng = np.random.default_rng(0)\n"
         "x, y = rng.standard_normal((2, 3, 32, 32)).astype(np.float32), rng.integers(0, 10, 2)\n"
-        "trainer = alula.load(sys.argv[1], threads=1).trainer()\n"
+        "trainer = alula.load(sys.argv[1], threads=1).trainer(optimizer=SGD(lr=0.001, momentum=0.9))\n"
         "print(json.dumps([float(trainer.step(x, y).loss) for _ in range(3)]))\n"
     )
     here = subprocess.run(

@@ -34,7 +34,7 @@ def test_wheels_are_downloaded_once(tmp_path: Path, downloads: list[str]) -> Non
 def test_what_a_killed_run_left_is_built_again(tmp_path: Path, downloads: list[str]) -> None:
     for name in ("opencv", "opencv.part"):
         (tmp_path / "extras" / "trixie" / name).mkdir(parents=True)
-        (tmp_path / "extras" / name / "half.py").write_text("")
+        (tmp_path / "extras" / "trixie" / name / "half.py").write_text("")
     place = debian.wheels(tmp_path, "opencv", TRIXIE)
     assert downloads and not (place / "half.py").exists()
 
