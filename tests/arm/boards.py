@@ -33,7 +33,7 @@ A76_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp 
 
 @dataclass(frozen=True)
 class Board:
-    """One board. part: of /proc/cpuinfo; memory_kb: MemTotal of Raspberry Pi OS, the GPU's share taken off"""
+    """One board. part: of /proc/cpuinfo; memory_kb: MemTotal of Raspberry Pi OS, the GPU's share taken off; release: where none is said"""
 
     name: str
     cpu: str
