@@ -1,26 +1,39 @@
-# make demo | test | test-arm | lint | bench | bench-arm | clean. Each makes its own .venv, once; PYTHON chooses the interpreter.
+# make demo | test | test-core | test-arm | lint | bench | bench-arm | clean. Each makes its own .venv, once; PYTHON chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The OCR networks, without the wheel's dependencies: they would lay a second OpenCV over the headless one.
-OCR_MODELS := rapidocr-onnxruntime==1.4.4
+# The OCR networks are data in this wheel. Its code never runs, so neither do its dependencies (a second OpenCV over the headless
+# one) nor its limit on Python (below 3.13) matter.
+OCR_MODELS := --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4
+# Real photographs with labels. Data as well: the package's code never runs
+PHOTOGRAPHS := --no-deps foolbox==3.3.4
 CPUS := cortex-a53 cortex-a72 cortex-a76
 BENCHES := conformance random_networks inference footprint entropy loading training training_memory sparse
 LONG_BENCHES := accuracy resume # an hour and more; DATA is a folder with CIFAR-10
+CORE := tests/runtime tests/host tests/test_cli.py tests/test_project.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
 
-.PHONY: demo test test-arm lint bench bench-long bench-arm kernels packs clean
+.PHONY: demo test test-core test-arm oracles lint bench bench-long bench-arm kernels packs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/alula demo
 
 test: $(VENV)/.test kernels
-	$(BIN)/python -m pytest -n auto --ignore=tests/arm
+	$(BIN)/python -m pytest -n auto -rs --ignore=tests/arm
+
+# Without what takes long and hardly depends on Python. For another one: make test-core PYTHON=python3.14 VENV=build/venv-3.14
+test-core: $(VENV)/.test kernels
+	$(BIN)/python -m pytest -n auto -rs $(CORE)
+
+# What more tests compare with, where it is installed: torch, photographs
+oracles: $(VENV)/.test
+	$(PIP) -e '.[torch]'
+	$(PIP) $(PHOTOGRAPHS)
 
 # On emulated Raspberry Pis, which are built in build/arm on the first call
 test-arm: $(VENV)/.test kernels packs
 	$(BIN)/python -m tests.arm.boards --extras opencv pytest # a failure here, or the tests would only be skipped
-	$(BIN)/python -m pytest -n auto --dist loadgroup tests/arm
+	$(BIN)/python -m pytest -n auto -rs --dist loadgroup tests/arm
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -55,7 +68,7 @@ $(BIN)/python:
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(PIP) -e '.[compiler,demo]'
-	$(PIP) --no-deps '$(OCR_MODELS)'
+	$(PIP) $(OCR_MODELS)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.demo

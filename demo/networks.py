@@ -19,6 +19,8 @@ NETWORKS = {
     "classify": "ch_ppocr_mobile_v2.0_cls_infer.onnx",
     "recognise": "ch_PP-OCRv4_rec_infer.onnx",
 }
+# The package holds them as data. Its code, and what it depends on, is never run, so any Python will do
+INSTALL_OCR = "pip install --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4"
 NAME = "spotter.alula"
 BITS = 8
 
@@ -53,7 +55,7 @@ def packed_networks(given: Path | None, target: Path) -> Packed:
             return Packed(place)
     raise SourceError(
         f"demo: expected the packed networks in {places[0]} or {places[1]}, got neither, and no OCR networks to pack here; "
-        f"run `alula demo` where alula[demo] and rapidocr-onnxruntime are installed, and copy its out/{NAME} to {places[0]}"
+        f"run `alula demo` where alula[demo] is installed and this was done: {INSTALL_OCR}; and copy its out/{NAME} to {places[0]}"
     )
 
 

@@ -145,8 +145,8 @@ check_python() {
     command -v "$PYTHON" >/dev/null 2>&1 || refuse "$PYTHON: expected Python 3.11 or later, got no such program; set PYTHON"
     version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || refuse "$PYTHON: expected Python, got something that fails"
     case $version in
-    3.11 | 3.12 | 3.13) ;;
-    *) refuse "$PYTHON: expected Python 3.11 to 3.13, got $version; Raspberry Pi OS has 3.11 from Bookworm on" ;;
+    3.11 | 3.12 | 3.13 | 3.14) ;;
+    *) refuse "$PYTHON: expected Python 3.11 to 3.14, got $version; Raspberry Pi OS has 3.11 from Bookworm on" ;;
     esac
     "$PYTHON" -c 'import sys; sys.exit(sys.maxsize < 2**32)' ||
         refuse "$PYTHON: expected a 64-bit Python, got a 32-bit one; flash the 64-bit Raspberry Pi OS"

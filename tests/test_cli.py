@@ -190,7 +190,8 @@ from alula.device.power import EnergyLog, select_meter
 def run(args):
     with EnergyLog(select_meter("model:1,2"), sys.argv[1] + ".csv", sys.argv[1] + ".json") as log, log.phase("detect"):
         print("ready", flush=True)
-        time.sleep(60)
+        while True:
+            time.sleep(0.1)  # short: a signal just before one does not end it
 kernels.run = run
 sys.exit(main(["kernels"]))
 """

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from alula.cli import COMMANDS, Parser
+from alula.demo.networks import INSTALL_OCR
+from alula.device.doctor.system import FIRST_UNTRIED_PYTHON, LEAST_PYTHON
 from alula.runtime.ops.contract import REGISTRY
 from alula.runtime.ops.families import FAMILIES
 
@@ -113,6 +115,27 @@ def test_the_four_folders_are_imported_under_one_name_only() -> None:
             [sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert f"expected the import name alula.{folder}" in result.stderr
+
+
+def test_the_same_pythons_are_promised_everywhere() -> None:
+    text = {
+        name: (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "README.md", "deploy/install.sh")
+    }
+    minors = [
+        int(minor) for minor in re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', text["pyproject.toml"])
+    ]
+    first, last = minors[0], minors[-1]
+    assert minors == list(range(first, last + 1))
+    assert f'requires-python = ">=3.{first},<3.{last + 1}"' in text["pyproject.toml"]
+    assert f"Python 3.{first} to 3.{last}" in text["README.md"]
+    assert f"    {' | '.join(f'3.{minor}' for minor in minors)}) ;;" in text["deploy/install.sh"]
+    assert (LEAST_PYTHON, FIRST_UNTRIED_PYTHON) == ((3, first), (3, last + 1))
+
+
+def test_the_command_that_installs_the_ocr_networks_is_the_same_everywhere() -> None:
+    arguments = INSTALL_OCR.removeprefix("pip install ")
+    assert f"OCR_MODELS := {arguments}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert INSTALL_OCR in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_importing_alula_imports_nothing_else() -> None:

@@ -34,13 +34,13 @@ from alula.runtime.compiler import build, library
 from tests.arm import baseline, rivals, tables, training
 from tests.arm.boards import BOARDS, MAIN, Board, ensure
 from tests.arm.counting import Row, count_ours, fixed_addresses, plugin
-from tests.arm.debian import BoardsError
+from tests.arm.debian import COUNTED, BoardsError
 from tests.bench.footprint import OURS, fresh
 from tests.bench.networks import Network, prepare
 from tests.bench.output import finish
 
 NETWORKS = ("rec", "efficientnet-lite0", "mobilenetv2", "resnet20")  # the longest first
-CPUS = {BOARDS[name].cpu: BOARDS[name] for name in MAIN}
+CPUS = {BOARDS[name].cpu: BOARDS[name].on(COUNTED) for name in MAIN}
 TOLERANCE_RATIO = 1e-4
 NEVER_IMPORTED = ("numba", "llvmlite")
 
@@ -49,7 +49,7 @@ def main() -> int:
     """Count, print, write; compare with the baseline."""
     args = _arguments()
     try:
-        ensure(extras=rivals.EXTRAS if args.rivals == "measure" else ())
+        ensure(extras=rivals.EXTRAS if args.rivals == "measure" else (), releases=[COUNTED])
         plugin()
     except BoardsError as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
     python -m tests.arm.boards                 # builds what is missing; prints where it lies
     BOARDS["pi3"].python("script.py")          # runs a script there, as a finished process
+    BOARDS["pi3"].on(TRIXIE).python(...)       # the same board with another system
 
 A board is its own CPU (another core's instructions end in SIGILL), its own /proc/cpuinfo, memory, model name, thermal
 zone and clock governor. What the board's view does not have is the host's: a script sees this checkout under its path.
@@ -20,10 +21,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.arm.debian import BoardsError, arm64_root, locked, qemu, wheels
+from tests.arm.debian import BOOKWORM, RELEASES, TRIXIE, BoardsError, Release, arm64_root, locked, qemu, wheels
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 A53_FEATURES = "fp asimd evtstrm crc32 cpuid"
@@ -32,7 +33,7 @@ A76_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp 
 
 @dataclass(frozen=True)
 class Board:
-    """One board. part: of /proc/cpuinfo; memory_kb: MemTotal of Raspberry Pi OS, the GPU's share taken off"""
+    """One board. part: of /proc/cpuinfo; memory_kb: MemTotal of Raspberry Pi OS, the GPU's share taken off; release: where none is said"""
 
     name: str
     cpu: str
@@ -41,12 +42,17 @@ class Board:
     memory_kb: int
     clock_khz: int
     model: str
+    release: Release
     cores: int = 4
+
+    def on(self, release: Release) -> Board:
+        """The same board with another system."""
+        return replace(self, release=release)
 
     @property
     def view(self) -> Path:
         """The folder whose files hide the host's."""
-        return folder() / "boards" / self.name
+        return folder() / "boards" / self.release.name / self.name
 
     @property
     def executable(self) -> Path:
@@ -56,7 +62,11 @@ class Board:
     @property
     def home(self) -> Path:
         """The home folder there: caches and data of this board alone."""
-        return folder() / "home" / self.name
+        return folder() / "home" / self.release.name / self.name
+
+    @property
+    def _extras(self) -> Path:
+        return folder() / "extras" / self.release.name
 
     def python(
         self,
@@ -76,7 +86,7 @@ class Board:
         raise      : subprocess.TimeoutExpired
         """
         given = dict(env or {})
-        paths = [given.pop("PYTHONPATH", ""), *(str(folder() / "extras" / extra) for extra in extras)]
+        paths = [given.pop("PYTHONPATH", ""), *(str(self._extras / extra) for extra in extras)]
         environment = {
             "HOME": str(self.home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8",
             **({"PYTHONPATH": os.pathsep.join(filter(None, paths))} if any(paths) else {}),
@@ -92,12 +102,12 @@ class Board:
 BOARDS = {
     board.name: board
     for board in (
-        Board("pi3", "cortex-a53", "0xd03", A53_FEATURES, 948304, 1400000, "Raspberry Pi 3 Model B Plus Rev 1.3"),
-        Board("pi4", "cortex-a72", "0xd08", A53_FEATURES, 3884360, 1800000, "Raspberry Pi 4 Model B Rev 1.4"),
-        Board("pi5", "cortex-a76", "0xd0b", A76_FEATURES, 8256000, 2400000, "Raspberry Pi 5 Model B Rev 1.0"),
-        Board("zero2", "cortex-a53", "0xd03", A53_FEATURES, 437716, 1000000, "Raspberry Pi Zero 2 W Rev 1.0"),
+        Board("pi3", "cortex-a53", "0xd03", A53_FEATURES, 948304, 1400000, "Raspberry Pi 3 Model B Plus Rev 1.3", BOOKWORM),
+        Board("pi4", "cortex-a72", "0xd08", A53_FEATURES, 3884360, 1800000, "Raspberry Pi 4 Model B Rev 1.4", BOOKWORM),
+        Board("pi5", "cortex-a76", "0xd0b", A76_FEATURES, 8256000, 2400000, "Raspberry Pi 5 Model B Rev 1.0", TRIXIE),
+        Board("zero2", "cortex-a53", "0xd03", A53_FEATURES, 437716, 1000000, "Raspberry Pi Zero 2 W Rev 1.0", TRIXIE),
     )
-}
+}  # fmt: skip
 MAIN = ("pi3", "pi4", "pi5")  # the boards that the kernels are built for, one per CPU
 
 
@@ -106,12 +116,15 @@ def folder() -> Path:
     return Path(os.environ.get("ALULA_BOARDS") or CHECKOUT / "build" / "arm").resolve()
 
 
-def ensure(where: Path | None = None, extras: Iterable[str] = ()) -> dict[str, Board]:
+def ensure(
+    where: Path | None = None, extras: Iterable[str] = (), releases: Iterable[Release] = tuple(RELEASES.values())
+) -> dict[str, Board]:
     """Build what is missing. Fast if nothing is; another process that builds is waited for.
 
-    where  : instead of `folder()`, from now on
-    extras : of `debian.EXTRAS`, for `Board.python(extras=...)`
-    raise  : BoardsError, one line, where tools or downloads cannot be had
+    where    : instead of `folder()`, from now on
+    extras   : of `debian.EXTRAS`, for `Board.python(extras=...)`
+    releases : each for all boards
+    raise    : BoardsError, one line, where tools or downloads cannot be had
     """
     if where is not None:
         os.environ["ALULA_BOARDS"] = str(Path(where).resolve())
@@ -119,11 +132,12 @@ def ensure(where: Path | None = None, extras: Iterable[str] = ()) -> dict[str, B
     target.mkdir(parents=True, exist_ok=True)
     with locked(target / "lock"):
         emulator = qemu()
-        root = arm64_root(target)
-        for extra in extras:
-            wheels(target, extra)
-        for board in BOARDS.values():
-            _make_view(board, root, emulator)
+        for release in releases:
+            root = arm64_root(target, release)
+            for extra in extras:
+                wheels(target, extra, release)
+            for board in BOARDS.values():
+                _make_view(board.on(release), root, emulator)
     return BOARDS
 
 
@@ -161,7 +175,7 @@ def files(board: Board) -> dict[str, str]:
 def _make_view(board: Board, root: Path, emulator: str) -> None:
     """The board's files, links to the shared Debian, and its Python, put in place in one step."""
     command = [emulator, "-cpu", board.cpu, "-R", f"{board.memory_kb & ~63}K", "-L", str(board.view)]  # whole pages
-    python = f"-E PYTHONHOME='{root}/usr' '{root}/usr/bin/python3.11'"
+    python = f"-E PYTHONHOME='{root}/usr' '{root}/usr/bin/python{board.release.python}'"
     wrapper = f'#!/bin/sh\n# {board.model}, emulated\nexec {shlex.join(command)} -0 "$0" {python} "$@"\n'
     wanted = files(board)
     stamp = repr((sorted(wanted.items()), wrapper))
@@ -191,8 +205,9 @@ def main() -> int:
     except BoardsError as error:
         print(error, file=sys.stderr)
         return 1
-    for board in boards.values():
-        print(f"{board.name:<6} {board.cpu:<11} {board.memory_kb // 1024:>5} MB  {board.executable}")
+    for release in RELEASES.values():
+        for board in boards.values():
+            print(f"{board.name:<6} {board.cpu:<11} {board.memory_kb // 1024:>5} MB  {board.on(release).executable}")
     return 0
 
 

@@ -13,17 +13,12 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from alula.runtime.errors import AlulaError
 
-SUITE, PYTHON = "bookworm", "3.11"
-PACKAGES = (
-    "python3.11", "python3.11-venv", "libc6", "libstdc++6", "libgomp1", "libgcc-s1", "zlib1g", "libffi8", "libexpat1",
-    "coreutils",
-)  # fmt: skip
 TOOLS = {"qemu-aarch64": "qemu-user", "mmdebstrap": "mmdebstrap"}  # program: Debian package
-BASE = ("numpy", "psutil")  # what Alula needs on a board, and all that lies there
 # The last torch whose wheel for aarch64 asks for no CUDA; onnx reads the networks that it trains
 TORCH = (
     "torch==2.8.0", "filelock", "fsspec", "jinja2", "markupsafe", "ml_dtypes", "mpmath", "networkx", "onnx", "protobuf",
@@ -40,6 +35,42 @@ PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in (36, 35, 34, 31, 2
     "manylinux2014_aarch64",
 )
 HOOKS = Path("/usr/share/mmdebstrap/hooks/merged-usr")
+ALTERNATIVES = ("libblas.so.3", "liblapack.so.3")  # links that update-alternatives makes where packages are set up
+
+
+@dataclass(frozen=True)
+class Release:
+    """What boards run.
+
+    packages : of the Debian `suite`, with Python `python`
+    wheels   : of aarch64, laid beside them where NumPy and psutil are not Debian's
+    opencv   : the newest one that takes this NumPy, as pip finds it when it must keep NumPy
+    """
+
+    name: str
+    suite: str
+    python: str
+    packages: tuple[str, ...]
+    wheels: tuple[str, ...] = ()
+    opencv: str = "opencv-python-headless"
+
+
+# Raspberry Pi OS is one of these; NumPy 1.24 and 2.2. What is installed there is what Alula needs, and nothing else
+BOOKWORM = Release(
+    "bookworm", "bookworm", "3.11", ("python3.11", "python3.11-venv", "python3-numpy", "python3-psutil", "coreutils"),
+    opencv="opencv-python-headless<4.12",
+)  # fmt: skip
+TRIXIE = Release(
+    "trixie", "trixie", "3.13", ("python3.13", "python3.13-venv", "python3-numpy", "python3-psutil", "coreutils")
+)
+# Where the stored counts come from: the rivals' wheels ask for a newer NumPy than Debian's
+COUNTED = Release(
+    "counted", "bookworm", "3.11",
+    ("python3.11", "python3.11-venv", "libc6", "libstdc++6", "libgomp1", "libgcc-s1", "zlib1g", "libffi8", "libexpat1",
+     "coreutils"),
+    wheels=("numpy", "psutil"),
+)  # fmt: skip
+RELEASES = {release.name: release for release in (BOOKWORM, TRIXIE)}  # where Alula must run
 
 
 class BoardsError(AlulaError, OSError):
@@ -54,40 +85,47 @@ def qemu() -> str:
     return _tool("qemu-aarch64")
 
 
-def arm64_root(folder: Path) -> Path:
-    """Debian's Python for arm64 with NumPy and psutil, in `folder`/root.
+def arm64_root(folder: Path, release: Release) -> Path:
+    """Debian's Python for arm64 with NumPy and psutil, in `folder`/roots/`release.name`.
 
     raise : BoardsError if a download fails
     """
-    root, recipe = folder / "root", repr((SUITE, PACKAGES, BASE, PLATFORMS))
+    root, recipe = folder / "roots" / release.name, repr((release, PLATFORMS, ALTERNATIVES))
     if _whole(root, recipe):
         return root
-    part = folder / "root.part"
+    part = root.with_name(f"{release.name}.part")
+    root.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(part, ignore_errors=True)
     hooks = [f"--hook-dir={HOOKS}"] if HOOKS.is_dir() else []
     mode = "root" if os.geteuid() == 0 else "unshare"
     _run(
         [_tool("mmdebstrap"), f"--mode={mode}", "--variant=extract", "--architectures=arm64", "--skip=check/qemu",
-         *hooks, f"--include={','.join(PACKAGES)}", SUITE, str(part)],
-        f"Debian {SUITE} for arm64",
+         *hooks, f"--include={','.join(release.packages)}", release.suite, str(part)],
+        f"Debian {release.suite} for arm64",
     )  # fmt: skip
-    _install(BASE, part / "usr" / "local" / "lib" / f"python{PYTHON}" / "dist-packages")
+    libraries = part / "usr" / "lib" / "aarch64-linux-gnu"
+    for name in ALTERNATIVES:
+        if found := list(libraries.glob(f"*/{name}")):
+            (libraries / name).symlink_to(found[0].relative_to(libraries))
+    if release.wheels:
+        _install(release.wheels, part / "usr" / "local" / "lib" / f"python{release.python}" / "dist-packages", release)
     return _settle(part, root, recipe)
 
 
-def wheels(folder: Path, extra: str) -> Path:
-    """The aarch64 wheels of one of EXTRAS, in `folder`/extras/`extra`.
+def wheels(folder: Path, extra: str, release: Release) -> Path:
+    """The aarch64 wheels of one of EXTRAS, in `folder`/extras/`release.name`/`extra`.
 
     raise : BoardsError if a download fails or there is no such extra
     """
     if extra not in EXTRAS:
         raise BoardsError(f"boards: expected an extra of {', '.join(EXTRAS)}, got {extra!r}; check the spelling")
-    place, recipe = folder / "extras" / extra, repr((EXTRAS[extra], PYTHON, PLATFORMS))
+    packages = (release.opencv,) if extra == "opencv" else EXTRAS[extra]
+    place, recipe = folder / "extras" / release.name / extra, repr((packages, release.python, PLATFORMS))
     if _whole(place, recipe):
         return place
     part = place.with_name(f"{extra}.part")
     shutil.rmtree(part, ignore_errors=True)
-    _install(EXTRAS[extra], part)
+    _install(packages, part, release)
     return _settle(part, place, recipe)
 
 
@@ -127,13 +165,13 @@ def _tool(program: str) -> str:
     raise BoardsError(f"boards: expected {program} from {package}, got none; install it by hand")
 
 
-def _install(packages: Sequence[str], target: Path) -> None:
+def _install(packages: Sequence[str], target: Path, release: Release) -> None:
     """Unpack aarch64 wheels into a folder, without those that they depend on."""
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     _run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile",
-         "--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp",
-         "--abi", f"cp{PYTHON.replace('.', '')}", "--abi", "abi3", "--abi", "none", *platforms,
+         "--only-binary=:all:", "--python-version", release.python, "--implementation", "cp",
+         "--abi", f"cp{release.python.replace('.', '')}", "--abi", "abi3", "--abi", "none", *platforms,
          "--target", str(target), *packages],
         f"aarch64 wheels of {', '.join(packages)}",
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from tests.arm import boards, debian
 from tests.arm.boards import BOARDS
-from tests.arm.debian import BoardsError
+from tests.arm.debian import BOOKWORM, TRIXIE, BoardsError, Release
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Downloads that write one file and are written down."""
     done: list[str] = []
 
-    def install(packages: tuple[str, ...], target: Path) -> None:
+    def install(packages: tuple[str, ...], target: Path, release: Release) -> None:
         done.append(" ".join(packages))
         target.mkdir(parents=True)
         (target / "module.py").write_text("")
@@ -26,29 +26,34 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_wheels_are_downloaded_once(tmp_path: Path, downloads: list[str]) -> None:
-    place = debian.wheels(tmp_path, "opencv")
-    assert debian.wheels(tmp_path, "opencv") == place
+    place = debian.wheels(tmp_path, "opencv", TRIXIE)
+    assert debian.wheels(tmp_path, "opencv", TRIXIE) == place
     assert downloads == ["opencv-python-headless"] and (place / "module.py").exists()
 
 
 def test_what_a_killed_run_left_is_built_again(tmp_path: Path, downloads: list[str]) -> None:
     for name in ("opencv", "opencv.part"):
-        (tmp_path / "extras" / name).mkdir(parents=True)
-        (tmp_path / "extras" / name / "half.py").write_text("")
-    place = debian.wheels(tmp_path, "opencv")
+        (tmp_path / "extras" / "trixie" / name).mkdir(parents=True)
+        (tmp_path / "extras" / "trixie" / name / "half.py").write_text("")
+    place = debian.wheels(tmp_path, "opencv", TRIXIE)
     assert downloads and not (place / "half.py").exists()
 
 
 def test_another_recipe_is_built_again(tmp_path: Path, downloads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    debian.wheels(tmp_path, "ncnn")
+    debian.wheels(tmp_path, "ncnn", TRIXIE)
     monkeypatch.setitem(debian.EXTRAS, "ncnn", ("ncnn==1.0",))
-    debian.wheels(tmp_path, "ncnn")
+    debian.wheels(tmp_path, "ncnn", TRIXIE)
     assert downloads == ["ncnn", "ncnn==1.0"]
+
+
+def test_an_old_numpy_keeps_the_opencv_that_takes_it(tmp_path: Path, downloads: list[str]) -> None:
+    assert debian.wheels(tmp_path, "opencv", BOOKWORM) != debian.wheels(tmp_path, "opencv", TRIXIE)
+    assert downloads == ["opencv-python-headless<4.12", "opencv-python-headless"]
 
 
 def test_an_unknown_extra_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(BoardsError, match="opencv, onnxruntime"):
-        debian.wheels(tmp_path, "tensorflow")
+        debian.wheels(tmp_path, "tensorflow", TRIXIE)
 
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

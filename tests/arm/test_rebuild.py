@@ -1,4 +1,4 @@
-"""Packs are the same bytes whoever builds them: all three again, in an empty cache, from a copy of the sources elsewhere."""
+"""Packs are the same bytes whoever builds them with one version of Python: all again, in an empty cache, from a copy elsewhere."""
 
 from __future__ import annotations
 

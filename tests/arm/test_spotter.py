@@ -1,4 +1,4 @@
-"""The text spotter on the emulated boards, beside what it reads on this machine; the other kernel tests there."""
+"""The text spotter on the emulated boards and their releases, beside what it reads on this machine; the other kernel tests there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alula.demo.networks import NAME, ocr_models, pack_networks
+from alula.demo.networks import INSTALL_OCR, NAME, ocr_models, pack_networks
 from alula.demo.scoring import overlap
 from alula.runtime.compiler import build, cache_path
 from tests.arm.boards import BOARDS, CHECKOUT, MAIN, Board, ensure
@@ -38,7 +38,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three networks of the spotter, packed."""
     models = ocr_models()
     if models is None:
-        pytest.skip("the OCR networks are not here: pip install --no-deps rapidocr-onnxruntime==1.4.4")
+        pytest.skip(f"the OCR networks are not here: {INSTALL_OCR}")
     return pack_networks(models, tmp_path_factory.mktemp("spotter") / NAME).path
 
 

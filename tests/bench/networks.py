@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from alula.demo.networks import INSTALL_OCR
+from alula.demo.networks import ocr_models as find_ocr_models
 from alula.host.inputs import Shapes
 from alula.host.onnx_import import import_onnx
 from alula.host.pack import pack
 from alula.host.zoo import build
 from alula.runtime.graph import Array
 
-OCR_PACKAGE = "rapidocr_onnxruntime"
 PICTURE = (1, 3, 224, 224)
 # name -> (network of the zoo and whether its weights are trained, or file of the OCR package), input shape
 NETWORKS: Mapping[str, tuple[str, bool, tuple[int, ...]]] = {
@@ -46,12 +46,10 @@ class Network:
 
 def ocr_models() -> Path:
     """The folder of the OCR networks; the package is found, not imported."""
-    spec = importlib.util.find_spec(OCR_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit(
-            f"expected the package {OCR_PACKAGE}, got none; install it with: pip install --no-deps rapidocr-onnxruntime==1.4.4"
-        )
-    return Path(spec.submodule_search_locations[0]) / "models"
+    models = find_ocr_models()
+    if models is None:
+        sys.exit(f"expected the OCR networks, got none; install them with: {INSTALL_OCR}")
+    return next(iter(models.values())).parent
 
 
 def prepare(name: str, folder: Path) -> Network:

@@ -13,6 +13,7 @@ from alula.device.camera.source import opencv
 
 cv2 = opencv("these tests")
 pytest.importorskip("matplotlib")
+features = pytest.importorskip("PIL.features")
 DEMO = Path(__file__).parents[2] / "demo"
 
 
@@ -68,6 +69,7 @@ def test_the_truth_lies_where_the_boards_are() -> None:
     assert np.median(likeness) > 0.9 and min(likeness) > 0.5
 
 
+@pytest.mark.skipif(not features.check("raqm"), reason="Pillow lays out text otherwise without the library fribidi")
 def test_the_generator_draws_the_truth_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     from alula.demo import make_clip
 

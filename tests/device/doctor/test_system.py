@@ -63,7 +63,8 @@ def test_the_kernel_is_named_with_its_architecture(fake: Fake) -> None:
         (32, "aarch64", (3, 11, 2), Verdict.WRONG, "the kernel is 64-bit and the system is not"),
         (32, "armv7l", (3, 11, 2), Verdict.WRONG, "a 64-bit system is needed"),
         (64, "aarch64", (3, 9, 2), Verdict.WRONG, "3.11 is needed"),
-        (64, "aarch64", (3, 14, 0), Verdict.NOTE, "not tried"),
+        (64, "aarch64", (3, 14, 0), Verdict.OK, ""),
+        (64, "aarch64", (3, 15, 0), Verdict.NOTE, "not tried"),
     ],
 )
 def test_python_must_be_64_bit_and_new_enough(

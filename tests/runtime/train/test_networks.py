@@ -6,7 +6,6 @@ side of a kink, or a batch is normalised over few pixels, both are off; so ours 
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Iterator
 
@@ -88,11 +87,12 @@ def test_gradients_of_a_network_are_torchs(name: str, batch: int) -> None:
 
 
 def test_gradients_of_the_recogniser_with_ctc_are_torchs() -> None:
-    from tests.bench.networks import OCR_PACKAGE, ocr_models
+    from alula.demo.networks import ocr_models
 
-    if importlib.util.find_spec(OCR_PACKAGE) is None:  # found, not imported: that would need a second OpenCV
+    models = ocr_models()
+    if models is None:
         pytest.skip("the OCR networks are not installed")
-    model, rng = onnx.load(ocr_models() / "ch_PP-OCRv4_rec_infer.onnx"), np.random.default_rng(0)
+    model, rng = onnx.load(models["recognise"]), np.random.default_rng(0)
 
     def batches() -> Iterator[tuple[Array, ...]]:
         while True:
