@@ -42,7 +42,7 @@ def boards() -> Iterator[dict[str, Board]]:
 def environment() -> dict[str, str]:
     """This checkout and this machine's kernel cache, as a board's Python is told of them."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return {"PYTHONPATH": str(CHECKOUT), "XDG_CACHE_HOME": cache, "OPENBLAS_NUM_THREADS": "1"}
+    return {"PYTHONPATH": str(CHECKOUT), "XDG_CACHE_HOME": cache, "OPENBLAS_NUM_THREADS": "1", "ALULA_CHECK": "1"}
 
 
 def told_by(board: Board, *arguments: str) -> dict[str, object]:
