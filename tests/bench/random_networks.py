@@ -16,6 +16,7 @@ and blocks_fewest (how many kinds of blocks there were, and how often the rarest
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import re
 import time
@@ -43,6 +44,8 @@ def _serve(pipe: Connection, seed: int, with_training: bool) -> None:
     from tests.random_networks.check import check
 
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # a trainer collects garbage when it plans; torch's many objects need not be looked at each time
     try:
         while True:
             pipe.send(check(seed, pipe.recv(), with_training))
