@@ -77,6 +77,17 @@ def test_a_dry_run_trains_nothing(data: Path, tmp_path: Path, capsys: pytest.Cap
     assert told["parameters"] == 431080 and not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_lists_what_is_trained_and_what_is_not(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(_arguments(data, "--dry-run", "--json", "--update", "last:1")) == 0
+    told = json.loads(capsys.readouterr().out)
+    trained = [name for name, role in told["roles"].items() if role == "trained"]
+    assert trained == told["update"] and "frozen" in told["roles"].values()
+    assert main(_arguments(data, "--dry-run", "--update", "last:1")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, role in told["roles"].items():
+        assert any(line.split()[0] == name and line.split()[-1] == role for line in lines if line.strip()), name
+
+
 def test_a_run_that_is_killed_goes_on(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, out, log = tmp_path / "whole.alula", tmp_path / "out.alula", tmp_path / "log.jsonl"
     assert main(_arguments(data, "-o", whole)) == 0
