@@ -53,7 +53,9 @@ def test_codes_agree_with_onnxruntime_but_for_ties_it_rounds_otherwise(
     rng = np.random.default_rng(2)
     x, weight, c_out = codes(rng, x_shape, dtype), codes(rng, w_shape, of), w_shape[0]
     if (dtype, of) == ("uint8", "int8"):
-        weight //= 2  # onnxruntime adds two products in 16 bits on AVX2 without VNNI, and these saturate with 8-bit weights
+        weight //= (
+            2  # onnxruntime adds two products in 16 bits on AVX2 without VNNI, and these saturate with 8-bit weights
+        )
     w_scale = rng.uniform(0.001, 0.01, c_out if of == "int8" else ()).astype(np.float32)
     bias = rng.integers(-2000, 2000, c_out).astype(np.int32)
     scales = (np.array(0.5, np.float32), np.array(0.7, np.float32))
