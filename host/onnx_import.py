@@ -22,6 +22,7 @@ from alula.host.onnx_upgrade import REPLACED, Build, Step, upgrade
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops import find
+from alula.runtime.passes.layer_norm import ONES, ZEROS
 from alula.runtime.passes.names import restore_names
 from alula.runtime.specialise import specialise, static_input_names
 
@@ -56,6 +57,13 @@ def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") ->
     return Imported(graph, {entry.key: entry.value for entry in model.metadata_props})
 
 
+AFFINE = (
+    "InstanceNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+)  # whose scale and shift exporters fill in
+
+
 class _Walk:
     """One import: reads constants, then takes the nodes in order."""
 
@@ -67,6 +75,8 @@ class _Walk:
             self.constants[tensor.name] = to_array(tensor, folder, where)
         for sparse in self.onnx_graph.sparse_initializer:
             self.constants[sparse.values.name] = dense(sparse, folder, f"{where}: tensor {sparse.values.name!r}")
+        self.written: set[str] = set()  # constants that stand in the file as nodes, not as weights
+        self.output_names = {info.name for info in self.onnx_graph.output}
         self.steps = [step for node in self.onnx_graph.node if (step := self._step(node)) is not None]
         self.inputs = self._inputs()
         taken = {name for step in self.steps for name in (*step.inputs, *step.outputs)}
@@ -108,6 +118,13 @@ class _Walk:
         check_signature(node, self.opset, where)
         if node.op_type == "Constant":
             self.constants[node.output[0]] = _constant(step, where)
+            self.written.add(node.output[0])
+            return None
+        if node.op_type in AFFINE:
+            step.inputs = [self._trivial(name, index) for index, name in enumerate(step.inputs)]
+        if node.op_type == "Identity" and node.input[0] in self.constants and node.output[0] not in self.output_names:
+            # Exporters keep one of several weights of equal values; these are not shared: shared ones have one name
+            self.constants[node.output[0]] = self.constants[node.input[0]]
             return None
         while step.inputs and not step.inputs[-1]:
             step.inputs.pop()
@@ -116,6 +133,14 @@ class _Walk:
         if not any(step.outputs):
             raise GraphError(f"{where}: expected an output, got none; the file is damaged")
         return step
+
+    def _trivial(self, name: str, index: int) -> str:
+        """The input of a normalisation, under a name that says so if an exporter only filled it in: a Constant of ones or zeros."""
+        filled = {1: (1, ONES), 2: (0, ZEROS)}.get(index)
+        if filled is None or name not in self.written or not (self.constants[name] == filled[0]).all():
+            return name
+        self.constants[f"{name}{filled[1]}"] = self.constants[name]
+        return f"{name}{filled[1]}"
 
     def _attribute(self, attribute: onnx.AttributeProto, where: str) -> Any:
         import onnx

@@ -9,7 +9,7 @@ from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.operands import other_operand, scalar_operand
 from alula.runtime.passes.shapes import Shapes
 
-ONES = "|ones"  # how the name of a scale ends that the network does not have
+ONES, ZEROS = "|ones", "|zeros"  # how the names of a scale and of a shift end that the network does not have
 
 
 def fuse_layer_norm(graph: Graph) -> Graph:

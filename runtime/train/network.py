@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from alula.runtime.autodiff import Tape
@@ -13,7 +13,7 @@ from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.dead_code import drop_dead_code
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.draft import Draft, renamed
 from alula.runtime.passes.fusion import fuse_chains
 from alula.runtime.passes.names import restore_names
 from alula.runtime.specialise import Specialised, specialise
@@ -154,7 +154,8 @@ def training_network(
     forward = replace(graph, outputs=tuple(dict.fromkeys((*graph.outputs, *statistics))))
     fixed = specialise(forward, {**data, **free})
     state = {name: spec for name, spec in variables.items() if name not in free}
-    tape = Tape(by_depth(fixed.nodes), {**fixed.specs, **_scalars(), **state}, fixed.values)
+    tape = Tape((), {**fixed.specs, **_scalars(), **state}, fixed.values)
+    tape.nodes += _apart(tape, by_depth(fixed.nodes), statistics.values())
     value, targets = loss.build(tape, graph.outputs)
     n_forward = len(tape.nodes)
     gradients = tape.gradients(value, trained)
@@ -178,6 +179,16 @@ def training_network(
     inputs = {**{n: fixed.specs[n] for n in data}, **{name: target.spec for name, target in targets.items()}, **free}
     network = _closed(graph.name, tape, fixed.values, {**inputs, **state, **_scalars()}, (*results, norm), updates)
     return TrainingNetwork(network, updates, follows, targets, results, norm, len(choices))
+
+
+def _apart(tape: Tape, nodes: Sequence[Node], statistics: Iterable[str]) -> list[Node]:
+    """The nodes, those that read running statistics for themselves from a copy: the statistics move in the forward pass."""
+    read = {name for node in nodes if node.op != "BatchNormalizationTraining" for name in node.reads}
+    copies = {name: _copied(tape, name) for name in statistics if name in read}
+    return [
+        node if node.op == "BatchNormalizationTraining" else renamed(node, lambda name: copies.get(name, name))
+        for node in nodes
+    ]
 
 
 def _own_memory(tape: Tape, gradients: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from alula.runtime.graph import Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.layer_norm import ONES
+from alula.runtime.passes.layer_norm import ONES, ZEROS
 
 LAYERS: Mapping[str, tuple[int, ...]] = {
     "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
@@ -23,6 +23,7 @@ NORMALIZATIONS: Mapping[str, tuple[int, ...]] = {
     "BatchNormalization": (1, 2), "BatchNormalizationTraining": (1, 2), "LayerNormalization": (1, 2),
     "RMSNormalization": (1,), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "LpNormalization": (),
 }  # fmt: skip
+STATISTICS = ("BatchNormalization", "BatchNormalizationTraining")
 PARAMETER_INPUTS = {**LAYERS, **NORMALIZATIONS, "PRelu": (1,), "Gather": (0,)}
 WEIGHT_COLUMNS = {"Conv": 0, "ConvTranspose": -1, "Gemm": 1, "MatMul": -1}  # which axis of a weight is the outputs
 ARITHMETIC = ("Add", "Mul")
@@ -50,9 +51,10 @@ class _Walk:
 
     def parameters(self) -> Parameters:
         found: Parameters = {}
+        statistics = {name for node in self.graph.nodes if node.op in STATISTICS for name in node.inputs[3:5]}
         for node in self.graph.nodes:
             for name in self._of(node):
-                if node not in found.setdefault(name, []):
+                if name not in statistics and node not in found.setdefault(name, []):
                     found[name].append(node)
         return found
 
@@ -67,9 +69,9 @@ class _Walk:
 
     def _of(self, node: Node) -> Iterator[str]:
         for index in PARAMETER_INPUTS.get(node.op, ()):
-            name = self._constant(node.inputs[index]) if index < len(node.inputs) else ""
-            if name and (node.op != "Gather" or len(self._spec(name).dims) > 1):
-                yield name
+            for name in self._sources(node.inputs[index]) if index < len(node.inputs) else ():
+                if node.op != "Gather" or len(self._spec(name).dims) > 1:
+                    yield name
         if node.op in ARITHMETIC:
             yield from self._affine(node)
 
@@ -123,7 +125,7 @@ class _Walk:
             maker = self._maker(name)
             if maker is not None and (
                 maker.op == "Reciprocal" and self._is_root(maker.inputs[0])
-                or maker.op == "Div" and self._is_root(maker.inputs[1])
+                or maker.op == "Div" and any(map(self._is_root, maker.inputs))  # 1 / deviation, or norm / mean of norms
                 or maker.op == "Pow" and self._is_constant(maker.inputs[1], -0.5)
             ):  # fmt: skip
                 return True
@@ -147,11 +149,30 @@ class _Walk:
         constants = self.graph.constants
         return name in constants and constants.spec(name).size == 1 and float(constants[name].reshape(())) == value
 
+    def _sources(self, name: str) -> list[str]:
+        """The float32 constants that a layer's weight is, or is computed from by nodes that read nothing else."""
+        if constant := self._constant(name):
+            return [constant]
+        found, left, seen = dict[str, None](), [name], set[str]()
+        while left:
+            tensor = left.pop()
+            if tensor in seen or not tensor:
+                continue
+            seen.add(tensor)
+            maker = self.makers.get(tensor)
+            if maker is not None:
+                left += maker.reads[::-1]
+            elif tensor not in self.graph.constants:
+                return []  # an input: the weight is computed from the data
+            elif self._constant(tensor) and self._spec(tensor).size > 1:
+                found[tensor] = None
+        return list(found)
+
     def _constant(self, name: str) -> str:
         """The float32 constant that a tensor is, perhaps through views; "" if it is none."""
         while name in self.makers and _is_view(self.makers[name]):
             name = self.makers[name].inputs[0]
-        known = name in self.graph.constants and not name.endswith(ONES)
+        known = name in self.graph.constants and not name.endswith((ONES, ZEROS))
         return name if known and self._spec(name).dtype == "float32" else ""
 
     def _spec(self, name: str) -> TensorSpec:
@@ -163,14 +184,16 @@ def _is_view(node: Node) -> bool:
 
 
 def tied(graph: Graph) -> list[str]:
-    """The float32 constants that are read more than once: what is done to one reader's copy must be done to all.
+    """The float32 constants that are read or put out more than once: what is done to one copy must be done to all.
 
-    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it.
+    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it; one that folds an Expand, several.
     """
     counts: dict[str, int] = {}
-    reads: Sequence[str] = [name for node in graph.nodes for name in node.reads]
+    reads: Sequence[str] = [*graph.outputs, *(name for node in graph.nodes for name in node.reads)]
     for name in reads:
         if name in graph.constants:
             counts[name] = counts.get(name, 0) + 1
     specs = {name: graph.constants.spec(name) for name, count in counts.items() if count > 1}
+    repeated = {node.inputs[0] for node in graph.nodes if node.op in ("Expand", "Tile")}
+    specs.update({name: graph.constants.spec(name) for name in repeated if name in graph.constants})
     return [name for name, spec in specs.items() if spec.dtype == "float32" and spec.size > 1]

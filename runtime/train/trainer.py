@@ -120,6 +120,11 @@ class Trainer:
         ]  # fmt: skip
         whole = with_batch_statistics(split, self.learning)
         statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
+        if both := [name for name in statistics if name in chosen]:
+            raise GraphError(
+                f"{both[0]}: expected a parameter or a running statistic of a batch normalisation, got one tensor that is both; "
+                "give the model a tensor for each, or pass batch_statistics=False"
+            )
         self._forward = with_variables(whole, (*self.trained, *statistics))
         self._variables, self._follows = self._declare(whole.constants, statistics)
         self._store, self._arena = WeightStore(), Arena()
