@@ -52,16 +52,17 @@ def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, .
             if name in owner:
                 readers.setdefault(owner[name], set()).add(id(node))
     waits: dict[int, int] = {}
-    after: dict[str | int, list[Node]] = {}  # tensor or reader -> updates that wait for it
-    for key, node in updaters.items():
-        old = {updates[name] for name in node.outputs if name in updates}
+    after: dict[str | int, list[Node]] = {}  # tensor or reader -> nodes that wait for it
+    for node in nodes:
         events: set[str | int] = {name for name in node.reads if name in made}
-        events |= {reader for name in old for reader in readers.get(name, ()) if reader != key}
-        waits[key] = len(events)
+        old = {updates[name] for name in node.outputs if name in updates}
+        events |= {reader for name in old for reader in readers.get(name, ()) if reader != id(node)}
+        waits[id(node)] = len(events)
         for event in events:
             after.setdefault(event, []).append(node)
     ordered: list[Node] = []
     placed: set[int] = set()
+    early = set(updaters)  # what is placed as soon as it can be: updates, and nodes whose turn has passed
 
     def place(first: Node) -> None:
         ready = [first]
@@ -71,14 +72,15 @@ def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, .
             placed.add(id(node))
             done: tuple[str | int, ...] = (id(node), *node.outputs)
             for event in done:
-                for update in after.pop(event, []):
-                    waits[id(update)] -= 1
-                    if not waits[id(update)]:
-                        ready.append(update)
+                for waiting in after.pop(event, []):
+                    waits[id(waiting)] -= 1
+                    if not waits[id(waiting)] and id(waiting) in early:
+                        ready.append(waiting)
 
     for node in nodes:
-        if id(node) not in placed and not waits.get(id(node)):
+        if not waits[id(node)] and id(node) not in placed:
             place(node)
+        early.add(id(node))
     if late := [node for node in nodes if id(node) not in placed]:
         raise GraphError(f"{late[0].label}: expected an order of updates, got a cycle; report it")
     return tuple(ordered)

@@ -186,7 +186,8 @@ def _is_view(node: Node) -> bool:
 def tied(graph: Graph) -> list[str]:
     """The float32 constants that are read or put out more than once: what is done to one copy must be done to all.
 
-    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it; one that folds an Expand, several.
+    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it; one that folds an
+    Expand or a Gather, several.
     """
     counts: dict[str, int] = {}
     reads: Sequence[str] = [*graph.outputs, *(name for node in graph.nodes for name in node.reads)]
@@ -194,6 +195,6 @@ def tied(graph: Graph) -> list[str]:
         if name in graph.constants:
             counts[name] = counts.get(name, 0) + 1
     specs = {name: graph.constants.spec(name) for name, count in counts.items() if count > 1}
-    repeated = {node.inputs[0] for node in graph.nodes if node.op in ("Expand", "Tile")}
+    repeated = {node.inputs[0] for node in graph.nodes if node.op in ("Expand", "Tile", "Gather")}
     specs.update({name: graph.constants.spec(name) for name in repeated if name in graph.constants})
     return [name for name, spec in specs.items() if spec.dtype == "float32" and spec.size > 1]
