@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alula.host.onnx_checks import check_signature, check_values, is_default
-from alula.host.onnx_layout import SUFFIX, Layout, to_last
+from alula.host.onnx_layout import Layout, to_last
 from alula.host.onnx_prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx_ranks import note_rank
 from alula.host.onnx_read import dense, dtype_name, load_model, to_array
@@ -23,7 +23,7 @@ from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeE
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops import find
 from alula.runtime.passes.layer_norm import ONES, ZEROS
-from alula.runtime.passes.names import restore_names
+from alula.runtime.passes.names import CHANNELS_LAST, restore_names
 from alula.runtime.specialise import specialise, static_input_names
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _node(step: Step, opset: int, where: str) -> Node:
 
 def _one_weight(graph: Graph) -> Graph:
     """Let a weight that is read in both orders be one constant: the other order is a Transpose of it."""
-    both = {name: name.removesuffix(SUFFIX) for name in graph.constants if name.endswith(SUFFIX)}
+    both = {name: name.removesuffix(CHANNELS_LAST) for name in graph.constants if name.endswith(CHANNELS_LAST)}
     both = {new: old for new, old in both.items() if old in graph.constants and graph.constants.spec(old).size > 1}
     if not both:
         return graph

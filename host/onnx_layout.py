@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from alula.host.onnx_upgrade import Build, Step
+from alula.runtime.passes.names import CHANNELS_LAST
 
 WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input the weight is
 POOLS = frozenset({"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"})
 OTHERS = frozenset(
     {"BatchNormalization", "InstanceNormalization", "GroupNormalization", "DepthToSpace", "SpaceToDepth"}
 )
-SUFFIX = ".channels_last"  # of a tensor in that order
 SPATIAL = WEIGHTED.keys() | POOLS | OTHERS
 
 
@@ -52,7 +52,7 @@ class Layout:
     def channels_last(self, name: str, rank: int, steps: list[Step]) -> str:
         """The name of a tensor in channels-last order; appends a Transpose unless it is a constant or known."""
         if name not in self.turned:
-            other = self.turned[name] = self.build.fresh(f"{name}{SUFFIX}")
+            other = self.turned[name] = self.build.fresh(f"{name}{CHANNELS_LAST}")
             perm = to_last(rank)
             if name in self.build.constants:
                 value = self.build.constants[name]
@@ -76,7 +76,7 @@ class Layout:
         after = []
         # MaxPool's second output (where each maximum was) is laid out like the first; the norms' others are (C,)
         for index in range(len(step.outputs) if step.op == "MaxPool" else 1):
-            first, last = step.outputs[index], self.build.fresh(f"{step.outputs[index]}{SUFFIX}")
+            first, last = step.outputs[index], self.build.fresh(f"{step.outputs[index]}{CHANNELS_LAST}")
             if first:
                 self.turned[first] = step.outputs[index] = last
                 after.append(Step("Transpose", [last], [first], {"perm": to_first(rank)}))

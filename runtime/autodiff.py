@@ -169,7 +169,13 @@ class Tape:
         own = self.nodes[start:]
         self._needed |= _reached_by(own, self._needed)
         self._walk(own, sums)
-        return [self._total(sums, name) if name and self.wants(name) else "" for name in node.inputs]
+        first = {
+            name: index for index, name in reversed(list(enumerate(node.inputs)))
+        }  # the total is that of all places
+        return [
+            self._total(sums, name) if name and self.wants(name) and first[name] == index else ""
+            for index, name in enumerate(node.inputs)
+        ]
 
     def _walk(self, nodes: Sequence[Node], sums: dict[str, list[str]]) -> None:
         """Append the gradients of nodes, the last one first; `sums` has what flows into each tensor's gradient."""

@@ -17,7 +17,7 @@ from alula.runtime.lowering import Instruction, Lowering
 from alula.runtime.plan import ALIGNMENT, Layout, lifetimes
 from alula.runtime.weights import POISON
 
-GUARD = 4 * ALIGNMENT  # bytes before and behind each buffer
+GUARD = 4 * ALIGNMENT  # bytes before and after each buffer
 
 
 def prove_layout(instructions: Sequence[Instruction], sizes: Mapping[str, int], layout: Layout) -> None:

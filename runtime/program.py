@@ -106,7 +106,8 @@ class Program:
                     sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
         look_ahead(self.instructions, {name: variable.nbytes for name, variable in variables.items()})
         self._layout = lay_out(self.instructions, sizes)
-        self.arena_bytes, self._watch = self._layout.nbytes, self._checked(sizes) if is_checking() else None
+        self.arena_bytes = self._layout.nbytes
+        self._watch = self._checked(sizes) if is_checking() else None
         self._store, self._tables = store, {name: aligned(table) for name, table in lowering.tables.items()}
         memory = self.memory
         if max_bytes is not None and memory.total > max_bytes:

@@ -12,6 +12,7 @@ import numpy as np
 from alula.runtime.graph import Dim, Graph, Node, TensorSpec
 from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.draft import Draft, make_node
+from alula.runtime.passes.names import CHANNELS_LAST
 from alula.runtime.passes.shapes import Shapes
 from alula.runtime.passes.turning import (
     Perm,
@@ -23,8 +24,6 @@ from alula.runtime.passes.turning import (
     rule_for,
     to_first,
 )
-
-SUFFIX = ".channels_last"  # of a tensor that holds the model's tensor of that name, turned
 
 
 def turn_channels_last(graph: Graph) -> Graph:
@@ -164,11 +163,13 @@ class _Layout:
         if value is not None and dims is not None:
             turned = value.reshape([int(dim) for dim in dims]).transpose(inverse(perm))
             first = next((axis for axis, size in enumerate(turned.shape) if size != 1), turned.ndim - 1)
-            return self.draft.constant(f"{name}{SUFFIX}", np.ascontiguousarray(turned.reshape(turned.shape[first:])))
+            return self.draft.constant(
+                f"{name}{CHANNELS_LAST}", np.ascontiguousarray(turned.reshape(turned.shape[first:]))
+            )
         if shape is None or len(shape) != len(perm):
             return None
         if name not in made:
-            made[name] = make_node("Transpose", [name], self.draft.fresh(f"{name}{SUFFIX}"), perm=inverse(perm))
+            made[name] = make_node("Transpose", [name], self.draft.fresh(f"{name}{CHANNELS_LAST}"), perm=inverse(perm))
         return made[name].outputs[0]
 
     def _turn(self, node: Node, perm: Perm) -> None:
@@ -205,7 +206,7 @@ class _Layout:
         """The name of a turned output."""
         if not name or perm == tuple(range(len(perm))):
             return name
-        return self.draft.fresh(f"{name}{SUFFIX}" if perm == to_first(len(perm)) else f"{name}.turned")
+        return self.draft.fresh(f"{name}{CHANNELS_LAST}" if perm == to_first(len(perm)) else f"{name}.turned")
 
     def _is_welcome(self, perm: Perm, output: str) -> bool:
         """Whether a Transpose by `perm` behind a node gets further, or meets its end."""

@@ -8,7 +8,9 @@ from dataclasses import replace
 from alula.runtime.graph import Arrays, Graph
 from alula.runtime.passes.draft import renamed
 
-SUFFIXES = (".channels_last", ".turned", ".trimmed")
+CHANNELS_LAST = ".channels_last"  # how the name of a tensor ends that is in that order
+TRIMMED = ".trimmed"  # of a constant without leading ones
+SUFFIXES = (CHANNELS_LAST, ".turned", TRIMMED)
 
 
 def restore_names(graph: Graph) -> Graph:

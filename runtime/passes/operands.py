@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from alula.runtime.graph import Graph, Node
 from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.names import TRIMMED
 from alula.runtime.passes.shapes import Shapes
 from alula.runtime.passes.turning import is_pointwise
 
@@ -28,7 +29,7 @@ def trim_operands(graph: Graph) -> Graph:
             if name in trimmed or value.ndim == 0 or value.shape[0] != 1:
                 continue
             first = next((axis for axis, size in enumerate(value.shape) if size != 1), value.ndim)
-            trimmed[name] = draft.constant(f"{name}.trimmed", value.reshape(value.shape[first:]))
+            trimmed[name] = draft.constant(f"{name}{TRIMMED}", value.reshape(value.shape[first:]))
         if any(name in trimmed for name in node.inputs):
             draft.exchange([node], [replace(node, inputs=tuple(trimmed.get(name, name) for name in node.inputs))])
     return draft.graph()

@@ -52,13 +52,15 @@ def split_weights(
     readers   : parameter -> the nodes that read it
     raise     : GraphError if several layers share a weight that is to be split
     """
-    draft, parts = Draft(graph), list[Part]()
+    draft, parts, everywhere = Draft(graph), list[Part](), graph.consumers()
     for weight, fraction in fractions.items():
         axis = _input_axis(graph, readers[weight][0], weight) if fraction < WHOLE else None
         if axis is None:
             continue
-        if len(readers[weight]) > 1:
-            names = ", ".join(node.label for node in readers[weight])
+        if len(everywhere[weight]) > 1 or weight in graph.outputs:
+            names = ", ".join(
+                [*(node.label for node in everywhere[weight]), *["an output"] * (weight in graph.outputs)]
+            )
             raise GraphError(
                 f"update: expected {weight} in one layer to train a part of it, got {names}; train it whole"
             )

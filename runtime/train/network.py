@@ -25,7 +25,7 @@ from alula.runtime.train.recompute import plans, recomputed
 
 
 def trainable_form(graph: Graph) -> Graph:
-    """The network as it is trained: every pass but those that melt parameters into one another or hide tensors.
+    """The network as it is trained: every pass but those that fold parameters into one another or hide tensors.
 
     What several nodes read is an input to the passes: none of them may give one reader a weight of its own.
     """

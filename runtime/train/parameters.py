@@ -8,7 +8,7 @@ unless an update rule names them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -108,11 +108,11 @@ class _Walk:
 
     def _is_layer(self, node: Node) -> bool:
         if node.op in LAYERS:
-            return any(True for _ in self._of(node))
+            return next(self._of(node), "") != ""
         if node.op in NORMALIZATIONS or self._normalizes(node):
             return True
         if node.op in ARITHMETIC:
-            return any(True for _ in self._affine(node))
+            return next(self._affine(node), "") != ""
         return _is_view(node) and self._follows_a_layer(node.inputs[0])
 
     def _normalizes(self, node: Node) -> bool:
@@ -190,7 +190,7 @@ def tied(graph: Graph) -> list[str]:
     Expand or a Gather, several.
     """
     counts: dict[str, int] = {}
-    reads: Sequence[str] = [*graph.outputs, *(name for node in graph.nodes for name in node.reads)]
+    reads = [*graph.outputs, *(name for node in graph.nodes for name in node.reads)]
     for name in reads:
         if name in graph.constants:
             counts[name] = counts.get(name, 0) + 1

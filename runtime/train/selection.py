@@ -18,14 +18,14 @@ from alula.runtime.train.parameters import LAYERS, NORMALIZATIONS
 BIAS_INPUT = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", *NORMALIZATIONS), 2) | {"LSTM": 3, "GRU": 3}
 MANY = 12  # names that a message lists
 
-Parameters = Mapping[str, Sequence[Node]]
-Rule = Callable[[Graph, Parameters], list[str]]
+Readers = Mapping[str, Sequence[Node]]
+Rule = Callable[[Graph, Readers], list[str]]
 
 
 def select(
-    graph: Graph, parameters: Parameters, update: str | Sequence[str], buffers: Parameters | None = None
+    graph: Graph, parameters: Readers, update: str | Sequence[str], buffers: Readers | None = None
 ) -> dict[str, float]:
-    """The parameters that an update rule names, in the order of the forward pass, and which part of each is trained.
+    """The parameters that an update rule names, in the order of the forward pass, then the buffers; which part of each is trained.
 
     graph      : in trainable form
     parameters : every parameter with the nodes that read it
@@ -61,7 +61,7 @@ def _fraction(rule: str) -> tuple[str, float]:
     return word, fraction
 
 
-def _matches(graph: Graph, parameters: Parameters, buffers: Parameters, rule: str) -> list[str]:
+def _matches(graph: Graph, parameters: Readers, buffers: Readers, rule: str) -> list[str]:
     word, _, number = rule.partition(":")
     if word == "auto":
         raise GraphError(
@@ -83,6 +83,7 @@ def _matches(graph: Graph, parameters: Parameters, buffers: Parameters, rule: st
         raise GraphError(
             f"update: expected a rule that matches parameters of {graph.name}, got {rule!r}; "
             f"take {', '.join(RULES)}, last:k or names among {listed}"
+            + (f", or of buffers: {', '.join(list(buffers)[:MANY])}" if buffers else "")
         )
     return found
 
@@ -91,7 +92,7 @@ def _fits(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or name.startswith(f"{pattern}.")
 
 
-def _last(graph: Graph, parameters: Parameters, number: str) -> list[str]:
+def _last(graph: Graph, parameters: Readers, number: str) -> list[str]:
     reading = {id(node) for readers in parameters.values() for node in readers}
     weighted = [i for i, node in enumerate(graph.nodes) if node.op in LAYERS and id(node) in reading]
     if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= len(weighted):
@@ -100,7 +101,7 @@ def _last(graph: Graph, parameters: Parameters, number: str) -> list[str]:
     return [name for name, readers in parameters.items() if all(id(node) in late for node in readers)]
 
 
-def _bias(graph: Graph, parameters: Parameters) -> list[str]:
+def _bias(graph: Graph, parameters: Readers) -> list[str]:
     return [
         name for name, readers in parameters.items()
         if any(_is_bias(graph, node, name) for node in readers)
@@ -114,7 +115,7 @@ def _is_bias(graph: Graph, node: Node, name: str) -> bool:
     return 0 <= index < len(node.inputs) and node.inputs[index] == name
 
 
-def _norm(graph: Graph, parameters: Parameters) -> list[str]:
+def _norm(graph: Graph, parameters: Readers) -> list[str]:
     return [name for name, readers in parameters.items() if any(node.op in NORMALIZATIONS for node in readers)]
 
 

@@ -101,6 +101,11 @@ class Trainer:
         self.schedule, self.averaging, self.accumulate = schedule, averaging, accumulate
         known, others = parameters(self.graph), buffers(self.graph)
         chosen = select(self.graph, known, update, others)
+        for name in chosen:
+            if name in others and not np.isfinite(self.graph.constants[name]).all():
+                raise GraphError(
+                    f"update: expected finite numbers to train, got infinite ones in {name}; leave the mask out"
+                )
         split, self._parts = split_weights(self.graph, chosen, {**known, **others})
         names = {part.weight: part.name for part in self._parts}
         self.trained = tuple(names.get(name, name) for name in chosen)

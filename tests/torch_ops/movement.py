@@ -76,11 +76,9 @@ def _pad(module: torch.nn.Module, a: Attrs, v: Values) -> Tensor:
             continue
         at = np.arange(-begin, n + end)
         inside = torch.as_tensor((at >= 0) & (at < n))
-        if mode == b"reflect":
-            at = np.abs(at) if n > 1 else 0 * at
-            at = np.where(at >= n, 2 * (n - 1) - at, at)
-        elif mode == b"wrap":
-            at = at % n
+        if mode != b"constant":
+            kept = np.arange(n)[max(-begin, 0) : n - max(-end, 0)]
+            at = np.pad(kept, (max(begin, 0), max(end, 0)), mode.decode())
         x = x.index_select(axis, torch.as_tensor(at.clip(0, n - 1)))
         if mode == b"constant":
             shape = [1] * x.ndim

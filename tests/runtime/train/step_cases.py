@@ -177,6 +177,8 @@ SHARED = [
     StepCase("mirrored and cut borders", PICTURE,
              [("Conv", "x,w", "a", {}), ("Pad", "a,p", "b", {"mode": "reflect"}), ("Pad", "b,q", "y", {})],
              {"w": (8, 8, 3, 3), "p": np.array([0, 0, 2, 1, 0, 0, 1, 2]), "q": np.array([0, 0, -1, 0, 0, 0, 2, -1])}, trained=["w"]),
+    StepCase("recurrent weight that is the input's, too", (5, 3, 6),
+             [("GRU", "x,w,w,b", "z", {"hidden_size": 6}), ("Tanh", "z", "y", {})], {"w": (1, 18, 6), "b": (1, 36)}),
     *(StepCase(f"{op} {direction}", (5, 3, 4), [(op, "x,w,r,b", "z", {"hidden_size": 6, "direction": direction}), ("Tanh", "z", "y", {})],
                {"w": (d, g * 6, 4), "r": (d, g * 6, 6), "b": (d, 2 * g * 6)})
       for op, g in (("LSTM", 4), ("GRU", 3)) for direction, d in (("forward", 1), ("bidirectional", 2))),

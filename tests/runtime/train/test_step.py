@@ -76,3 +76,17 @@ def test_steps_are_those_of_the_references(case: StepCase, options: dict[str, ob
                 distance(value, after[name], max(moved, 1e-2 * float(np.abs(after[name]).max(initial=0))))
                 <= 50 * TOLERANCE
             ), name
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_plan_without_checks_gives_the_same_bits(case: StepCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for checks in ("1", "0"):  # each buffer in its own place, then memory shared as users have it
+        monkeypatch.setenv("ALULA_CHECK", checks)
+        trainer = trainer_of(case, optimizer=SGD(0.1, momentum=0.9))
+        target = target_of(case, trainer)
+        steps = [trainer.step(case.input(seed), target) for seed in range(2)]
+        found.append(
+            [*(step.outputs[0].tobytes() for step in steps), *(v.tobytes() for v in trainer.values().values())]
+        )
+    assert found[0] == found[1]
