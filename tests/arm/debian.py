@@ -55,14 +55,12 @@ class Release:
     opencv: str = "opencv-python-headless"
 
 
-# Raspberry Pi OS is one of these; NumPy 1.24 and 2.2. What is installed there is what Alula needs, and nothing else
+# Raspberry Pi OS is one of these; NumPy 1.24 and 2.2. Of Python packages, there is what Alula needs, and nothing else
+COMMON = ("python3-numpy", "python3-psutil", "coreutils", "libstdc++6")
 BOOKWORM = Release(
-    "bookworm", "bookworm", "3.11", ("python3.11", "python3.11-venv", "python3-numpy", "python3-psutil", "coreutils"),
-    opencv="opencv-python-headless<4.12",
+    "bookworm", "bookworm", "3.11", ("python3.11", "python3.11-venv", *COMMON), opencv="opencv-python-headless<4.12",
 )  # fmt: skip
-TRIXIE = Release(
-    "trixie", "trixie", "3.13", ("python3.13", "python3.13-venv", "python3-numpy", "python3-psutil", "coreutils")
-)
+TRIXIE = Release("trixie", "trixie", "3.13", ("python3.13", "python3.13-venv", *COMMON))
 # Where the stored counts come from: the rivals' wheels ask for a newer NumPy than Debian's
 COUNTED = Release(
     "counted", "bookworm", "3.11",
