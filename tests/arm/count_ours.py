@@ -26,7 +26,7 @@ from alula.runtime.program import Program
 from alula.runtime.train import MSE, SGD, CrossEntropy, Trainer
 from tests.arm import counter
 from tests.arm.layers import FLOAT_BOUND, Layer, layers
-from tests.arm.training import CHECKED_STEPS, GROUPS, RECIPE, GradientLayer, batch_of, gradient_layers
+from tests.arm.training import CHECKED_STEPS, GROUPS, RECIPE, SHIFT, GradientLayer, batch_of, gradient_layers
 
 CODES, BITS = 100_000, 6  # symbols of the entropy decoding case
 
@@ -49,7 +49,7 @@ def layer(each: Layer) -> None:
 
 def gradients(each: GradientLayer) -> None:
     """Counts of both gradients of a convolution in a step that trains it, with what turns and transforms its weights."""
-    trainer, batch = Trainer(each.graph(), SGD(**RECIPE), MSE(), threads=1), each.batch()
+    trainer, batch = Trainer(each.graph(), SGD(**RECIPE), MSE(), f"all,{SHIFT}", threads=1), each.batch()
     trainer.step(*batch)
     program, feeds = trainer.prepared(*batch)
     counter.empty_caches()

@@ -37,6 +37,7 @@ CONVOLUTIONS = (
 )  # fmt: skip
 # (height and width, channels, stride) of 3x3 depthwise ones
 DEPTHWISE = ((112, 32, 1), (56, 144, 2), (28, 192, 1), (14, 576, 2), (7, 960, 1))
+SHIFT = "shift.value"  # a buffer: trained because it is named
 GROUPS = {"ConvTranspose": "input_grad", "ConvWeightGrad": "weight_grad"}  # of the gradients' nodes
 
 
@@ -68,16 +69,15 @@ class GradientLayer:
         return self.out**2 * self.k**2 * self.c_out * self.c_in // self.group
 
     def graph(self) -> Graph:
-        """The convolution behind a bias, so that its input's gradient is needed."""
+        """The convolution of a shifted input, so that the input's gradient is needed where the shift is trained."""
         rng = np.random.default_rng(0)
         weight = rng.standard_normal((self.c_out, self.k, self.k, self.c_in // self.group)).astype(np.float32)
         attrs = {"pads": (self.k // 2,) * 4, "strides": (self.stride,) * 2, "group": self.group}
         nodes = (
-            Node("Add", ("x", "bias"), ("shifted",), find("Add", "shift").make_attrs({}, "shift"), "shift"),
+            Node("Add", ("x", SHIFT), ("shifted",), find("Add", "shift").make_attrs({}, "shift"), "shift"),
             Node("Conv", ("shifted", "weight"), ("y",), find("Conv", "conv").make_attrs(attrs, "conv"), "conv"),
         )
-        bias = rng.standard_normal(self.c_in).astype(np.float32)
-        constants = Arrays({"bias": bias, "weight": weight})
+        constants = Arrays({SHIFT: rng.standard_normal(self.c_in).astype(np.float32), "weight": weight})
         return Graph("layer", {"x": TensorSpec((1, self.size, self.size, self.c_in))}, ("y",), nodes, constants)
 
     def batch(self) -> tuple[Array, Array]:
