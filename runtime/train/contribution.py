@@ -118,7 +118,7 @@ def _layers(graph: Graph) -> dict[str, list[str]]:
     known = parameters(form)
     return {
         node.label: names for node in form.nodes
-        if node.op in LAYERS and (names := [name for name in node.inputs[1:] if name in known])
+        if node.op in LAYERS and (names := [name for name in node.inputs if name in known])
     }  # fmt: skip
 
 
