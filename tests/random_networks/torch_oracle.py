@@ -59,8 +59,11 @@ class _RoundedSoftmax(torch.autograd.Function):
 
 def _off(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
     """A sum that cancels is off by a share of its terms; the median stands for these, and is not led by a mask."""
-    size = x.detach().abs()
-    return x + noise * (size + size.median()) * torch.from_numpy(rng.uniform(-1, 1, tuple(x.shape))).to(x.dtype)
+    finite = x.detach().isfinite()  # a mask's infinities are exact
+    size = torch.where(finite, x.detach().abs(), 0)
+    median = size[finite].median() if finite.any() else 0
+    off = noise * (size + median) * torch.from_numpy(rng.uniform(-1, 1, tuple(x.shape))).to(x.dtype)
+    return torch.where(finite, x + off, x)
 
 
 def _tensor(array: Array, dtype: torch.dtype) -> Tensor:
