@@ -72,7 +72,7 @@ def ocr_models() -> dict[str, Path] | None:
 
 def pack_networks(models: dict[str, Path], path: Path) -> Packed:
     """Three ONNX files into one `.alula` file with weights of 8 bits."""
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
 
     with Progress("packing") as progress:

@@ -171,7 +171,7 @@ def fly(
 
 def fly_reference(path: Path, charset: list[str], threads: int, frames: int | None) -> Flight:
     """The same flight with the same weights, taken out of the packed file, through onnxruntime."""
-    from alula.host.onnx_export import export_onnx
+    from alula.host.onnx.exporter import export_onnx
     from alula.host.ort import OrtModel
     from alula.runtime.artifact import open_artifact
 

@@ -18,18 +18,14 @@ from alula.runtime.artifact.encodings import Encoded, encode_exact, encode_raw, 
 from alula.runtime.errors import ArtifactError
 from alula.runtime.graph import Array, Arrays, Graph, Node
 from alula.runtime.model import TRAINABLE
+from alula.runtime.ops.contract import find
+from alula.runtime.ops.traits import axis_for
 
 Bits = int | None
 Progress = Callable[[int, int, str], None]  # (done, all, tensor that comes now)
 
 MIN_QUANTISED = 256  # elements; below it, tables would weigh more than what they save
 MIN_ERROR_GAIN = 1.5  # a codebook gets a scale per channel if that divides its error power by this
-
-# Inputs that hold weights, and the axis of their output channels (-1: the last)
-WEIGHT_INPUTS: Mapping[tuple[str, int], int] = {
-    ("Conv", 1): 0, ("ConvTranspose", 1): -1, ("Gemm", 1): 1, ("MatMul", 0): 0, ("MatMul", 1): -1, ("Gather", 0): 0,
-    ("LSTM", 1): 1, ("LSTM", 2): 1, ("GRU", 1): 1, ("GRU", 2): 1,
-}  # fmt: skip
 
 
 class Imported(Protocol):
@@ -122,7 +118,7 @@ def pack(
 
 def weight_axes(graph: Graph) -> dict[str, int]:
     """The constants that may be quantised, with the axis of their output channels."""
-    axes: dict[str, set[int]] = {}
+    axes: dict[str, set[int | None]] = {}
     for node in graph.nodes:
         for name, axis in _weights_read(node):
             if name in graph.constants:
@@ -134,21 +130,19 @@ def weight_axes(graph: Graph) -> dict[str, int]:
         spec = graph.constants.spec(name)
         ndim = len(spec.shape)
         is_matrix = sum(dim > 1 for dim in spec.dims) >= 2
-        if spec.dtype == "float32" and spec.size >= MIN_QUANTISED and is_matrix and -2 not in found:
-            result[name] = min(axis % ndim for axis in found)
+        if spec.dtype == "float32" and spec.size >= MIN_QUANTISED and is_matrix and None not in found:
+            result[name] = min(axis % ndim for axis in found if axis is not None)
     return result
 
 
-def _weights_read(node: Node) -> Iterator[tuple[str, int]]:
-    """The tensors that a node reads with their channel axis, -2 if it reads them as something else than weights."""
+def _weights_read(node: Node) -> Iterator[tuple[str, int | None]]:
+    """The tensors that a node reads with their axis of output channels, None if it reads them as something else than weights."""
+    operands = find(node.op, node.label).operands
     for number, name in enumerate(node.inputs):
-        axis = WEIGHT_INPUTS.get((node.op, number), -2)
-        if node.op == "Gemm" and number == 1 and node.attrs.transB:
-            axis = 0
-        yield name, axis
+        yield name, axis_for(operands[number].outputs, node.attrs) if number in operands else None
     for fused in node.fused:
         for name in fused.inputs:
-            yield name, -2
+            yield name, None
 
 
 def _encode(array: Array, bits: Bits, axis: int, entropy: bool) -> tuple[Encoded, float]:

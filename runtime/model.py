@@ -15,10 +15,12 @@ from alula.runtime.compiler.loader import library
 from alula.runtime.errors import DTypeError, GraphError
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.program import Program
-from alula.runtime.specialise import specialise, static_input_names
+from alula.runtime.memory.aligned import native
+from alula.runtime.memory.arena import Arena
+from alula.runtime.memory.weights import WeightStore
+from alula.runtime.planning.program import Program
+from alula.runtime.planning.specialise import specialise, static_input_names
 from alula.runtime.threads import checked_threads, team
-from alula.runtime.weights import Arena, WeightStore, native
 
 if TYPE_CHECKING:
     from alula.runtime.train.trainer import Trainer

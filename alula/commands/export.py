@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Write the ONNX file."""
-    from alula.host.onnx_export import export_onnx
+    from alula.host.onnx.exporter import export_onnx
     from alula.runtime.artifact import open_artifact
     from alula.runtime.errors import GraphError
 

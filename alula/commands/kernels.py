@@ -106,12 +106,12 @@ def _list(choice: Choice, document: dict[str, object], lines: list[str]) -> Repo
         }
     documents: list[dict[str, object]] = []
     cells: list[tuple[Cell, ...]] = []
-    for kernel in sorted(all_kernels().values(), key=lambda kernel: (kernel.family, kernel.name)):
+    for kernel in sorted(all_kernels().values(), key=lambda kernel: (kernel.room, kernel.name)):
         nbytes = sizes.get(kernel.name)
         state = "in the pack" if kernel.name in packed else "not built" if nbytes is None else size(nbytes)
         built = state != "not built"
-        documents.append({"kernel": kernel.name, "family": kernel.family, "built": built, "size_bytes": nbytes})
-        cells.append((kernel.name, kernel.family, state))
+        documents.append({"kernel": kernel.name, "family": kernel.room, "built": built, "size_bytes": nbytes})
+        cells.append((kernel.name, kernel.room, state))
     line = f"{sum(bool(d['built']) for d in documents)} of {len(cells)} kernels are built for {choice.cpu}"
     table = Table(("kernel", "family", "state"), cells)
     return Report({**document, "kernels": documents}, [table, line, *lines])

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Import, choose encodings, write."""
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
     from alula.runtime.errors import GraphError
 

@@ -163,17 +163,17 @@ def _network(args: argparse.Namespace) -> tuple[Graph, int]:
     from alula.runtime.artifact import open_artifact
     from alula.runtime.errors import GraphError
     from alula.runtime.graph import TensorSpec
-    from alula.runtime.specialise import specialise
+    from alula.runtime.planning.specialise import specialise
 
     if args.graph and (args.model.startswith("zoo:") or args.model.endswith(".onnx")):
         raise GraphError(f"--graph: expected an .alula file with it, got {args.model}; leave it out")
     if args.model.startswith("zoo:"):
-        from alula.host.onnx_import import import_onnx
+        from alula.host.onnx.importer import import_onnx
         from alula.host.zoo import build
 
         graph = import_onnx(build(args.model.removeprefix("zoo:"), args.seed)).graph
     elif args.model.endswith(".onnx"):
-        from alula.host.onnx_import import import_onnx
+        from alula.host.onnx.importer import import_onnx
 
         graph = import_onnx(args.model).graph
     else:

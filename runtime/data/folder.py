@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.data.dataset import Array, Labels, Mask
-from alula.runtime.data.picture import NATIVE, SUFFIXES, Decoder
+from alula.runtime.data.image import NATIVE, SUFFIXES, Decoder
 from alula.runtime.errors import DataError, NoSplitError, require
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation", "testing")}

@@ -40,12 +40,17 @@ class Kernel:
     """
 
     name: str
-    family: str
+    module: str
     arguments: tuple[str, ...]
     types: tuple[Type, ...]
     function: Callable[..., None]
     fastmath: frozenset[str]
     compact: bool = False
+
+    @property
+    def room(self) -> str:
+        """The folder that it stands in; "kernels" for those that rooms share."""
+        return self.module.split(".")[-2]
 
 
 KERNELS: dict[str, Kernel] = {}
@@ -65,7 +70,7 @@ def kernel(
         name: t for name, t in function.__annotations__.items() if name not in ("tid", "n_threads", "return")
     }
     entry = Kernel(
-        function.__name__, function.__module__.rpartition(".")[2], tuple(annotations), tuple(annotations.values()),
+        function.__name__, function.__module__, tuple(annotations), tuple(annotations.values()),
         function, fastmath, compact,
     )  # fmt: skip
     assert entry.name not in KERNELS, f"kernel {entry.name} is registered twice"

@@ -1,8 +1,8 @@
-"""What an op is: one frozen object with its rules, registered by one explicit call at the end of its family's file.
+"""What an op is: one frozen object with its rules and traits, registered by one explicit call at the end of its file.
 
 `infer` makes every check on shapes and dtypes; nothing that runs later checks again. `reference` is the oracle, in
-NumPy alone. `lower` emits kernel instructions for the shapes at hand, or returns False where no kernel fits (another
-dtype, say): then the program runs the reference between two stretches of kernels, and `alula info` says so.
+NumPy alone. How an op is lowered to kernels and differentiated stands in other files of its room (`rules.py`). An op
+without a lowering rule runs as its reference between two stretches of kernels, and `alula info` says so.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import field
+from pathlib import Path
+from typing import Any
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.ops.families import FAMILIES, FAMILY_OF
-
-if TYPE_CHECKING:
-    from alula.runtime.lowering import Lowering
+from alula.runtime.ops.traits import ChannelsLast, Linear, Operand, Rank, Step
 
 Specs = Sequence[TensorSpec | None]
 Values = Sequence[Array | None]
-Lower = Callable[["Lowering", Node], bool]
+ROOMS = Path(__file__).parent
 
 
 @frozen
@@ -40,14 +39,24 @@ class Op:
                     input is None, a value is an array where it is known when the program is planned. Raises
                     ShapeError, DTypeError or GraphError without the node's label: the caller adds it
     reference     : (attrs, *inputs) -> outputs, NumPy; an absent optional input is None
-    lower         : (lowering, node) -> False if no kernel takes these shapes and dtypes
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
-    elementwise   : may run in another kernel's epilogue (see kernels/elementwise.py)
-    lower_in_storage: as lower, where an output belongs to a variable: writes it in the variable's own order, or returns
-                    False if that is another one
-    in_storage    : its kernel writes what belongs to a variable in the variable's own order (see variables.py)
+    domain        : of its name in an ONNX file; "" is ONNX's own
+    in_storage    : its kernel writes what belongs to a variable in the variable's own order (memory/variables.py)
     is_view       : its first output may be the memory of its first input
+
+    The traits:
+    elementwise   : may run in another kernel's epilogue
+    step          : which step of the elementwise kernel it is, if it has one input, or is a gradient times a slope
+    slope         : from which tensor its gradient knows the slope, "x" or "y": then OPGrad (dy, that tensor) is an op, too
+    pointwise     : treats all elements alike, and broadcasts its inputs
+    hosts         : its kernel has an epilogue
+    operands      : what it has learned, by number of the input
+    normalizes    : is a normalisation
+    linear        : is a product, into which constant arithmetic folds
+    channels_last : its layout at import, if it has spatial axes
+    has_buffers   : its other constants are no parameters, but may be trained by name
+    rank          : how many dimensions its outputs have, where ONNX's shape inference gives up
     """
 
     name: str
@@ -55,13 +64,28 @@ class Op:
     reference: Callable[..., tuple[Array, ...]]
     attrs: type = NoAttrs
     n_inputs: tuple[int, int] = (1, 1)
-    lower: Lower | None = None
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
-    elementwise: bool = False
-    lower_in_storage: Lower | None = None
+    domain: str = ""
     in_storage: bool = False
     is_view: bool = False
+    elementwise: bool = False
+    step: Step | None = None
+    slope: str = ""
+    pointwise: bool = False
+    hosts: bool = False
+    operands: Mapping[int, Operand] = field(default_factory=dict)
+    normalizes: bool = False
+    linear: Linear | None = None
+    channels_last: ChannelsLast | None = None
+    has_buffers: bool = False
+    rank: Rank | None = None
+
+    @property
+    def room(self) -> str:
+        """The folder of `ops/` that it stands in; the whole name of its module if it stands elsewhere."""
+        inner = self.reference.__module__.removeprefix(f"{__package__}.")
+        return inner if inner == self.reference.__module__ else inner.partition(".")[0]
 
     def make_attrs(self, values: Mapping[str, Any], where: str) -> Any:
         """Attributes from plain values (lists become tuples).
@@ -106,27 +130,42 @@ def _fits(value: Any, annotation: str) -> bool:
     return False
 
 
+def rooms() -> list[str]:
+    """The names of the rooms: folders that hold an `op.py`."""
+    return sorted(path.parent.name for path in ROOMS.glob("*/op.py"))
+
+
+def import_files(room: str, stem: str) -> None:
+    """Import the files of a room that begin so: `op`, `lower`, `gradient` or `kernel`."""
+    for path in sorted((ROOMS / room).glob(f"{stem}*.py")):
+        importlib.import_module(f"{__package__}.{room}.{path.stem}")
+
+
 class Registry(dict[str, Op]):
-    """The ops by name; looking one up imports its family."""
+    """The ops by name. An op that is not there yet is looked for room by room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = rooms()[::-1]
 
     def __missing__(self, name: str) -> Op:
-        if name not in FAMILY_OF:
-            raise KeyError(name)
-        importlib.import_module(f"alula.runtime.ops.{FAMILY_OF[name]}")
-        return self[name] if super().__contains__(name) else self._absent(name)
+        while self._closed:
+            import_files(self._closed.pop(), "op")
+            if super().__contains__(name):
+                return self[name]
+        raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name in FAMILY_OF
+        try:
+            return isinstance(name, str) and self[name] is not None
+        except KeyError:
+            return False
 
     def all(self) -> Registry:
-        """The same, with every family imported: for those who list ops."""
-        for family in FAMILIES:
-            importlib.import_module(f"alula.runtime.ops.{family}")
+        """The same, with every room open: for those who list ops."""
+        while self._closed:
+            import_files(self._closed.pop(), "op")
         return self
-
-    @staticmethod
-    def _absent(name: str) -> Op:
-        raise GraphError(f"op {name}: expected family {FAMILY_OF[name]} to register it; correct ops/families.py")
 
 
 REGISTRY = Registry()
@@ -150,7 +189,7 @@ def find(name: str, where: str) -> Op:
     except KeyError:
         import difflib  # only a mistake needs it
 
-        near = difflib.get_close_matches(name, FAMILY_OF, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, REGISTRY.all(), n=3, cutoff=0.4)
         hint = f"the nearest are {', '.join(near)}" if near else "docs/ops.md lists them"
         raise GraphError(f"{where}: expected a known op, got {name!r}; {hint}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alula.runtime.graph import Graph
-from alula.runtime.passes.draft import Draft, make_node
+from alula.runtime.passes.rewrite import Draft, make_node
 
 
 def open_batch_norm(graph: Graph) -> Graph:

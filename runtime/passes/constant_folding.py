@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alula.runtime.graph import Array, Graph, Node
-from alula.runtime.passes.draft import Draft
-from alula.runtime.reference import run_node
+from alula.runtime.passes.rewrite import Draft
+from alula.runtime.planning.reference import run_node
 
 # A constant of 20 numbers that Expand blows up to a picture is better expanded when the program runs
 MOST_BYTES = 1 << 20

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alula.runtime import chain
 from alula.runtime.graph import Graph, Node
+from alula.runtime.ops import epilogue as chain
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.rewrite import Draft
 from alula.runtime.passes.shapes import Shapes
-
-HOSTS = frozenset(
-    {
-        "Conv",
-        "ConvTranspose",
-        "Gemm",
-        "MatMul",
-        "BatchNormalization",
-        "BatchNormalizationTraining",
-        "BatchNormalizationApply",
-    }
-)  # their kernels have an epilogue
 
 
 def fuse_chains(graph: Graph) -> Graph:
@@ -46,7 +34,7 @@ def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
     hosts = [host for name in dict.fromkeys(step.inputs) if name and (host := _host(draft, shapes, step, name))]
     if not hosts:
         return
-    host = max(hosts, key=lambda node: (node.op in HOSTS, draft.place(node)))
+    host = max(hosts, key=lambda node: (find(node.op, node.label).hosts, draft.place(node)))
     before, output = host.outputs[0], step.outputs[0]
     body = f"{output}|body"
     if host.fused:
@@ -77,7 +65,11 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
     host = draft.maker(tensor)
     if host is None or host.outputs[0] != tensor or tensor in draft.outputs or draft.readers(tensor) != [step]:
         return None
-    if step.fused or len(host.fused) >= chain.MAX_STEPS or not (host.op in HOSTS or _is_step(draft, host)):
+    if (
+        step.fused
+        or len(host.fused) >= chain.MAX_STEPS
+        or not (find(host.op, host.label).hosts or _is_step(draft, host))
+    ):
         return None
     if host.op == "Pow":  # a step, but not a kernel of its own
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alula.runtime.graph import Graph, Node
-from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.operands import factor, is_near, other_operand, scalar_operand
+from alula.runtime.passes.rewrite import Draft, make_node
 
 
 def fuse_hard_swish(graph: Graph) -> Graph:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from alula.runtime.graph import Graph, Node
-from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.operands import other_operand, scalar_operand
+from alula.runtime.passes.rewrite import Draft, make_node
 from alula.runtime.passes.shapes import Shapes
 
 ONES, ZEROS = "|ones", "|zeros"  # how the names of a scale and of a shift end that the network does not have

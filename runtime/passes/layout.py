@@ -11,10 +11,10 @@ import numpy as np
 
 from alula.runtime.graph import Dim, Graph, Node, TensorSpec
 from alula.runtime.passes.dead_code import drop_dead_code
-from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.names import CHANNELS_LAST
+from alula.runtime.passes.rewrite import Draft, make_node
 from alula.runtime.passes.shapes import Shapes
-from alula.runtime.passes.turning import (
+from alula.runtime.passes.transposes import (
     Perm,
     Turn,
     constant_target,

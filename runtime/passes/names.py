@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from alula.runtime.graph import Arrays, Graph
-from alula.runtime.passes.draft import renamed
+from alula.runtime.passes.rewrite import renamed
 
 CHANNELS_LAST = ".channels_last"  # how the name of a tensor ends that is in that order
 TRIMMED = ".trimmed"  # of a constant without leading ones

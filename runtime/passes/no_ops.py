@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alula.runtime.graph import Graph, Node
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.rewrite import Draft
 from alula.runtime.passes.shapes import Shapes
 
 # The operand that changes nothing, and the position that it must have ("any", or the second)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alula.runtime.graph import Graph, Node
-from alula.runtime.passes.draft import Draft
 from alula.runtime.passes.names import TRIMMED
+from alula.runtime.passes.rewrite import Draft
 from alula.runtime.passes.shapes import Shapes
-from alula.runtime.passes.turning import is_pointwise
+from alula.runtime.passes.transposes import is_pointwise
 
 
 def trim_operands(graph: Graph) -> Graph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alula.runtime.graph import Graph
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.rewrite import Draft
 
 
 def fold_pads(graph: Graph) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alula.runtime.graph import Graph
-from alula.runtime.passes.draft import Draft, make_node
+from alula.runtime.passes.rewrite import Draft, make_node
 from alula.runtime.passes.shapes import Shapes
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alula.runtime.graph import Graph
-from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.operands import factor, other_operand
+from alula.runtime.passes.rewrite import Draft, make_node
 
 
 def fuse_swish(graph: Graph) -> Graph:

@@ -18,7 +18,7 @@ from alula.runtime.graph import Array, Graph
 from alula.runtime.train.losses import Loss
 from alula.runtime.train.network import trainable_form
 from alula.runtime.train.optimizers import Optimizer
-from alula.runtime.train.parameters import LAYERS, parameters
+from alula.runtime.train.parameters import is_layer, parameters
 from alula.runtime.train.trainer import Trainer
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.125)  # of a layer's input channels, as in the paper
@@ -118,7 +118,7 @@ def _layers(graph: Graph) -> dict[str, list[str]]:
     known = parameters(form)
     return {
         node.label: names for node in form.nodes
-        if node.op in LAYERS and (names := [name for name in node.inputs if name in known])
+        if is_layer(node) and (names := [name for name in node.inputs if name in known])
     }  # fmt: skip
 
 

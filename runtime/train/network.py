@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
@@ -13,10 +12,11 @@ from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.dead_code import drop_dead_code
-from alula.runtime.passes.draft import Draft, renamed
 from alula.runtime.passes.fusion import fuse_chains
 from alula.runtime.passes.names import restore_names
-from alula.runtime.specialise import Specialised, specialise
+from alula.runtime.passes.rewrite import Draft, renamed
+from alula.runtime.planning.autodiff import Tape
+from alula.runtime.planning.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
 from alula.runtime.train.ordering import by_depth, schedule, sharing

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array
+from alula.runtime.planning.autodiff import Tape
 
 DECAYS = ("all", "weights")
 

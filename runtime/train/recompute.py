@@ -13,10 +13,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Node
 from alula.runtime.ops.contract import find
+from alula.runtime.planning.autodiff import Tape
 
 LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing

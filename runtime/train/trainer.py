@@ -12,11 +12,15 @@ from alula.runtime.errors import DTypeError, GraphError, MemoryBudgetError, Shap
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
+from alula.runtime.memory.aligned import native, trim_heap
+from alula.runtime.memory.arena import Arena
+from alula.runtime.memory.variables import State, Variables
+from alula.runtime.memory.weights import WeightStore
 from alula.runtime.model import Model
-from alula.runtime.program import Program
+from alula.runtime.planning.program import Program
 from alula.runtime.threads import checked_threads, team
 from alula.runtime.train.averaging import Averaging, batch_norm_statistics
-from alula.runtime.train.fractions import split_weights
+from alula.runtime.train.channel_slices import split_weights
 from alula.runtime.train.losses import CrossEntropy, Loss
 from alula.runtime.train.network import (
     AVERAGE,
@@ -35,8 +39,6 @@ from alula.runtime.train.optimizers import SCALARS, SGD, Optimizer
 from alula.runtime.train.parameters import buffers, parameters
 from alula.runtime.train.schedules import Schedule
 from alula.runtime.train.selection import select
-from alula.runtime.variables import State, Variables
-from alula.runtime.weights import Arena, WeightStore, native, trim_heap
 
 COUNTERS = "counters|"  # in a state: updates done, batches summed for the next one
 

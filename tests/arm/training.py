@@ -104,7 +104,7 @@ def batch_of(name: str) -> tuple[Array, Array]:
 
 def prepare(names: list[str], folder: Path) -> dict[str, tuple[Path, Path]]:
     """Of each step, its network as an ONNX file and packed so that it stays trainable."""
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
     from alula.host.zoo import build
 

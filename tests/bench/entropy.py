@@ -17,7 +17,7 @@ from statistics import median
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.pack import layer_codebook, weight_axes
 from alula.report import Table
 from alula.runtime.artifact import huffman

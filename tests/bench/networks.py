@@ -12,7 +12,7 @@ import numpy as np
 from alula.demo.networks import INSTALL_OCR
 from alula.demo.networks import ocr_models as find_ocr_models
 from alula.host.inputs import Shapes
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.pack import pack
 from alula.host.zoo import build
 from alula.runtime.graph import Array

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.race import race
 from alula.host.zoo import ZOO, build
 from alula.report import Table

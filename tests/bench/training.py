@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from alula.commands.bench import threads_list
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.race import peak_gflops, race
 from alula.host.zoo import ZOO, build
 from alula.report import Table

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from alula.host.onnx_export import export_onnx
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.exporter import export_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import ZOO, build
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Node

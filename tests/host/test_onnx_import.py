@@ -10,10 +10,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.runtime.errors import AlulaError, DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 from tests.host.onnx_models import assert_same_as_onnxruntime, model, node
 
 

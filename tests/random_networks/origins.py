@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.runtime.graph import Array
 from alula.runtime.train.network import trainable_form
 from tests.random_networks.draw import SETTING

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alula.runtime.checking import Watch, prove_layout, prove_updates, spaced
 from alula.runtime.graph import Node, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lowering import Instruction, Lowering, Ref
 from alula.runtime.ops.contract import NoAttrs
-from alula.runtime.plan import Layout
+from alula.runtime.planning.arena import Layout
+from alula.runtime.planning.checking import Watch, prove_layout, prove_updates, spaced
+from alula.runtime.planning.lowering import Instruction, Lowering, Ref
 
 NODE = Node("Relu", ("x",), ("y",), NoAttrs())
 ROWS = [Instruction(None, [], NODE, buffers) for buffers in (["a"], ["a", "b"], ["b", "c"], ["c"])]

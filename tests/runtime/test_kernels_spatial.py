@@ -10,7 +10,7 @@ import pytest
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.model import Model
 from alula.runtime.ops.contract import find
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 
 Case = tuple[str, dict[str, Any], tuple[int, ...]]  # op, attributes, input shape
 

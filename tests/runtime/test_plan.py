@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alula.runtime.graph import Node
-from alula.runtime.lowering import Instruction, Ref
 from alula.runtime.ops.contract import NoAttrs
-from alula.runtime.plan import ALIGNMENT, lay_out, lifetimes
+from alula.runtime.planning.arena import ALIGNMENT, lay_out, lifetimes
+from alula.runtime.planning.lowering import Instruction, Ref
 
 NODE = Node("Relu", ("x",), ("y",), NoAttrs())
 

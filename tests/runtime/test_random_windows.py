@@ -11,7 +11,7 @@ from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Arrays, Graph, Node, TensorSpec
 from alula.runtime.model import Model
 from alula.runtime.ops.contract import find
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 
 CHUNKS, PER_CHUNK = 10, 60
 OPS = ("Conv", "ConvTranspose", "ConvWeightGrad", "MaxPool", "AveragePool")

@@ -7,8 +7,8 @@ import pytest
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.graph import Graph, TensorSpec
-from alula.runtime.reference import evaluate
-from alula.runtime.specialise import specialise, static_input_names
+from alula.runtime.planning.reference import evaluate
+from alula.runtime.planning.specialise import specialise, static_input_names
 from tests.runtime.passes.networks import Builder, picture
 
 

@@ -37,7 +37,7 @@ def words_of(networks, charset):
 
 def test_our_engine_reads_the_same_words_in_photographs_as_onnxruntime() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.runtime.model import Model
     from alula.runtime.passes import optimise
 

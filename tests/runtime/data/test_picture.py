@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alula.runtime.data import open_data
-from alula.runtime.data.picture import Decoder, decode_pnm
+from alula.runtime.data.image import Decoder, decode_pnm
 from alula.runtime.errors import DataError
 from tests.runtime.data.formats import random_pictures, write_class_folders, write_ppm
 

@@ -7,8 +7,8 @@ import pytest
 
 from alula.runtime.compiler.loader import library
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lower import conv_gradient
-from alula.runtime.lower.conv import pack_panels
+from alula.runtime.ops.conv import lower_gradient as conv_gradient
+from alula.runtime.ops.conv.lower_product import pack_panels
 from alula.runtime.train import Trainer
 from tests.runtime.train.digits import network
 

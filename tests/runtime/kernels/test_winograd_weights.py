@@ -8,8 +8,8 @@ import pytest
 from alula.runtime.compiler.loader import library
 from alula.runtime.graph import Array
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lower.conv import pack_panels
-from alula.runtime.lower.winograd import LINE, component_size, pack_filters
+from alula.runtime.ops.conv.lower_product import pack_panels
+from alula.runtime.ops.conv.lower_winograd import LINE, component_size, pack_filters
 
 SHAPES = [(16, 16), (64, 32), (24, 40), (40, 24), (17, 35), (33, 16), (100, 64)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array
-from alula.runtime.ops.resize import COORDINATES, NEAREST, AxisGeometry, ResizeAttrs, axis_table
+from alula.runtime.ops.resize.op import COORDINATES, NEAREST, AxisGeometry, ResizeAttrs, axis_table
 from tests.runtime.ops.oracle import channels_first, channels_last, close, inferred, onnxruntime_node, ours
 
 MODERN = [mode for mode in COORDINATES if mode != "tf_half_pixel_for_nn"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from alula.runtime.ops.conv import ConvAttrs
-from alula.runtime.ops.pool import AveragePoolAttrs, pixel_counts, pool_window
+from alula.runtime.ops.conv.op import ConvAttrs
+from alula.runtime.ops.pool.op import AveragePoolAttrs, pixel_counts, pool_window
 from alula.runtime.ops.window import Window
 
 

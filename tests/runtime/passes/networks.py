@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
-from alula.runtime.passes.draft import make_node
-from alula.runtime.reference import evaluate
-from alula.runtime.specialise import specialise
+from alula.runtime.passes.rewrite import make_node
+from alula.runtime.planning.reference import evaluate
+from alula.runtime.planning.specialise import specialise
 
 
 class Builder:

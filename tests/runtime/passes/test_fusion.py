@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from alula.runtime.chain import MAX_STEPS, operand_kind, split, unfuse
 from alula.runtime.graph import Graph, TensorSpec
+from alula.runtime.ops.epilogue import MAX_STEPS, operand_kind, split, unfuse
 from alula.runtime.passes.fusion import fuse_chains, unfuse_chains
-from alula.runtime.reference import evaluate
-from alula.runtime.specialise import specialise
+from alula.runtime.planning.reference import evaluate
+from alula.runtime.planning.specialise import specialise
 from tests.runtime.passes.networks import SIZES, Builder, difference, ops_of, random_inputs
 
 PICTURE = TensorSpec(("batch", "height", "width", 4))

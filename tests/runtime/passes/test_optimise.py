@@ -81,7 +81,7 @@ def _models() -> Path | None:
 )
 def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], most_nodes: int, transposes: int) -> None:
     pytest.importorskip("onnx")
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
 
     folder = _models()
     assert folder is not None
@@ -97,7 +97,7 @@ def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], most_no
 @pytest.mark.parametrize(("name", "nodes"), [("resnet20-cifar", 25), ("mobilenetv2-cifar", 56), ("vgg16-cifar", 21)])
 def test_networks_of_the_zoo_keep_one_transpose_and_no_loose_arithmetic(name: str, nodes: int) -> None:
     pytest.importorskip("onnx")
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.zoo import build
 
     graph = import_onnx(build(name)).graph

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import build
 from alula.runtime.graph import Array, Graph
 from alula.runtime.train import Trainer

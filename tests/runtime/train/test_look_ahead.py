@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alula.runtime.look_ahead import LEAST_BYTES, RECENT, WAYS
-from alula.runtime.lowering import Instruction, Ref
 from alula.runtime.model import Model
-from alula.runtime.program import Program
+from alula.runtime.planning.lowering import Instruction, Ref
+from alula.runtime.planning.prefetch import LEAST_BYTES, RECENT, WAYS
+from alula.runtime.planning.program import Program
 from alula.runtime.train import SGD, Trainer
 from tests.runtime.train.digits import network
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alula.runtime.graph import Graph
-from alula.runtime.lower import winograd
+from alula.runtime.ops.conv import lower_winograd as winograd
 from alula.runtime.train import MSE, SGD, Trainer
 from tests.runtime.passes.networks import Builder, picture
 

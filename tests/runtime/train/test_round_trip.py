@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import alula
-from alula.host.onnx_export import export_onnx
+from alula.host.onnx.exporter import export_onnx
 from alula.host.pack import pack
 from alula.host.zoo import ZOO
 from alula.runtime.train import SGD, Trainer

@@ -1,0 +1,1 @@
+"""Arithmetic, activations, comparisons, selection and casts, and the steps of epilogues."""

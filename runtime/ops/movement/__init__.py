@@ -1,0 +1,1 @@
+"""What moves elements: pads, slices, transposes, look-ups."""

@@ -1,0 +1,63 @@
+"""Gradients of looking up and cutting out: what was read goes back to where it came from, the rest is zero."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.ops import checks
+from alula.runtime.ops.contract import Op, Specs, Values, register
+from alula.runtime.ops.movement.op import slices
+from alula.runtime.ops.operands import integers
+
+
+@frozen
+class GatherGradAttrs:
+    """Gather's axis, and the shape of its input."""
+
+    shape: tuple[int, ...]
+    axis: int = 0
+
+
+@frozen
+class SliceGradAttrs:
+    """The shape of Slice's input."""
+
+    shape: tuple[int, ...]
+
+
+def _infer(attrs: GatherGradAttrs | SliceGradAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    return (TensorSpec(attrs.shape, checks.given(specs, 0, "dY").dtype),)
+
+
+def gather_grad(attrs: GatherGradAttrs, dy: Array, indices: Array) -> tuple[Array]:
+    """Sum the gradients of all copies of an element.
+
+    dy      : shape of Gather's result
+    indices : int32 or int64
+    return  : attrs.shape
+    """
+    dx = np.zeros(attrs.shape, dy.dtype)
+    axis, rank = attrs.axis % len(attrs.shape), indices.ndim
+    moved = np.moveaxis(dy, range(axis, axis + rank), range(rank)).reshape(
+        indices.size, *attrs.shape[:axis], *attrs.shape[axis + 1 :]
+    )
+    np.add.at(np.moveaxis(dx, axis, 0), indices.reshape(-1), moved)
+    return (dx,)
+
+
+def slice_grad(
+    attrs: SliceGradAttrs, dy: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
+) -> tuple[Array]:
+    """The gradient where the slice was cut, zero elsewhere; inputs as Slice's."""
+    rest = [None if v is None else integers(v) for v in (axes, steps)]
+    dx = np.zeros(attrs.shape, dy.dtype)
+    dx[slices(attrs.shape, integers(starts), integers(ends), *rest)] = dy
+    return (dx,)
+
+
+register(
+    Op("GatherGrad", _infer, gather_grad, GatherGradAttrs, n_inputs=(2, 2)),
+    Op("SliceGrad", _infer, slice_grad, SliceGradAttrs, n_inputs=(3, 5), static_inputs=(1, 2, 3, 4)),
+)

@@ -1,0 +1,44 @@
+"""The gradient of batch normalisation while it learns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from alula.runtime.graph import Node
+from alula.runtime.planning.autodiff import Tape, rule
+
+
+@rule("BatchNormalizationTraining")
+def batch_normalization_training(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """Through the statistics of the batch, too; the running ones learn nothing from the loss.
+
+    The slope of a clamp behind it is found from its input again: so its result need not be kept.
+    """
+    x, scale, bias = node.inputs[:3]
+    _, _, _, mean, inv_std = node.outputs
+    dy, low, high = _clamp_behind(tape, node.outputs[0], gradients[0])
+    inputs = [dy, x, scale, mean, inv_std, *([bias] if dy != gradients[0] else [])]
+    dx, dscale, dbias = tape.node("BatchNormalizationGrad", inputs, outputs=3, low=low, high=high)
+    return dx, dscale, dbias, "", ""
+
+
+def _clamp_behind(tape: Tape, y: str, dy: str) -> tuple[str, float, float]:
+    """The gradient behind a clamp of `y`, and its bounds, if its slope alone made `dy`; else `dy`, and no bounds."""
+    low, high = -math.inf, math.inf
+    maker = next((node for node in reversed(tape.nodes) if dy in node.outputs), None)
+    if maker is None or maker.op not in ("ReluGrad", "ClipGrad"):
+        return dy, low, high
+    clamp = next((node for node in tape.nodes if maker.inputs[1] in node.outputs), None)
+    if clamp is None or clamp.op not in ("Relu", "Clip") or clamp.inputs[0] != y:
+        return dy, low, high
+    if clamp.op == "Relu":
+        low = 0.0
+    else:
+        bounds = [tape.value(name) if name else None for name in (*clamp.inputs[1:], "", "")[:2]]
+        low, high = (
+            limit if bound is None else float(bound.reshape(()))
+            for bound, limit in zip(bounds, (low, high), strict=True)
+        )
+    tape.nodes.remove(maker)
+    return maker.inputs[0], low, high

@@ -1,0 +1,31 @@
+"""Gradient of Resize: along each axis it is a matrix, so the gradient is the product with the transposed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alula.runtime.graph import Node
+from alula.runtime.ops.resize.op import axis_table, is_identity, resize_geometry
+from alula.runtime.planning.autodiff import Tape, rule
+
+
+@rule("Resize")
+def resize(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+    """Each element's gradient goes back to the elements that it was made of, by their weights."""
+    attrs, dims = node.attrs, tape.spec(node.inputs[0]).dims
+    known = [tape.value(name) if name else None for name in (*node.inputs[1:], "", "", "")[:3]]
+    dx = gradients[0]
+    rank = len(dims)
+    for geometry in resize_geometry(attrs, dims, *known):
+        table = axis_table(attrs, geometry)
+        if is_identity(table, geometry):
+            continue
+        matrix = np.zeros((geometry.size_out, geometry.size_in), np.float32)
+        np.add.at(matrix, (np.arange(geometry.size_out)[:, None], table.indices), table.weights)
+        matrix[table.outside] = 0
+        perm = [i for i in range(rank) if i != geometry.axis] + [geometry.axis]
+        turned = tape.node("MatMul", [tape.node("Transpose", [dx], perm=tuple(perm)), tape.constant(matrix)])
+        dx = tape.node("Transpose", [turned], perm=tuple(int(i) for i in np.argsort(perm)))
+    return dx, *[""] * (len(node.inputs) - 1)

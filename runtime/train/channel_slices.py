@@ -1,0 +1,108 @@
+"""Training a part of a layer's input channels: the rest of its weights is frozen (MCUNetV3, Lin et al., arXiv 2206.15472).
+
+The layer is split in two over its input channels: y = f(x[rest], frozen weights) + f(x[chosen], trained weights). No work is
+added, the weight gradient is that of the chosen channels alone, and of x only these are kept for it. Chosen are the channels
+with the largest weights, as in the paper. Weights of one input channel in a group (depthwise), biases and normalisations have
+nothing to divide: they are trained whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from alula.runtime.errors import GraphError
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array, Graph, Node
+from alula.runtime.ops.contract import find
+from alula.runtime.ops.traits import axis_for
+from alula.runtime.passes.rewrite import Draft, make_node
+
+WHOLE = 1.0
+
+
+@frozen
+class Part:
+    """A weight of which some input channels are trained.
+
+    weight   : name of the constant
+    name     : of the trained part, like the weight but for the channels
+    axis     : of the input channels
+    channels : which ones, ascending
+    """
+
+    weight: str
+    name: str
+    axis: int
+    channels: tuple[int, ...]
+
+    def merged(self, whole: Array, part: Array) -> Array:
+        """The weight with what the part has learned."""
+        result = np.array(whole)
+        np.moveaxis(result, self.axis, 0)[list(self.channels)] = np.moveaxis(part, self.axis, 0)
+        return result
+
+
+def split_weights(
+    graph: Graph, fractions: Mapping[str, float], readers: Mapping[str, Sequence[Node]]
+) -> tuple[Graph, list[Part]]:
+    """The graph with layers split in a trained and a frozen part, and the parts.
+
+    fractions : parameter -> part of its input channels that is trained; 1: all of it
+    readers   : parameter -> the nodes that read it
+    raise     : GraphError if several layers share a weight that is to be split
+    """
+    draft, parts, everywhere = Draft(graph), list[Part](), graph.consumers()
+    for weight, fraction in fractions.items():
+        axis = _input_axis(graph, readers[weight][0], weight) if fraction < WHOLE else None
+        if axis is None:
+            continue
+        if len(everywhere[weight]) > 1 or weight in graph.outputs:
+            names = ", ".join(
+                [*(node.label for node in everywhere[weight]), *["an output"] * (weight in graph.outputs)]
+            )
+            raise GraphError(
+                f"update: expected {weight} in one layer to train a part of it, got {names}; train it whole"
+            )
+        value = graph.constants[weight]
+        if (count := max(1, round(fraction * value.shape[axis]))) < value.shape[axis]:
+            parts.append(_split(draft, readers[weight][0], weight, value, axis, count))
+    return draft.graph(), parts
+
+
+def _input_axis(graph: Graph, node: Node, weight: str) -> int | None:
+    """Which axis of a weight is the input channels; None if it cannot be divided."""
+    op, rank = find(node.op, node.label), len(graph.constants.spec(weight).dims)
+    linear = op.linear
+    if linear is None or node.inputs[linear.weight] != weight or getattr(node.attrs, "group", 1) != 1:
+        return None
+    axis = axis_for(op.operands[linear.weight].inputs, node.attrs)
+    return axis % rank if axis is not None and -rank <= axis < rank else None
+
+
+def _split(draft: Draft, node: Node, weight: str, value: Array, axis: int, count: int) -> Part:
+    rows = np.moveaxis(value, axis, 0)
+    magnitude = np.abs(rows).reshape(len(rows), -1).sum(axis=1, dtype=np.float64)
+    chosen = np.sort(np.argsort(-magnitude, kind="stable")[:count])
+    rest = np.setdiff1d(np.arange(len(rows)), chosen)
+    x, y = node.inputs[0], node.outputs[0]
+    order = draft.constant(f"{weight}|order", np.concatenate([chosen, rest]))
+    sizes = draft.constant(f"{weight}|sizes", np.array([len(chosen), len(rest)]))
+    ordered, inside, outside, partial, base = (
+        draft.fresh(f"{y}|{part}") for part in ("ordered", "chosen", "frozen", "partial", "base")
+    )
+    trained, frozen_rest = (
+        draft.constant(f"{weight}|{part}", np.ascontiguousarray(np.take(value, index, axis)))
+        for part, index in (("part", chosen), ("frozen", rest))
+    )
+    split = replace(make_node("Split", [ordered, sizes], inside, axis=-1), outputs=(inside, outside))
+    new = [
+        make_node("Gather", [x, order], ordered, axis=-1), split,
+        replace(node, inputs=(inside, trained), outputs=(partial,), name=f"{node.label}|part"),
+        replace(node, inputs=(outside, frozen_rest, *node.inputs[2:]), outputs=(base,)),
+        make_node("Add", [base, partial], y),
+    ]  # fmt: skip
+    draft.exchange([node], new)
+    return Part(weight, trained, axis, tuple(map(int, chosen)))
