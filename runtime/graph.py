@@ -89,7 +89,12 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One op between tensors. `attrs` is the op's frozen attribute dataclass; an absent optional input is ""."""
+    """One op between tensors. `attrs` is the op's frozen attribute dataclass; an absent optional input is "".
+
+    guard     : a flag, int64 of one element: the node is skipped where it is 0; "" if it always runs
+    otherwise : per output, the tensor whose value it takes when the node is skipped; "" (or left out) for an output
+                that only nodes of the same guard read
+    """
 
     op: str
     inputs: tuple[str, ...]
@@ -97,6 +102,8 @@ class Node:
     attrs: Any
     name: str = ""
     fused: tuple[Node, ...] = ()
+    guard: str = ""
+    otherwise: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -110,7 +117,17 @@ class Node:
         names = [n for n in self.inputs if n]
         for fused in self.fused:
             names += [n for n in fused.inputs if n and n not in inner]
+        if self.guard:
+            names += [*(n for n in self.otherwise if n), self.guard]
         return tuple(names)
+
+    @property
+    def skipped_outputs(self) -> tuple[str, ...]:
+        """The outputs that hold nothing when the node is skipped."""
+        if not self.guard:
+            return ()
+        kept = (*self.otherwise, *[""] * len(self.outputs))
+        return tuple(name for name, other in zip(self.outputs, kept, strict=False) if name and not other)
 
     @property
     def body_output(self) -> str:
@@ -150,8 +167,18 @@ class Graph:
 
     def __post_init__(self) -> None:
         defined = set(self.inputs) | set(self.constants)
+        guards: dict[str, str] = {}  # tensor -> the guard under which alone it holds something
         for node in self.nodes:
             for name in node.reads:
+                if (
+                    guards.get(name, node.guard) != node.guard
+                    or name in guards
+                    and name in (node.guard, *node.otherwise)
+                ):
+                    raise GraphError(
+                        f"{node.label}: expected {name!r} to be there whenever the node runs, got a tensor that is skipped by "
+                        f"{guards[name]!r}; guard both, or say what it is otherwise"
+                    )
                 if name not in defined:
                     raise GraphError(
                         f"{node.label}: expected its input {name!r} to be defined before it, got no such tensor; "
@@ -162,7 +189,13 @@ class Graph:
                     raise GraphError(f"{node.label}: expected a new output name, got {name!r} twice; rename one")
                 if name:
                     defined.add(name)
+            guards.update(dict.fromkeys(node.skipped_outputs, node.guard))
         for name in self.outputs:
+            if name in guards:
+                raise GraphError(
+                    f"graph {self.name}: expected output {name!r} in every run, got one that is skipped by {guards[name]!r}; "
+                    "say what it is otherwise"
+                )
             if name not in defined:
                 raise GraphError(f"graph {self.name}: expected output {name!r} to be computed, got no such tensor")
 

@@ -158,6 +158,11 @@ class _Writer:
         return rank
 
     def _write(self, node: Node) -> None:
+        if node.guard:
+            raise GraphError(
+                f"{node.label}: expected a node that always runs, got one that {node.guard!r} skips: ONNX has no such thing; "
+                "keep it as .alula"
+            )
         if node.op == "Transpose":
             self._transpose(node)
             return

@@ -57,7 +57,8 @@ def unfuse(node: Node) -> list[Node]:
     """A node and the steps of its chain as nodes of their own."""
     if not node.fused:
         return [node]
-    return [replace(node, outputs=(node.body_output, *node.outputs[1:]), fused=()), *node.fused]
+    body = replace(node, outputs=(node.body_output, *node.outputs[1:]), fused=(), otherwise=_without_first(node))
+    return [body, *_guarded(node, node.fused)]
 
 
 def split(node: Node, at: int) -> list[Node]:
@@ -65,10 +66,23 @@ def split(node: Node, at: int) -> list[Node]:
     step = node.fused[at]
     before = node.fused[at - 1].outputs[0] if at else f"{step.outputs[0]}|operand"
     steps = _renamed(node.fused[:at], node.body_output, f"{before}|body")
-    head = replace(node, outputs=(before, *node.outputs[1:]), fused=steps)
-    (tail,) = _renamed((step,), node.body_output, before)
+    head = replace(node, outputs=(before, *node.outputs[1:]), fused=steps, otherwise=_without_first(node))
+    (tail,) = _guarded(node, _renamed((step,), node.body_output, before))
     rest = _renamed(node.fused[at + 1 :], step.outputs[0], f"{node.outputs[0]}|body")
     return [head, replace(tail, outputs=node.outputs[:1], fused=rest)]
+
+
+def _without_first(node: Node) -> tuple[str, ...]:
+    """What the outputs are otherwise, for a node whose first one is made by another one now."""
+    return ("", *node.otherwise[1:]) if any(node.otherwise[1:]) else ()
+
+
+def _guarded(node: Node, steps: Sequence[Node]) -> list[Node]:
+    """Steps as nodes of their own, under the guard of the node that they come from."""
+    if not node.guard or not steps:
+        return list(steps)
+    return [*(replace(step, guard=node.guard) for step in steps[:-1]),
+            replace(steps[-1], guard=node.guard, otherwise=node.otherwise[:1])]  # fmt: skip
 
 
 def _renamed(steps: tuple[Node, ...], old: str, new: str) -> tuple[Node, ...]:

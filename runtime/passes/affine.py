@@ -115,7 +115,7 @@ class _Weights:
         """The weights of a product without a chain, if they are constant floats."""
         op = find(node.op, node.label)
         linear = op.linear
-        if linear is None or node.fused:
+        if linear is None or node.fused or node.guard:
             return None
         weight, operand = draft.value(node.inputs[linear.weight]), op.operands[linear.weight]
         named = node.inputs[linear.bias] if linear.bias is not None and linear.bias < len(node.inputs) else ""

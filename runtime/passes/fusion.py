@@ -17,7 +17,7 @@ def fuse_chains(graph: Graph) -> Graph:
     A step may need other tensors; they are computed before the host, whose place in the order moves back if it must.
     Nothing that is needed can depend on the host, since the step alone reads its result.
     """
-    shapes, draft = Shapes(graph), Draft(graph)
+    shapes, draft = Shapes(graph), Draft(graph, guarded=True)
     for node in draft.nodes():
         if draft.holds(node) and _is_step(draft, node):
             _fuse(draft, shapes, node)
@@ -36,7 +36,8 @@ def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
         return
     host = max(hosts, key=lambda node: (find(node.op, node.label).hosts, draft.place(node)))
     before, output = host.outputs[0], step.outputs[0]
-    body = f"{output}|body"
+    body, whole = f"{output}|body", step
+    step = replace(step, guard="", otherwise=())
     if host.fused:
         chained = list(host.fused)
         first = chained[0]
@@ -44,7 +45,9 @@ def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
         chained.append(step)
     else:
         chained = [replace(step, inputs=tuple(body if name == before else name for name in step.inputs))]
-    draft.exchange([host, step], [replace(host, outputs=(output, *host.outputs[1:]), fused=tuple(chained))])
+    outputs, otherwise = (output, *host.outputs[1:]), ((whole.otherwise or ("",))[0], *host.otherwise[1:])
+    fused = replace(host, outputs=outputs, fused=tuple(chained), otherwise=otherwise if any(otherwise) else ())
+    draft.exchange([host, whole], [fused])
 
 
 def _is_step(draft: Draft, node: Node) -> bool:
@@ -70,6 +73,8 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
         or len(host.fused) >= chain.MAX_STEPS
         or not (find(host.op, host.label).hosts or _is_step(draft, host))
     ):
+        return None
+    if host.guard != step.guard or any(host.otherwise[:1]):
         return None
     if host.op == "Pow":  # a step, but not a kernel of its own
         return None

@@ -64,7 +64,7 @@ class _Layout:
 
     def _perm(self, node: Node | None) -> Perm | None:
         """The permutation of a Transpose."""
-        if node is None or node.op != "Transpose" or node.fused:
+        if node is None or node.op != "Transpose" or node.fused or node.guard:
             return None
         if node.attrs.perm is not None:
             return tuple(node.attrs.perm)

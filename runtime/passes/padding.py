@@ -25,6 +25,7 @@ def fold_pads(graph: Graph) -> Graph:
             continue
         fits = all(
             reader.op == "Conv"
+            and not reader.guard
             and reader.attrs.auto_pad in ("NOTSET", "VALID")
             and node.outputs[0] not in (*reader.inputs[1:], *reader.reads[len(reader.inputs) :])
             for reader in readers

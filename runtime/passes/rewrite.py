@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
@@ -16,10 +16,14 @@ def make_node(op: str, inputs: list[str], output: str, name: str = "", **attrs: 
 
 
 class Draft:
-    """The nodes of a graph by their first output. Exchange them in any order: `graph` sorts them."""
+    """The nodes of a graph by their first output. Exchange them in any order: `graph` sorts them.
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    guarded : whether nodes with a guard are shown as makers, as lone readers and in `nodes`; a pass that does not ask for
+              them leaves them as they are
+    """
+
+    def __init__(self, graph: Graph, guarded: bool = False) -> None:
+        self._graph, self._guarded = graph, guarded
         self._nodes: dict[str, Node] = {}
         self._places: dict[str, float] = {}
         self._makers: dict[str, str] = {}  # tensor -> key of its node
@@ -43,7 +47,7 @@ class Draft:
         """The nodes (of these ops) in order; those that were exchanged on the way are passed over."""
         for key in sorted(self._nodes, key=self._places.__getitem__):
             node = self._nodes.get(key)
-            if node is not None and (not ops or node.op in ops):
+            if self._shown(node, ops):
                 yield node
 
     def holds(self, node: Node) -> bool:
@@ -58,7 +62,10 @@ class Draft:
         """The node that makes a tensor, if there is one (of these ops)."""
         key = self._makers.get(tensor)
         node = self._nodes[key] if key is not None else None
-        return node if node is not None and (not ops or node.op in ops) else None
+        return node if self._shown(node, ops) else None
+
+    def _shown(self, node: Node | None, ops: tuple[str, ...]) -> TypeGuard[Node]:
+        return node is not None and (self._guarded or not node.guard) and (not ops or node.op in ops)
 
     def readers(self, tensor: str) -> list[Node]:
         """The nodes that read a tensor."""
@@ -70,7 +77,7 @@ class Draft:
         if tensor in self.outputs or len(readers) != 1 or sum(readers.values()) != 1:
             return None
         node = self._nodes[next(iter(readers))]
-        return node if not ops or node.op in ops else None
+        return node if self._shown(node, ops) else None
 
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor is a constant."""
@@ -114,7 +121,8 @@ class Draft:
         self._new[name] = array
 
     def exchange(self, old: list[Node], new: list[Node]) -> None:
-        """Put nodes in the place of others; the last of the old ones gives the place."""
+        """Put nodes in the place of others; the last of the old ones gives the place. The new ones have the guard of the old."""
+        new = _under_guard(old, new)
         place = max(self._places[_key(node)] for node in old)
         for node in old:
             self._remove(node)
@@ -194,11 +202,28 @@ def renamed(node: Node, name_of: Callable[[str], str]) -> Node:
     body = node.body_output
     inputs, outputs = tuple(map(name_of, node.inputs)), tuple(map(name_of, node.outputs))
     node_now = replace(node, inputs=inputs, outputs=outputs, fused=())
+    if node.guard:
+        otherwise = tuple(name_of(name) if name else "" for name in node.otherwise)
+        node_now = replace(node_now, guard=name_of(node.guard), otherwise=otherwise)
     if not node.fused:
         return node_now
     new_body = f"{outputs[0]}|body"
     steps = tuple(renamed(step, lambda name: new_body if name == body else name_of(name)) for step in node.fused)
     return replace(node_now, fused=steps)
+
+
+def _under_guard(old: list[Node], new: list[Node]) -> list[Node]:
+    """The new nodes under the guard that the old ones share; what makes an output says what it is otherwise."""
+    guards = {node.guard for node in old}
+    if guards == {""}:
+        return new
+    assert len(guards) == 1, f"{old[0].label}: nodes of different guards cannot be exchanged together"
+    kept = {name: other for node in old for name, other in zip(node.outputs, node.otherwise, strict=False) if other}
+    return [
+        node if node.guard
+        else replace(node, guard=old[0].guard, otherwise=tuple(kept.get(name, "") for name in node.outputs) if kept else ())
+        for node in new
+    ]  # fmt: skip
 
 
 def _key(node: Node) -> str:

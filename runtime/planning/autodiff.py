@@ -7,7 +7,9 @@ gradient needs is built: freezing a layer, or updating a slice of the network, r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,48 @@ class Tape:
         self.made: dict[str, Array] = {}  # constants that rules asked for
         self._names: dict[tuple[str, ...], str] = {}
         self._needed: frozenset[str] = frozenset()
+        self._guard = ""  # of the nodes that are appended now
+        self._guards = {name: node.guard for node in nodes for name in node.skipped_outputs}
+
+    def guard_of(self, name: str) -> str:
+        """The guard under which alone a tensor holds something; "" if it always does."""
+        return self._guards.get(name, "")
+
+    @contextmanager
+    def under(self, guard: str) -> Iterator[None]:
+        """Append nodes under a guard."""
+        before, self._guard = self._guard, guard
+        try:
+            yield
+        finally:
+            self._guard = before
+
+    def otherwise(self, name: str, other: str, guard: str) -> str:
+        """A tensor that holds `name` where the guard is set, and `other` where it is not."""
+        if name == other:
+            return name
+        place = next((i for i in reversed(range(len(self.nodes))) if name in self.nodes[i].outputs), None)
+        later = next((i for i in range((place or 0) + 1, len(self.nodes)) if other in self.nodes[i].outputs), None)
+        if place is None or later is not None or self.guard_of(name) != guard:
+            with self.under(guard):
+                name, place = str(self.node("Mul", [name, self.constant(1.0)], name=f"{name}|copy")), len(self.nodes)
+            place -= 1
+        node = self.nodes[place]
+        known = [*node.otherwise, *[""] * (len(node.outputs) - len(node.otherwise))]
+        known[node.outputs.index(name)] = other
+        self.nodes[place] = replace(node, otherwise=tuple(known))
+        self._guards.pop(name)
+        return name
+
+    def always(self, name: str) -> str:
+        """A gradient that is zero where its guard is not set."""
+        guard = self.guard_of(name)
+        if not guard:
+            return name
+        with self.under(""):
+            dims = self.constant(list(self.spec(name).dims), "int64")
+            zeros = str(self.node("Expand", [self.constant(0.0), dims], name=f"{name}|skipped"))
+        return self.otherwise(name, zeros, guard)
 
     def spec(self, name: str) -> TensorSpec:
         """Static shape and dtype of a tensor."""
@@ -83,6 +127,9 @@ class Tape:
         values = [self.value(n) if n and i in static else None for i, n in enumerate(node.inputs)]
         inferred = infer(node, [self.specs[n] if n else None for n in node.inputs], values)
         self.specs.update((n, s) for n, s in zip(node.outputs, inferred, strict=False) if n)
+        if self._guard and not node.guard:
+            node = replace(node, guard=self._guard)
+        self._guards.update(dict.fromkeys(node.skipped_outputs, node.guard))
         self.nodes.append(node)
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
@@ -126,13 +173,15 @@ class Tape:
         raise  : GraphError if a gradient must pass an op that has none, or a wanted tensor does not reach the loss
         """
         forward = list(self.nodes)
+        self._guards.update((name, node.guard) for node in forward for name in node.skipped_outputs)
         self._needed = _reached_by(forward, wanted)
         if loss not in self._needed:
             raise GraphError(
                 f"loss {loss}: expected it to depend on {', '.join(wanted) or 'something trained'}, got a loss that "
                 "does not; train a layer that is used"
             )
-        sums: dict[str, list[str]] = {loss: [self.constant(np.ones(self.spec(loss).dims, np.float32))]}
+        sums = Sums()
+        sums.add(loss, self.constant(np.ones(self.spec(loss).dims, np.float32)))
         self._walk(forward, sums)
         missing = [name for name in wanted if name not in sums]
         if missing:
@@ -146,8 +195,10 @@ class Tape:
 
         build : appends them; the names of the outputs
         """
-        start = len(self.nodes)
-        sums = {output: [dy] for output, dy in zip(build(), gradients, strict=False) if dy}
+        start, sums = len(self.nodes), Sums()
+        for output, dy in zip(build(), gradients, strict=False):
+            if dy:
+                sums.add(output, dy, self._guard)
         own = self.nodes[start:]
         self._needed |= _reached_by(own, self._needed)
         self._walk(own, sums)
@@ -159,28 +210,98 @@ class Tape:
             for index, name in enumerate(node.inputs)
         ]
 
-    def _walk(self, nodes: Sequence[Node], sums: dict[str, list[str]]) -> None:
+    def _walk(self, nodes: Sequence[Node], sums: Sums) -> None:
         """Append the gradients of nodes, the last one first; `sums` has what flows into each tensor's gradient."""
         for node in reversed(nodes):
             outputs = tuple(self._total(sums, name) for name in node.outputs)
             if not any(outputs) or not any(self.wants(name) for name in node.reads):
                 continue
             assert not node.fused, f"{node.label}: the backward pass is built before chains are fused"
-            for name, gradient in zip(node.inputs, rule_of(node)(self, node, outputs), strict=True):
+            guards = {self.guard_of(name) for name in outputs if name} | ({node.guard} - {""})
+            if len(guards - {""}) > 1 or (not node.guard and len(guards) > 1):
+                outputs, guards = tuple(map(self.always, outputs)), {node.guard}
+            guard = next(iter(guards - {""}), "")
+            with self.under(guard):
+                found = rule_of(node)(self, node, outputs)
+            for name, gradient in zip(node.inputs, found, strict=True):
                 if gradient and self.wants(name):
                     assert self.spec(gradient) == self.spec(name), (node.label, name, gradient)
-                    sums.setdefault(name, []).append(gradient)
+                    sums.add(name, gradient, guard)
+            for name, dy in zip(node.otherwise, outputs, strict=False):
+                if name and dy and self.wants(name):
+                    sums.pass_by(name, self.always(dy), guard)
 
-    def _total(self, sums: dict[str, list[str]], name: str) -> str:
-        """The sum of what flowed into a tensor's gradient; it is made once."""
-        parts = sums.get(name, [])
-        if not parts:
+    def _total(self, sums: Sums, name: str) -> str:
+        """The sum of what flowed into a tensor's gradient; it is made once.
+
+        What guarded nodes gave counts where they run; where they are skipped, the gradient of what the tensor stands for
+        does. The sum is under a guard if nothing else flows in.
+        """
+        if name not in sums:
             return ""
-        total = parts[0]
-        for part in parts[1:]:
-            total = self.node("Add", [total, part])
-        sums[name] = [total]
+        own = self.guard_of(name)
+        groups, passed = sums.parts[name], sums.passed.get(name, {})
+        total = self._sum(groups.pop(own, []), own)
+        late: dict[str, str] = {}
+        for guard in dict.fromkeys((*groups, *passed)):
+            inside, outside = self._sum(groups.get(guard, []), guard), self._sum(passed.get(guard, []), "")
+            if not outside:
+                late[guard] = inside
+                continue
+            if not inside:
+                with self.under(guard):
+                    dims = self.constant(list(self.spec(name).dims), "int64")
+                    inside = str(self.node("Expand", [self.constant(0.0), dims], name=f"{name}|skipped"))
+            whole = self.otherwise(inside, outside, guard)
+            total = self._sum([total, whole], "") if total else whole
+        for guard, inside in late.items():
+            if total:
+                total = self.otherwise(self._sum([total, inside], guard), total, guard)
+            else:
+                total, own = self._under_own(inside, guard), guard
+                if len(late) > 1:
+                    total, own = self.always(total), ""
+        sums.parts[name], sums.passed[name] = {own: [total]}, {}
         return total
+
+    def _under_own(self, name: str, guard: str) -> str:
+        """A tensor that is made under the guard."""
+        if self.guard_of(name) == guard:
+            return name
+        with self.under(guard):
+            return str(self.node("Mul", [name, self.constant(1.0)], name=f"{name}|copy"))
+
+    def _sum(self, parts: Sequence[str], guard: str) -> str:
+        """The sum of tensors, made under a guard; "" of none."""
+        total = parts[0] if parts else ""
+        with self.under(guard):
+            for part in parts[1:]:
+                total = str(self.node("Add", [total, part]))
+        return total
+
+
+class Sums:
+    """What flows into the gradient of each tensor.
+
+    parts  : tensor -> guard of the nodes that gave it ("" for those that always run) -> gradients
+    passed : tensor -> guard -> gradients of what the tensor stands for where the guard is not set
+    """
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[str, list[str]]] = {}
+        self.passed: dict[str, dict[str, list[str]]] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.parts
+
+    def add(self, name: str, gradient: str, guard: str = "") -> None:
+        """What a node gives."""
+        self.parts.setdefault(name, {}).setdefault(guard, []).append(gradient)
+
+    def pass_by(self, name: str, gradient: str, guard: str) -> None:
+        """What flows past a skipped node."""
+        self.parts.setdefault(name, {})
+        self.passed.setdefault(name, {}).setdefault(guard, []).append(gradient)
 
 
 def _reached_by(nodes: Sequence[Node], sources: Iterable[str]) -> frozenset[str]:

@@ -50,6 +50,14 @@ class FnRef:
 Word = int | float | Ref | FnRef
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """An instruction runs where the flag is set, or (`when` false) where it is not."""
+
+    flag: Ref
+    when: bool = True
+
+
 @dataclass(slots=True)
 class Instruction:
     """A kernel call, or (kernel None) a node that runs as its NumPy reference.
@@ -63,11 +71,13 @@ class Instruction:
     node: Node
     buffers: Sequence[str] = ()
     inplace: tuple[str, str] | None = None  # (output buffer, input buffer) that may share memory
+    guard: Guard | None = None
 
     @property
     def named(self) -> list[str]:
         """The buffers that it names."""
-        return [*(word.buffer for word in self.words if isinstance(word, Ref)), *self.buffers]
+        flag = [self.guard.flag.buffer] if self.guard else []
+        return [*(word.buffer for word in self.words if isinstance(word, Ref)), *self.buffers, *flag]
 
 
 @dataclass
@@ -98,8 +108,10 @@ class Lowering:
     sizes: dict[str, int] = field(default_factory=dict)
     tables: dict[str, Array] = field(default_factory=dict)
     node: Node | None = None
-    left: dict[tuple[str, ...], Ref] = field(default_factory=dict)
-    _reordered: dict[tuple[str, str], Ref] = field(default_factory=dict)
+    guard: Guard | None = None
+    left: dict[tuple[Guard | None, tuple[str, ...]], Ref] = field(default_factory=dict)
+    _held: dict[tuple[str, str], Ref] = field(default_factory=dict)
+    _reordered: dict[tuple[Guard | None, str, str], Ref] = field(default_factory=dict)
 
     def spec(self, name: str) -> TensorSpec:
         """Static shape and dtype of a tensor."""
@@ -153,14 +165,27 @@ class Lowering:
                 f"{variable.name}: expected elements of {WORD} bytes in {packing}, got {variable.spec.dtype} in {variable.packing}; "
                 "give both the same order"
             )
-        key = (source.buffer, str(packing))
-        if key not in self._reordered:
-            self._reordered[key] = self.emit_reorder(source, variable.lookup(packing))
-        return self._reordered[key]
+        return self._once(source.buffer, str(packing), lambda: self.emit_reorder(source, variable.lookup(packing)))
+
+    def _once(self, name: str, order: str, make: Callable[[], Ref]) -> Ref:
+        """What is made once in every run: under no guard, or once under each."""
+        for guard in (None, self.guard):
+            if (guard, name, order) in self._reordered:
+                return self._reordered[guard, name, order]
+        ref = self._reordered[self.guard, name, order] = make()
+        return ref
+
+    def leave(self, key: tuple[str, ...], ref: Ref) -> None:
+        """Leave something for a rule that is lowered later, and runs under the same guard or under none of its own."""
+        self.left[self.guard, key] = ref
+
+    def found(self, key: tuple[str, ...]) -> Ref | None:
+        """What another rule has left."""
+        return self.left.get((None, key)) or self.left.get((self.guard, key))
 
     def forget(self, variable: str) -> None:
         """Let go of the copies of a variable that has a new value."""
-        self._reordered = {key: ref for key, ref in self._reordered.items() if key[0] != variable}
+        self._reordered = {key: ref for key, ref in self._reordered.items() if key[1] != variable}
 
     def emit_reorder(self, source: Ref, indices: Array, target: Ref | None = None) -> Ref:
         """Look up 4-byte words by int32 indices."""
@@ -177,7 +202,7 @@ class Lowering:
             return self._in_order(self.variables[name], packing)
         if name in self.constants:
             ref = Ref(self.hold(f"{name}|{packing}", lambda: packing.make(self.values[name])))
-            self._reordered[name, str(packing)] = ref
+            self._held[name, str(packing)] = ref
             return ref
         return self.table(packing.make(self.values[name]))
 
@@ -185,7 +210,7 @@ class Lowering:
         """The address of a variable, or of a constant, that lies in this order already; None if it does not."""
         if name in self.variables:
             return Ref(name) if self.variables[name].packing == packing else None
-        return self._reordered.get((name, str(packing)))
+        return self._held.get((name, str(packing)))
 
     def derived(self, name: str, order: str, source: Packing, make: Callable[[Ref], Ref]) -> Ref | None:
         """Another order of a variable that lies in the order `source`, made once in every run; None if it does not.
@@ -194,9 +219,7 @@ class Lowering:
         """
         if name not in self.variables or self.variables[name].packing != source:
             return None
-        if (name, order) not in self._reordered:
-            self._reordered[name, order] = make(Ref(name))
-        return self._reordered[name, order]
+        return self._once(name, order, lambda: make(Ref(name)))
 
     def table(self, array: Array) -> Ref:
         """The address of data made for this program (an index table, interpolation weights)."""
@@ -243,12 +266,13 @@ class Lowering:
             else:
                 words.append(value)
         pair = (self.root(inplace[0]), self.root(inplace[1])) if inplace else None
-        self.instructions.append(Instruction(kernel, words, self.node, inplace=pair))
+        self.instructions.append(Instruction(kernel, words, self.node, inplace=pair, guard=self.guard))
 
     def emit_reference(self, node: Node) -> None:
         """Append a node that runs as its NumPy reference, between two stretches of kernels."""
         names = [n for n in node.reads if n not in self.values] + [n for n in node.outputs if n]
-        self.instructions.append(Instruction(None, [], node, buffers=[self.root(n) for n in names]))
+        buffers = [self.root(n) for n in names]
+        self.instructions.append(Instruction(None, [], node, buffers=buffers, guard=self.guard))
 
 
 # (lowering, node) -> False if no kernel takes these shapes and dtypes; then the rule has emitted nothing

@@ -10,7 +10,8 @@ from alula.runtime.memory.variables import State
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.epilogue import unfuse, with_output
-from alula.runtime.planning.lowering import IN_STORAGE, LOWERING, Lowering
+from alula.runtime.ops.movement.lower import emit_copy
+from alula.runtime.planning.lowering import IN_STORAGE, LOWERING, Guard, Lowering
 from alula.runtime.planning.specialise import Specialised
 
 
@@ -22,13 +23,50 @@ def lowered(network: Specialised, store: WeightStore, tiles: Tiles, n_threads: i
     for output, variable in state.updates.items():
         lowering.alias(output, variable)
     for node in network.nodes:
-        _lower_in_storage(lowering, node)
+        _lower_guarded(lowering, node)
         for output in node.outputs:
             if output in state.updates:
                 lowering.forget(state.updates[output])
     store.settle(n_threads)
     state.settle()
     return lowering
+
+
+def _lower_guarded(lowering: Lowering, node: Node) -> None:
+    """Emit a node's kernels under its guard, and copies of what its outputs are otherwise under the opposite one."""
+    lowering.node, lowering.guard = node, None
+    if not node.guard:
+        _lower_in_storage(lowering, node)
+        return
+    runs = lowering.guard = Guard(lowering.ref(node.guard))
+    kept = [(name, other) for name, other in zip(node.outputs, node.otherwise, strict=False) if other]
+    kept = [(name, other) for name, other in kept if lowering.root(name) != lowering.root(other)]
+    if kept and find(node.op, node.label).is_view:  # of memory that others may still read
+        name = f"{node.outputs[0]}|view"
+        lowering.specs[name] = lowering.spec(node.outputs[0])
+        _lower_in_storage(lowering, with_output(node, name))
+        emit_move(lowering, name, node.outputs[0])
+    else:
+        _lower_in_storage(lowering, node)
+    lowering.node, lowering.guard = node, replace(runs, when=False)
+    for name, other in kept:
+        emit_move(lowering, other, name)
+    lowering.guard = None
+
+
+def emit_move(lowering: Lowering, source: str, target: str) -> None:
+    """Copy a tensor to another one of the same spec."""
+    y, size = lowering.storage(target)
+    variable, spec = lowering.variable_of(target), lowering.spec(target)
+    if variable is None or variable.is_plain:
+        emit_copy(lowering, lowering.ref(source), y, (spec.size,), (1,), (1,), spec.itemsize)
+        return
+    if lowering.variable_of(source) is variable:
+        emit_copy(lowering, lowering.storage(source)[0], y, (size,), (1,), (1,), spec.itemsize)
+        return
+    indices = variable.gather_to_storage()
+    assert indices is not None
+    lowering.emit_reorder(lowering.ref(source), indices, y)
 
 
 def _lower_in_storage(lowering: Lowering, node: Node) -> None:

@@ -24,8 +24,13 @@ def look_ahead(instructions: list[Instruction], sizes: Mapping[str, int]) -> Non
     able = [i for i, each in enumerate(instructions) if each.kernel and WAYS[0][0] in each.kernel.arguments]
     large = {name for name, nbytes in sizes.items() if nbytes >= LEAST_BYTES}
     for i, end in zip(able, [*able, len(instructions)][1:], strict=True):
-        wanted = large - {name for each in instructions[max(i - RECENT, 0) : i + 1] for name in each.named}
-        coming = [name for each in instructions[i + 1 : end] for name in each.named if name in wanted]
+        # What is skipped has fetched nothing, and needs nothing
+        before = [
+            each for each in instructions[max(i - RECENT, 0) : i + 1] if each.guard in (None, instructions[i].guard)
+        ]
+        behind = [each for each in instructions[i + 1 : end] if each.guard in (None, instructions[i].guard)]
+        wanted = large - {name for each in before for name in each.named}
+        coming = [name for each in behind for name in each.named if name in wanted]
         instruction, left = instructions[i], MOST_LINES
         words, arguments = list(instruction.words), instruction.kernel.arguments  # type: ignore[union-attr]
         for name, (address, lines) in zip(dict.fromkeys(coming), WAYS, strict=False):

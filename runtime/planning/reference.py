@@ -23,7 +23,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], every_tensor: bool = Fal
         values[name] = inputs[name]
     for node in graph.nodes:
         for name in node.reads:
-            if name not in values:
+            if name not in values and name in graph.constants:
                 values[name] = graph.constants[name]
         run_node(node, values)
     for name in graph.outputs:
@@ -37,14 +37,24 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], every_tensor: bool = Fal
 def run_node(node: Node, values: dict[str, Array]) -> None:
     """Compute a node and its fused chain; reads its inputs from `values` and puts its outputs there.
 
+    A node whose guard is 0 is skipped: its outputs take what they are otherwise, or stay absent.
+
     raise : ShapeError or DTypeError with the node's label
     """
+    if is_skipped(node, values):
+        values.update((name, values[other]) for name, other in zip(node.outputs, node.otherwise, strict=False) if other)
+        return
     if not node.fused:
         _run(node, node.outputs, values)
         return
     _run(node, (node.body_output, *node.outputs[1:]), values)
     for step in node.fused:
         _run(step, step.outputs, values)
+
+
+def is_skipped(node: Node, values: Mapping[str, Array]) -> bool:
+    """Whether a node's guard says that it does not run."""
+    return bool(node.guard) and not values[node.guard].any()
 
 
 def _run(node: Node, outputs: tuple[str, ...], values: dict[str, Array]) -> None:

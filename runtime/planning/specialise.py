@@ -6,6 +6,7 @@ This runs on the device whenever an input of a new shape comes, so it is one pas
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops import epilogue as chain
-from alula.runtime.ops.contract import find, infer
+from alula.runtime.ops.contract import NoAttrs, find, infer
 from alula.runtime.planning.reference import run_node
 
 # A node of known inputs is computed now, unless it would blow a few numbers up to a large tensor
@@ -172,6 +173,12 @@ class _Walk:
         if node.op == "Size":
             self._know(node.outputs[0], np.array(self._spec(node.inputs[0]).size, np.int64))
             return
+        if node.guard:
+            flag = self._value(node.guard)
+            if flag is not None:
+                self._decided(node, bool(flag.any()))
+                return
+            self._check_guard(node)
         specs = self._infer(node)
         bad = self._misfit(node, specs[0]) if node.fused else None
         if bad is not None:
@@ -180,12 +187,34 @@ class _Walk:
             return
         names = (node.body_output, *node.outputs[1:])
         self.specs.update((name, spec) for name, spec in zip(names, specs, strict=False) if name)
+        for spec, name in zip(specs, node.otherwise, strict=False):
+            if name and self._spec(name) != spec:
+                raise ShapeError(
+                    f"{node.label}: expected {name!r} to be {spec} as the output for which it stands, got {self._spec(name)}; "
+                    "guard a block that keeps its input's shape"
+                )
         if node.fused:
             self.specs.update((step.outputs[0], specs[0]) for step in node.fused)
         if self._foldable(node, specs):
             self._fold(node)
         else:
             self.nodes.append(node)
+
+    def _decided(self, node: Node, runs: bool) -> None:
+        """A node whose guard is known: it runs, or its outputs are what they are otherwise."""
+        if runs:
+            self._visit(replace(node, guard="", otherwise=()))
+            return
+        for name, other in zip(node.outputs, node.otherwise, strict=False):
+            if other:
+                self._visit(Node("Identity", (other,), (name,), NoAttrs(), node.name))
+
+    def _check_guard(self, node: Node) -> None:
+        flag = self._spec(node.guard)
+        if flag.dtype != "int64" or flag.size != 1:
+            raise ShapeError(
+                f"{node.label}: expected its guard {node.guard!r} int64 of one element, got {flag}; cast it"
+            )
 
     def _infer(self, node: Node) -> tuple[TensorSpec, ...]:
         static = find(node.op, node.label).static_inputs

@@ -54,7 +54,7 @@ def split_weights(
     readers   : parameter -> the nodes that read it
     raise     : GraphError if several layers share a weight that is to be split
     """
-    draft, parts, everywhere = Draft(graph), list[Part](), graph.consumers()
+    draft, parts, everywhere = Draft(graph, guarded=True), list[Part](), graph.consumers()
     for weight, fraction in fractions.items():
         axis = _input_axis(graph, readers[weight][0], weight) if fraction < WHOLE else None
         if axis is None:
@@ -100,8 +100,8 @@ def _split(draft: Draft, node: Node, weight: str, value: Array, axis: int, count
     split = replace(make_node("Split", [ordered, sizes], inside, axis=-1), outputs=(inside, outside))
     new = [
         make_node("Gather", [x, order], ordered, axis=-1), split,
-        replace(node, inputs=(inside, trained), outputs=(partial,), name=f"{node.label}|part"),
-        replace(node, inputs=(outside, frozen_rest, *node.inputs[2:]), outputs=(base,)),
+        replace(node, inputs=(inside, trained), outputs=(partial,), name=f"{node.label}|part", otherwise=()),
+        replace(node, inputs=(outside, frozen_rest, *node.inputs[2:]), outputs=(base,), otherwise=()),
         make_node("Add", [base, partial], y),
     ]  # fmt: skip
     draft.exchange([node], new)

@@ -52,7 +52,7 @@ def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float 
     Where several share their running statistics, each goes on from what the one before it made.
     momentum : of the running statistics instead of the network's own; 0 keeps those of the last batch alone
     """
-    draft = Draft(graph)
+    draft = Draft(graph, guarded=True)
     newest: dict[str, str] = {}  # running statistic -> what the last node made of it
     for node in draft.nodes("BatchNormalization"):
         output, attrs = node.outputs[0], node.attrs
@@ -65,7 +65,11 @@ def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float 
         running = node.inputs[3:5]
         inputs = (*node.inputs[:3], *(newest.get(name, name) for name in running))
         newest.update(zip(running, extra, strict=False))
-        draft.exchange([node], [Node("BatchNormalizationTraining", inputs, (output, *extra), made, node.name)])
+        new = Node("BatchNormalizationTraining", inputs, (output, *extra), made, node.name)
+        if node.guard:  # skipped, it keeps the statistics that it has
+            otherwise = (*(node.otherwise or ("",)), *inputs[3:5])
+            new = replace(new, guard=node.guard, otherwise=otherwise)
+        draft.exchange([node], [new])
     return draft.graph()
 
 
@@ -159,6 +163,8 @@ def training_network(
     value, targets = loss.build(tape, graph.outputs)
     n_forward = len(tape.nodes)
     gradients = tape.gradients(value, trained)
+    if not isinstance(then, Recipe) or then.clip_norm:
+        gradients = {name: tape.always(gradient) for name, gradient in gradients.items()}
     _own_memory(tape, gradients)
     shared = sharing(tape.nodes, free)
     outputs = tuple(_copied(tape, name) if name in shared else name for name in graph.outputs)
@@ -196,7 +202,9 @@ def _own_memory(tape: Tape, gradients: dict[str, str]) -> None:
     read = {name for node in tape.nodes for name in node.reads}
     for parameter, gradient in gradients.items():
         if gradient in read or gradient in tape.made:
-            gradients[parameter] = _copied(tape, gradient)
+            with tape.under(tape.guard_of(gradient)):
+                gradients[parameter] = _copied(tape, gradient)
+            gradient = gradients[parameter]
         read.add(gradient)
 
 
@@ -233,7 +241,12 @@ def _append_updates(
         scalars = replace(SCALARS, scale=factor)
     for name, gradient in gradients.items():
         slots = tuple(slot(name, part) for part in recipe.optimizer.slots)
-        made = recipe.optimizer.update(tape, name, gradient, slots, scalars)
+        guard = tape.guard_of(gradient)
+        with tape.under(guard):
+            made = recipe.optimizer.update(tape, name, gradient, slots, scalars)
+        if guard:  # skipped, a layer does not learn
+            for updated, old in zip(made, (name, *slots), strict=True):
+                tape.otherwise(updated, old, guard)
         updates.update(zip(made, (name, *slots), strict=True))
         follows.update(dict.fromkeys(slots, name))
         if recipe.averages:

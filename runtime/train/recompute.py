@@ -137,7 +137,8 @@ def recomputed(tape: Tape, n_forward: int, dropped: Collection[str]) -> list[Nod
     for node in tape.nodes[n_forward:]:
         for name in node.reads:
             make(name)
-        nodes.append(replace(node, inputs=tuple(again.get(name, name) for name in node.inputs)))
+        inputs, otherwise = (tuple(again.get(name, name) for name in names) for names in (node.inputs, node.otherwise))
+        nodes.append(replace(node, inputs=inputs, otherwise=otherwise))
     return nodes
 
 
@@ -159,13 +160,22 @@ def _as_repeated(node: Node) -> Node:
         return node
     attrs = find("BatchNormalizationApply", node.label).make_attrs({}, node.label)
     inputs = (*node.inputs[:3], *node.outputs[3:5])
-    return replace(node, op="BatchNormalizationApply", inputs=inputs, outputs=node.outputs[:1], attrs=attrs)
+    return replace(
+        node,
+        op="BatchNormalizationApply",
+        inputs=inputs,
+        outputs=node.outputs[:1],
+        attrs=attrs,
+        otherwise=node.otherwise[:1],
+    )
 
 
 def _copy(tape: Tape, node: Node, again: dict[str, str]) -> Node:
     """The node once more, under other names."""
-    inputs, outputs = tuple(again.get(read, read) for read in node.inputs), node.outputs
+    outputs, guard = node.outputs, again.get(node.guard, node.guard)
+    inputs, otherwise = (tuple(again.get(read, read) for read in reads) for reads in (node.inputs, node.otherwise))
     names = {name: f"{name}|again" for name in outputs if name}
     tape.specs.update((new, tape.spec(name)) for name, new in names.items())
     again.update(names)
-    return replace(node, inputs=inputs, outputs=tuple(names.get(name, "") for name in outputs))
+    outputs = tuple(names.get(name, "") for name in outputs)
+    return replace(node, inputs=inputs, outputs=outputs, guard=guard, otherwise=otherwise)

@@ -57,10 +57,20 @@ class _RoundedSoftmax(torch.autograd.Function):
         return (grad - (grad * y).sum(ctx.axis, keepdim=True)) * y, None, None, None
 
 
+class _Same(list[Tensor]):
+    """Tensors, told apart by identity."""
+
+    def __contains__(self, x: object) -> bool:
+        return any(x is other for other in self)
+
+
 def _off(x: Tensor, noise: float, rng: np.random.Generator) -> Tensor:
     """A sum that cancels is off by a share of its terms; the median stands for these, and is not led by a mask."""
-    size = x.detach().abs()
-    return x + noise * (size + size.median()) * torch.from_numpy(rng.uniform(-1, 1, tuple(x.shape))).to(x.dtype)
+    finite = x.detach().isfinite()  # a mask's infinities are exact
+    size = torch.where(finite, x.detach().abs(), 0)
+    median = size[finite].median() if finite.any() else 0
+    off = noise * (size + median) * torch.from_numpy(rng.uniform(-1, 1, tuple(x.shape))).to(x.dtype)
+    return torch.where(finite, x + off, x)
 
 
 def _tensor(array: Array, dtype: torch.dtype) -> Tensor:
@@ -97,13 +107,18 @@ def train(case: Case, trained: Iterable[str], dtype: torch.dtype, noise: float =
 
     def rounded(x: Any) -> Any:
         floats = isinstance(x, Tensor) and x.is_floating_point()
-        return _Rounded.apply(x, noise, rng) if noise and floats else x
+        return _Rounded.apply(x, noise, rng) if noise and floats and x not in shares else x
 
+    def softmax(module: Any, attrs: Any, values: Any) -> Tensor:
+        shares.append(_RoundedSoftmax.apply(values[0], attrs.get("axis", -1), noise, rng))
+        return shares[-1]
+
+    shares = _Same()  # rounded already, and never below 0
     if noise:
         network.runs = [
-            (lambda m, a, v: _RoundedSoftmax.apply(v[0], a.get("axis", -1), noise, rng), attrs) if node.op_type == "Softmax"
-            else (run, attrs) for node, (run, attrs) in zip(network.nodes, network.runs, strict=True)
-        ]  # fmt: skip
+            (softmax, attrs) if node.op_type == "Softmax" else (run, attrs)
+            for node, (run, attrs) in zip(network.nodes, network.runs, strict=True)
+        ]
     network.train(case.batch_statistics is not False)
     name, options = case.recipe
     options = {{"epsilon": "eps"}.get(key, key): value for key, value in options.items()}

@@ -36,7 +36,7 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
         strips=strips, epsilon=float(attrs.epsilon), momentum=float(attrs.momentum), mean_gain=fresh,
         squares_gain=fresh / (max(rows - 1, 1) if attrs.unbiased else rows),
     )  # fmt: skip
-    lowering.left["gain", node.inputs[1], node.outputs[4]] = gain
+    lowering.leave(("gain", node.inputs[1], node.outputs[4]), gain)
     emit_apply(lowering, x, lowering.ref(node.outputs[0]), mean, gain, bias, (rows, c), tail)
     return True
 
@@ -80,8 +80,8 @@ def lower_batch_norm_apply(lowering: Lowering, node: Node) -> bool:
 
 def _gain(lowering: Lowering, scale: str, inverse: str, c: int) -> Ref:
     """scale / standard deviation, from the inverse of the latter; what the forward pass made if it is in the same run."""
-    if ("gain", scale, inverse) in lowering.left:
-        return lowering.left["gain", scale, inverse]
+    if (left := lowering.found(("gain", scale, inverse))) is not None:
+        return left
     gain, given = lowering.scratch(4 * c), lowering.ref(inverse)
     lowering.emit(
         forward.f32_batch_gain,
