@@ -1,4 +1,4 @@
-"""The networks of our field as ONNX models, with seeded random weights, given ones, or (where they exist) trained ones.
+"""The networks of our field as ONNX models, with seeded random weights, given weights, or trained ones if they exist.
 
 python -c "from alula.host.zoo import build; open('r20.onnx', 'wb').write(build('resnet20-cifar').SerializeToString())"
 """

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, binary version: records of label bytes and one planar picture, mapped.
+"""CIFAR-10 and CIFAR-100, binary version: records of label bytes and one planar image, mapped.
 
 source : https://www.cs.toronto.edu/~kriz/cifar.html
 """

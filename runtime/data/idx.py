@@ -1,4 +1,4 @@
-"""MNIST's idx files: a big-endian header, then bytes. Plain ones are mapped, compressed ones unpacked into memory.
+"""MNIST's idx files: a big-endian header, then bytes. Plain files are mapped, compressed files unpacked into memory.
 
 source : http://yann.lecun.com/exdb/mnist/
 """

@@ -1,13 +1,13 @@
 """The virtual machine: runs a table of instructions on several threads.
 
 A program is 4 words an instruction: kernel address, address of its argument words, address of a skip flag (0: none),
-unused. Each instruction is `n_threads` shares. A thread claims the share of its own number, so that it finds in its cache
-what it made before, then any that nobody has claimed. Whoever finishes the last one opens the next instruction. So nobody
-waits for a thread that has no core, only for shares that are being run. Threads with nothing to claim spin, then yield;
+unused. Each instruction is `n_threads` shares. A thread claims the share of its own number, so that it finds its
+earlier results in the cache, then any unclaimed share. The thread that finishes the last share opens the next instruction.
+So no thread waits for one that has no core, only for shares that are running. Threads without a share spin, then yield;
 workers sleep on a futex between programs.
 
-Instructions are numbered across programs, so that a claim names one for all time: a share's word is the number of the
-last instruction of which it was claimed. NOW is the number of the current one, doubled, and 1 more while it runs.
+Instructions are numbered across programs, so a claim names exactly one: a share's word is the number of the last
+instruction for which it was claimed. NOW is the number of the current instruction, doubled, plus 1 while it runs.
 """
 
 from alula.runtime.kernels.lang import device, i64, i64p, kernel

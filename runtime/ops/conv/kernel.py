@@ -4,8 +4,8 @@
 A tile is a run of output pixels x a panel of output channels. For each tile a small table of addresses says where
 the input of each (tap, pixel) lies; padding is the address of a row of zeros. Where a tile touches no border on the
 left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights are packed in panels:
-(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one only as many
-steps of `Tiles.step` wide as needed. A matrix product is a convolution of kernel 1 over M pixels.
+(ceil(C_OUT / NR), K_H * K_W * C_IN, NR). The last panel is only as wide as needed, in steps of `Tiles.step`. A matrix
+product is a convolution of kernel 1 over M pixels.
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
@@ -31,7 +31,7 @@ def tile_runner(epilogue):
                 f"        {'if' if rows == MR else 'elif'} rows == {rows}:\n"
                 f"            tile{width}_{rows}(table, weights, taps, length, panels, out, out_stride, bias, low, high)"
             )
-    exec("\n".join(lines), scope)  # a chain of comparisons over the tiles of this CPU
+    exec("\n".join(lines), scope)  # an if-elif over the tiles of this CPU
     return device(scope["run"])
 
 
@@ -71,7 +71,7 @@ def fill_table(
     table, x_at, zeros_at, rows, image, out_y, out_x, h, w, x_stride, h_out, w_out, k_h, run,
     stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
 ):  # fmt: skip
-    """Addresses of all taps of a tile that meets the border, or goes on in the next row or image."""
+    """Addresses of all taps of a tile that meets the border or continues in the next row or image."""
     for i in range(rows):
         top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
         for ky in range(k_h):
@@ -98,7 +98,7 @@ def f32_conv(
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, low: f32, high: f32,
     block_panels: i64, split_columns: i64, epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """Cross-correlate, add bias, clamp, then run the epilogue (a chain kernel's address, or 0) on each finished block.
+    """Cross-correlate, add bias, clamp, then run the epilogue (its kernel's address, or 0) on each finished block.
 
     x_stride, y_pixel : elements from a pixel to the next; y_row, y_image: from a row, from an image to the next
     block_panels      : panels of weights that stay in the cache while all pixels pass

@@ -1,4 +1,4 @@
-"""Which 3x3 convolutions run by Winograd's filtering, and with tiles of which size."""
+"""Which 3x3 convolutions use Winograd's filtering, and with which tile size."""
 
 from __future__ import annotations
 

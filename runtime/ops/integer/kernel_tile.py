@@ -4,7 +4,7 @@
 Two layouts. By lane: an accumulator holds four channels, and NEON's `sdot` adds four products per lane of a vector of
 input; weights (K / 4, columns, 4). In pairs: an accumulator holds partial sums of one channel, added up at the end;
 weights (K / 16, columns, 16), then (columns, 8) where K is 8 more than a multiple of 16. There NEON adds two products in
-int16, which holds them because weights are -127 to 127; x86 widens to int16 first.
+int16, which cannot overflow because weights are -127 to 127; x86 widens to int16 first.
 """
 
 from contextlib import contextmanager
@@ -80,7 +80,7 @@ class Bytes:
         )
 
     def keep(self, value):
-        """A pointer that LLVM must hold in a register, not compute again where it is used."""
+        """A pointer that LLVM must keep in a register, not recompute where it is used."""
         bits = self.builder.ptrtoint(value, I64)
         held = self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [bits], False)
         return self.builder.inttoptr(held, value.type)
@@ -255,7 +255,7 @@ def s8_tile(rows, columns, by_lane, codes):
         """Add the products of one vector of each input and the weights that belong to it."""
         builder = emit.builder
         inputs = [emit.load(place.take(kind.count), kind) for place in places]
-        if kind is B16 and not IS_X86:  # the pointers that the loop leaves are those for the tail: not computed again
+        if kind is B16 and not IS_X86:  # the tail uses the loop's final pointers: not recomputed
             for place in places:
                 place.set(emit.keep(place.here()))
         for lane in range(lanes):
