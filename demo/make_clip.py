@@ -70,7 +70,7 @@ class Pose:
     tilt_y: float
 
     def homography(self) -> Points:
-        """(3, 3), from ground to picture."""
+        """(3, 3), from ground to image."""
         cos, sin = self.scale * np.cos(self.heading), self.scale * np.sin(self.heading)
         turn = np.array(
             [[cos, -sin, -cos * self.x + sin * self.y], [sin, cos, -sin * self.x - cos * self.y], [0.0, 0.0, 1.0]]

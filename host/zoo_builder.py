@@ -38,7 +38,7 @@ class Net:
         self.sums: set[str] = set()
 
     def input(self, name: str, shape: tuple[int, int, int]) -> str:
-        """A picture (batch, C, H, W)."""
+        """An image (batch, C, H, W)."""
         import onnx
 
         self.inputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape]))

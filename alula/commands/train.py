@@ -114,7 +114,7 @@ def number(text: str) -> float:
 
 
 def memory(text: str) -> int:
-    """Bytes, or with kB, MB, GB behind."""
+    """Bytes, or with the suffix kB, MB or GB."""
     units = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "": 1}
     unit = next(name for name in units if text.endswith(name))
     value = number(text.removesuffix(unit).strip() or "x") * units[unit]

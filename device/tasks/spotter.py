@@ -57,7 +57,7 @@ class SpotterConfig:
 
 @dataclass(frozen=True)
 class Sign:
-    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the picture."""
+    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the image."""
 
     text: str
     confidence: float

@@ -49,7 +49,7 @@ CIFAR100 = Variant(
 
 
 class CifarSet:
-    """Pictures (32, 32, 3) uint8 out of mapped record files.
+    """Images (32, 32, 3) uint8 out of mapped record files.
 
     raise : SourceError, DataError if a file is not made of such records
     """

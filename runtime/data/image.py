@@ -25,7 +25,7 @@ class Decoder:
         self._size, self._channels = size, channels
 
     def __call__(self, path: Path) -> Array | str:
-        """The picture (H, W, C) uint8, or why it cannot be read."""
+        """The image (H, W, C) uint8, or why it cannot be read."""
         try:
             encoded = path.read_bytes()
         except OSError as error:

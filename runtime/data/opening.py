@@ -37,7 +37,7 @@ def open_data(
     names      : of x and y in an .npz file; None: the usual ones
     layout     : NHWC or NCHW, of x in an .npz file
     labels     : fine or coarse, of CIFAR-100
-    return     : uint8 pictures (H, W, C), except where an .npz file holds something else
+    return     : uint8 images (H, W, C), except where an .npz file holds something else
     raise      : SourceError if the path cannot be read, DataError if what it holds cannot be trained on
     """
     place = Path(path)

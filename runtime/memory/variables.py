@@ -1,6 +1,6 @@
 """Variables: tensors that training changes. Each has one buffer that outlives the runs, in the order that the forward kernel reads.
 
-The storage of a weight is the packing of its kernel. Its gradient and its optimiser's state have the same packing, so an
+A weight is stored in the packing of its forward kernel. Its gradient and its optimiser's state have the same packing, so an
 update is one flat loop. Any other packing is derived from the storage (packing.py).
 """
 

@@ -122,7 +122,7 @@ class Window:
         return itertools.product(*map(range, self.kernel))
 
     def pad(self, x: Array, value: float | int) -> Array:
-        """The picture (N, *spatial, C), padded or cut to `reach`, so that each tap is a plain slice of it."""
+        """The image (N, *spatial, C), padded or cut to `reach`, so that each tap is a plain slice of it."""
         ends = [max(r - b - s, 0) for r, b, s in zip(self.reach, self.pads_begin, x.shape[1:-1], strict=True)]
         widths = [(0, 0), *zip(self.pads_begin, ends, strict=True), (0, 0)]
         return np.pad(x, widths, constant_values=value) if any(map(any, widths)) else x

@@ -104,6 +104,7 @@ def f32_conv(
     block_panels      : panels of weights that stay in the cache while all pixels pass
     split_columns     : threads share the panels instead of the pixels
     """
+    # Scratch of a thread: the table of addresses (K_H * K_W, MR), the epilogue's arguments, the spill
     table = offset(scratch, tid * scratch_words)
     epilogue_words = offset(table, k_h * k_w * MR)
     spill = f32_at(address_of(offset(epilogue_words, 8)))  # (MR, NR): a tile that is wider than what is left of y
@@ -115,10 +116,12 @@ def f32_conv(
     row_tiles = (row_length + MR - 1) // MR
     n_rows = pixels // row_length if row_length > 0 else 0
     first_tile, last_tile = 0, n_rows * row_tiles
+    # Few pixels: threads divide the panels. Else they divide the tiles, and each reads all weights
     if split_columns != 0:
         first_panel, last_panel = panels * tid // n_threads, panels * (tid + 1) // n_threads
     else:
         first_tile, last_tile = last_tile * tid // n_threads, last_tile * (tid + 1) // n_threads
+    # A pointwise convolution: the address of a pixel follows from its number, and nothing is padded
     dense = (
         k_h == 1
         and k_w == 1
@@ -130,16 +133,19 @@ def f32_conv(
         and w == w_out
     )
     x_at, zeros_at = address_of(x), address_of(zeros)
+    # Panels outside, tiles inside: a block of panels stays in the cache, and x is read again for each block
     blocks = (last_panel - first_panel + block_panels - 1) // block_panels
     for b in range(blocks):
         block = first_panel + b * block_panels
         block_end = min(block + block_panels, last_panel)
         for tile in range(first_tile, last_tile):
+            # A row's pixels are divided evenly, so tiles differ by one pixel at most
             row, place = tile // row_tiles, tile % row_tiles
             begin = row * row_length + row_length * place // row_tiles
             rows = row * row_length + row_length * (place + 1) // row_tiles - begin
             image, rest = begin // (h_out * w_out), begin % (h_out * w_out)
             out_y, out_x = rest // w_out, rest % w_out
+            # The table: for each tap the addresses of `rows` pixels, `length` inputs each. Merged: the K_W taps of a line are one
             taps, length = 1, c_in
             if dense:
                 for i in range(rows):
@@ -162,13 +168,14 @@ def f32_conv(
                             line = offset(table, (ky * run + kx) * rows)
                             for i in range(rows):
                                 line[i] = base + 4 * step * i
-                else:
+                else:  # a pixel meets the border, or the tile continues in the next row or image
                     merged = merged and table_columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w)
                     run = 1 if merged else k_w
                     fill_table(table, x_at, zeros_at, rows, image, out_y, out_x, h, w, x_stride, h_out, w_out, k_h, run,
                                stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
                 taps, length = k_h * run, (k_w * c_in if merged else c_in)
             out = offset(y, image * y_image + out_y * y_row + out_x * y_pixel)
+            # Whole panels in one call, the narrower last one in a call of its own
             column = block * NR
             here = offset(weight, column * k_h * k_w * c_in)
             full = min(block_end, c_out // NR) - block
@@ -180,12 +187,12 @@ def f32_conv(
                 here = offset(weight, column * k_h * k_w * c_in)
                 left_over = c_out - column
                 width = panel_width(left_over)
-                whole = width == left_over
+                whole = width == left_over  # else the tile is wider than y: it goes through the spill
                 target, stride = (offset(out, column), y_pixel) if whole else (spill, NR)
                 run_tile(width, rows, table, here, taps, length, 1, target, stride, offset(bias, column), low, high)
                 if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
-            if epilogue != 0:
+            if epilogue != 0:  # on the block that the tile has just written: it is still in the cache
                 first_column = block * NR
                 epilogue_words[0] = address_of(offset(out, first_column))
                 epilogue_words[1] = y_pixel

@@ -112,7 +112,7 @@ def readable(lowering: Lowering, name: str, filters: int = 0) -> Ref:
     written = {word.buffer for i in lowering.instructions for word in i.words if isinstance(word, Ref)}
     if (filters or spec.dims[-1]) % lowering.tiles.step == 0 or dy.buffer in written:
         return dy
-    copied = lowering.scratch(4 * spec.size + 64)  # what nobody here made may have nothing behind it
+    copied = lowering.scratch(4 * spec.size + 64)  # what no instruction wrote may end where readable memory ends
     emit_copy(lowering, dy, copied, (spec.size,), (1,), (1,), 4)
     return copied
 
