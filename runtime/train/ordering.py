@@ -1,4 +1,4 @@
-"""The order in which the nodes of a training step run: branches by depth, updates as early as possible without loss."""
+"""The order in which the nodes of a training step run: branches by depth, updates as early as possible."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Normalisation of channels by known statistics or those of each image, and of vectors by their norm.
 
 The statistics of an image are computed over strips of pixels that fit the cache, each in two passes (the mean, relative to
-the first pixel, then the squares about it). The rule of Chan, Golub and LeVeque joins them: large means cancel nothing.
+the first pixel, then the squares about it). The rule of Chan, Golub and LeVeque joins them, so large means cause no cancellation.
 """
 
 from alula.runtime.kernels.fmath import F, absolute, sqrt
