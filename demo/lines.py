@@ -1,4 +1,4 @@
-"""The demo where no OpenCV is installed: crops that the spotter cut out of the clip are turned upright and read.
+"""The demo without OpenCV: crops that the spotter cut out of the clip are rotated upright and read.
 
 `crops.npz` (made by make_crops.py) holds the crops of some frames; video and detector need OpenCV and are left out.
 """

@@ -3,9 +3,9 @@
     pip install av pillow      # the H.264 encoder: needed to make the clip, not to read it
     python demo/make_clip.py   # writes demo/flight.mp4 and demo/flight.truth.json
 
-Everything follows from --seed. The ground is `ground.jpg` (see ATTRIBUTION.md), enlarged twice; signs of different
-words, sizes, colours and angles lie on it. The camera flies it off in lanes, turning round between them, so half of the
-signs are seen upside down. It climbs and sinks, tilts, shakes; the exposure smears, clouds pass, the sensor is noisy.
+Everything follows from --seed. The ground is `ground.jpg` (see ATTRIBUTION.md), scaled by two, with signs of different
+words, sizes, colours and angles. The camera flies over it in lanes and turns round between them, so half of the signs are
+upside down. It climbs, sinks, tilts and shakes; there are motion blur, clouds and sensor noise.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the camera is: centre in ground pixels, picture pixels per ground pixel, heading, tilt along both axes."""
+    """Where the camera is: centre in ground pixels, image pixels per ground pixel, heading, tilt along both axes."""
 
     x: float
     y: float
@@ -70,7 +70,7 @@ class Pose:
     tilt_y: float
 
     def homography(self) -> Points:
-        """(3, 3), from ground to picture."""
+        """(3, 3), from ground to image."""
         cos, sin = self.scale * np.cos(self.heading), self.scale * np.sin(self.heading)
         turn = np.array(
             [[cos, -sin, -cos * self.x + sin * self.y], [sin, cos, -sin * self.x - cos * self.y], [0.0, 0.0, 1.0]]
@@ -238,7 +238,7 @@ def encode(frames: list[NDArray[np.uint8]], path: Path, largest_bytes: int) -> N
 
 
 def visible(panel: Panel, pose: Pose) -> Points | None:
-    """(4, 2) corners in the picture, or None if the sign is not wholly in it."""
+    """(4, 2) corners in the image, or None if the sign is not wholly in it."""
     quad = cv2.perspectiveTransform(panel.quad[None], pose.homography())[0]
     inside = (quad > 0).all() and (quad[:, 0] < WIDTH - 1).all() and (quad[:, 1] < HEIGHT - 1).all()
     return quad if inside else None

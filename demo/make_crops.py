@@ -26,7 +26,7 @@ EVERY, FRAMES = 12, 12  # of the clip; frames that are kept
 
 
 def main() -> None:
-    """Write the crops of signs that the truth knows, as they lie in the picture: some upside down.
+    """Write the crops of signs that the truth knows, as they lie in the image: some upside down.
 
     None is wider than the classifier's input, so that no crop needs squeezing where it is read.
     """

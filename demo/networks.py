@@ -1,4 +1,4 @@
-"""The demo's networks: packed here from the OCR package's ONNX files, or a packed file that was put on this machine."""
+"""The demo's networks: packed here from the OCR package's ONNX files, or a packed file on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's report: one HTML page that needs nothing beside it, and the same figures as JSON."""
+"""The demo's report: one self-contained HTML page, and the same figures as JSON."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The demo: pack three OCR networks into one file, fly over the clip, read its signs, log the energy, report.
+"""The demo: pack three OCR networks into one file, read the signs in the video, log the energy, write a report.
 
     alula demo            # or: python demo/run.py
 
-Leaves report.json in the output folder, and in out/ beneath it the packed file, the signs as JSON lines, the samples of
-the power meter. With matplotlib also report.html, with OpenCV also the clip with the signs drawn in, with onnx and
-onnxruntime also a comparison. Without OpenCV nothing is flown: stored crops of the clip are read (lines.py).
+Writes report.json to the output folder, and the packed file, the signs as JSON lines and the samples of the power meter to
+its out/. With matplotlib it adds report.html, with OpenCV the clip with the signs drawn on it, with onnx and onnxruntime a
+comparison. Without OpenCV it reads stored crops of the clip (lines.py).
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _spot(
 
 
 def say(line: str) -> None:
-    """A line for whoever watches; the document alone goes to standard output."""
+    """A line for people; only the document goes to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 

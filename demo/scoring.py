@@ -1,4 +1,4 @@
-"""What was read against what is written on the signs, and one run against another."""
+"""Compare what was read with what is on the signs, and one run with another."""
 
 from __future__ import annotations
 

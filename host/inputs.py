@@ -76,9 +76,9 @@ def random_inputs(specs: Mapping[str, TensorSpec], shapes: Shapes, seed: int = 0
 
 
 def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | None = None) -> dict[str, Array]:
-    """Arrays from a .npy (the only input), a .npz (one array an input, by name), or a picture.
+    """Arrays from a .npy (the only input), a .npz (one array an input, by name), or an image.
 
-    shapes : what a picture is resized to, (1, C, H, W); its values become -1..1, in the order B, G, R
+    shapes : what an image is resized to, (1, C, H, W); its values become -1..1, in the order B, G, R
     raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
     """
     if path.suffix.lower() in PICTURES:

@@ -1,6 +1,6 @@
 """Pack networks into one `.alula` file: optimise, choose each tensor's encoding, write.
 
-Batch normalisation is folded before anything is quantised, so the weights that are rounded are those that run.
+Batch normalisation is folded before anything is quantised, so the weights that are rounded are the ones that run.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def pack(
     bits    : of a weight's code, 1 to 8 (8: affine int8 or a codebook, the smaller); 16 is float16; None keeps every
               bit. One for all, or by graph. Biases, scales and small tensors are always exact
     entropy : Huffman coding where it helps
-    trainable : keep batch normalisations, so that they go on learning; they are folded when the file is loaded
+    trainable : keep batch normalisations, so that they can be trained; they are folded when the file is loaded
     raise   : ArtifactError for weights that are NaN, bits that are none of these, or content that the format has no room for
     """
     from alula.runtime.passes import optimise

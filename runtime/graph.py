@@ -1,8 +1,8 @@
 """The intermediate representation: a `Graph` of `Node`s between named tensors. Immutable, typed, validated.
 
-Op names and semantics are ONNX's, in channels-last order: a picture is (N, H, W, C), a convolution weight is
-(C_OUT, K_H, K_W, C_IN / groups). A node may carry a chain of element-wise nodes that run in its kernel's epilogue
-(`fused`): each takes the result of the one before it. Evaluating the chain node by node defines its meaning.
+Op names and semantics are ONNX's, in channels-last order: an image is (N, H, W, C), a convolution weight is
+(C_OUT, K_H, K_W, C_IN / groups). A node may have an epilogue (`fused`): element-wise nodes, each of which takes the result
+of the one before it. Evaluating them node by node defines the result.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Node:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every tensor that must exist before this node runs, those of the fused chain included."""
+        """Every tensor that must exist before this node runs, those of the epilogue included."""
         inner = {self.body_output, *(f.outputs[0] for f in self.fused)}
         names = [n for n in self.inputs if n]
         for fused in self.fused:
@@ -131,7 +131,7 @@ class Node:
 
     @property
     def body_output(self) -> str:
-        """The tensor between the node's own op and its fused chain; never stored."""
+        """The tensor between the node's own op and its epilogue; never stored."""
         return f"{self.outputs[0]}|body" if self.fused else self.outputs[0]
 
 

@@ -9,18 +9,18 @@ from pathlib import Path
 def add_file(parser: argparse.ArgumentParser) -> None:
     """The packed file, and which of its graphs."""
     parser.add_argument("file", type=Path, metavar="FILE.alula", help="a packed file")
-    parser.add_argument("--graph", metavar="NAME", help="one of its graphs; all of them, or the only one, if left out")
+    parser.add_argument("--graph", metavar="NAME", help="one of its graphs; default: all of them, or the only one")
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     """Sizes of free dimensions."""
     parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,48,320",
-                        help="shape of an input; needed where a dimension other than the batch is free")  # fmt: skip
+                        help="shape of an input; needed if a dimension other than the batch is free")  # fmt: skip
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
-    """How many threads the engine takes."""
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads of the engine; the cores if left out")
+    """How many threads the engine uses."""
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of the engine; default: one per core")
 
 
 def positive(text: str) -> int:
@@ -39,6 +39,6 @@ def natural(text: str) -> int:
 
 
 def named_path(text: str) -> tuple[str, Path]:
-    """`NAME=FILE`, or a file alone under the name ""."""
+    """`NAME=FILE`, or only a file, with the name ""."""
     name, _, path = text.rpartition("=")
     return name, Path(path)

@@ -1,4 +1,4 @@
-"""`alula export F.alula -o MODEL.onnx`: a packed (and adapted) network back into ONNX, so that nobody is locked in."""
+"""`alula export F.alula -o MODEL.onnx`: write a packed (and trained) network as ONNX again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alula.runtime.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which graph, and where to."""
+    """Which graph, and which file to write."""
     add_file(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.onnx")
 

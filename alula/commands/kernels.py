@@ -1,4 +1,4 @@
-"""`alula kernels list | build | where`: the kernels of this machine and the pack they come from, or those of another CPU."""
+"""`alula kernels list | build | where`: the kernels of this machine or of another CPU, and their pack."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which of the three, and for which CPU."""
     parser.add_argument("what", choices=("list", "build", "where"), nargs="?", default="list")
     parser.add_argument(
-        "--cpu", metavar="NAME", default="host", help="an LLVM CPU name, such as cortex-a72; this machine's if left out"
+        "--cpu", metavar="NAME", default="host", help="an LLVM CPU name, such as cortex-a72; default: this machine's"
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="build: also write the pack here, <cpu>.so and .json"
+        "--out", metavar="FOLDER", type=Path, help="with build: also write the pack here, as <cpu>.so and .json"
     )
 
 
 def run(args: argparse.Namespace) -> Report:
-    """List the kernels, build what is missing, or say where they lie."""
+    """List the kernels, build what is missing, or say where they are."""
     if args.what == "build":
         return _build(args.cpu, args.out)
     choice = _choice(args.cpu)

@@ -1,7 +1,7 @@
-"""`alula run F.alula INPUT`: signs out of a video, or one answer out of an array.
+"""`alula run F.alula INPUT`: read the signs in a video, or run a model on an array.
 
 A file with the graphs `detect`, `classify` and `recognise` reads signs; INPUT is then a video, a camera, a stream or a
-folder of pictures. Any other file runs one graph on a .npy, a .npz or a picture.
+folder of images. Any other file runs one graph on a .npy, a .npz or an image.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to run on, where the results go."""
     add_file(parser)
     parser.add_argument(
-        "input", metavar="INPUT", help="a video, camera index, stream or folder; or a .npy, .npz or picture"
+        "input", metavar="INPUT", help="a video, camera index, stream or folder; or a .npy, .npz or image"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="signs as JSON lines, or outputs as .npz")
-    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the signs drawn in")
+    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the signs drawn on it")
     parser.add_argument(
-        "--energy", type=Path, metavar="FILE.json", help="an energy log: summary here, samples in .csv beside it"
+        "--energy", type=Path, metavar="FILE.json", help="an energy log: the summary here, samples in a .csv beside it"
     )
-    parser.add_argument("--meter", help="power meter of the energy log (auto)")
-    parser.add_argument("--frames", type=positive, metavar="N", help="stop after so many frames")
-    parser.add_argument("--every", type=positive, metavar="N", help="look at one frame of N (1)")
+    parser.add_argument("--meter", help="power meter for the energy log (auto)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
+    parser.add_argument("--every", type=positive, metavar="N", help="read one frame of N (1)")
     add_shape(parser)
     add_threads(parser)
 

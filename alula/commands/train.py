@@ -1,7 +1,7 @@
-"""`alula train MODEL --data DIR`: train a network in place, on pictures with labels.
+"""`alula train MODEL --data DIR`: train a network in place, on images with labels.
 
-MODEL is an ONNX file, an .alula file or zoo:NAME. A run that was interrupted, however, goes on with --resume and ends
-with the same bits as if it had not been.
+MODEL is an ONNX file, an .alula file or zoo:NAME. --resume continues a run that was interrupted in any way; it ends
+with the same bits as a run without the interruption.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ CHECKPOINT, BEST, LAST = "run.checkpoint", "best.alula", "last.alula"  # in the 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to train, on what, how, and where the results go."""
-    parser.add_argument("model", metavar="MODEL", help="MODEL.onnx, FILE.alula, or zoo:NAME for fresh weights")
+    parser.add_argument("model", metavar="MODEL", help="MODEL.onnx, FILE.alula, or zoo:NAME with random weights")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="a folder or file that docs/data.md names"
+        "--data", type=Path, required=True, metavar="DIR", help="a folder or file in a format of docs/data.md"
     )
     parser.add_argument("--graph", metavar="NAME", help="one of the graphs of an .alula file")
     parser.add_argument(
@@ -47,56 +47,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.alula",
         help="the trained network; batch normalisations stay trainable",
     )
-    parser.add_argument("--epochs", type=positive, default=10)
-    parser.add_argument("--batch", type=positive, default=32)
+    parser.add_argument("--epochs", type=positive, default=10, help="passes over the data (10)")
+    parser.add_argument("--batch", type=positive, default=32, help="samples per batch (32)")
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument("--optimizer", default="sgd", metavar="NAME", help="sgd, adam, adamw, signsgd or lion")
-    recipe.add_argument("--lr", type=number, help="learning rate; the optimiser's usual one if left out")
-    recipe.add_argument("--momentum", type=number, help="of sgd (0.9) and signsgd")
-    recipe.add_argument("--nesterov", action="store_true", default=None, help="look ahead along the momentum")
+    recipe.add_argument("--lr", type=number, help="learning rate; default: the optimiser's usual one")
+    recipe.add_argument("--momentum", type=number, help="momentum of sgd (0.9) and signsgd")
+    recipe.add_argument("--nesterov", action="store_true", default=None, help="Nesterov's momentum")
     recipe.add_argument("--weight-decay", type=number, metavar="X")
     recipe.add_argument(
-        "--decay", choices=("all", "weights"), help="what decays: all parameters, or no biases and normalisations"
+        "--decay", choices=("all", "weights"), help="what decays: all parameters, or all but biases and normalisations"
     )
     recipe.add_argument("--schedule", default="cosine", metavar="NAME", help="constant, step, cosine or one-cycle")
-    recipe.add_argument("--warm-up", type=natural, default=0, metavar="STEPS", help="updates in which the rate rises")
+    recipe.add_argument(
+        "--warm-up", type=natural, default=0, metavar="STEPS", help="updates during which the rate rises"
+    )
     recipe.add_argument("--label-smoothing", type=number, default=0.0, metavar="X")
     recipe.add_argument(
-        "--clip-norm", type=number, default=0.0, metavar="X", help="greatest norm of all gradients together"
+        "--clip-norm", type=number, default=0.0, metavar="X", help="maximum norm of all gradients together"
     )
-    recipe.add_argument("--accumulate", type=positive, default=1, metavar="N", help="batches for one update")
+    recipe.add_argument("--accumulate", type=positive, default=1, metavar="N", help="batches per update")
     recipe.add_argument(
-        "--average", choices=("ema", "swa"), help="write this average of the weights instead of the last ones"
+        "--average", choices=("ema", "swa"), help="write this average of the weights instead of the last weights"
     )
     recipe.add_argument(
         "--update",
         default="all",
         metavar="RULES",
-        help="what is trained: all, bias, norm, last:2, names, a comma between; layer:0.25 for a part of its channels; "
+        help="what is trained: all, bias, norm, last:2 or names, separated by commas; layer:0.25 for a part of its channels; "
         "auto:64MB for the layers that contribute most within this memory",
     )
-    recipe.add_argument("--seed", type=natural, default=0, help="of fresh weights, order and augmentation")
-    pictures = parser.add_argument_group("pictures")
+    recipe.add_argument("--seed", type=natural, default=0, help="seed of random weights, order and augmentation (0)")
+    pictures = parser.add_argument_group("images")
     pictures.add_argument(
-        "--pad", type=natural, default=0, metavar="N", help="border around a picture before a random crop"
+        "--pad", type=natural, default=0, metavar="N", help="border around an image before a random crop"
     )
-    pictures.add_argument("--flip", action="store_true", help="mirror every other picture")
-    pictures.add_argument("--raw", action="store_true", help="do not bring channels to mean 0 and deviation 1")
-    pictures.add_argument("--holdout", type=number, metavar="X", help="test with this part of the training set")
+    pictures.add_argument("--flip", action="store_true", help="mirror half of the images, at random")
+    pictures.add_argument("--raw", action="store_true", help="do not normalise channels to mean 0 and deviation 1")
+    pictures.add_argument("--holdout", type=number, metavar="X", help="test on this part of the training set (0 to 1)")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--checkpoints", type=Path, metavar="DIR", help="keep the state of the run here")
     run_.add_argument("--every", type=number, default=60.0, metavar="S", help="seconds between checkpoints (60)")
-    run_.add_argument("--resume", action="store_true", help="go on from --checkpoints")
-    run_.add_argument("--log", type=Path, metavar="FILE.jsonl", help="one line of JSON for each epoch")
+    run_.add_argument("--resume", action="store_true", help="resume from --checkpoints")
+    run_.add_argument("--log", type=Path, metavar="FILE.jsonl", help="one line of JSON per epoch")
     run_.add_argument("--plot", type=Path, metavar="FILE.png", help="curves of loss and accuracy")
-    run_.add_argument("--meter", help="power meter of the energy figures (auto)")
+    run_.add_argument("--meter", help="power meter for the energy figures (auto)")
     run_.add_argument(
         "--max-memory",
         type=memory,
         metavar="BYTES",
-        help="of a step: 64MB; activations are computed again until it fits",
+        help="limit of a step, such as 64MB; activations are recomputed until it fits",
     )
-    run_.add_argument("--dry-run", action="store_true", help="say what a step costs, and train nothing")
+    run_.add_argument("--dry-run", action="store_true", help="print what a step costs, and train nothing")
     add_threads(parser)
 
 
@@ -112,7 +114,7 @@ def number(text: str) -> float:
 
 
 def memory(text: str) -> int:
-    """Bytes, or with kB, MB, GB behind."""
+    """Bytes, or with the suffix kB, MB or GB."""
     units = {"kB": 1000, "MB": 1000**2, "GB": 1000**3, "": 1}
     unit = next(name for name in units if text.endswith(name))
     value = number(text.removesuffix(unit).strip() or "x") * units[unit]

@@ -1,4 +1,4 @@
-"""Pictures in: a video file, a folder of pictures, a camera. One protocol; see `source.py`."""
+"""Image sources: a video file, a folder of images, a camera. One protocol; see `source.py`."""
 
 from __future__ import annotations
 

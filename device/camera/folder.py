@@ -1,4 +1,4 @@
-"""Frames from a folder of pictures, in the order of their names."""
+"""Frames from a folder of images, sorted by name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 
 
 class PictureFolder(SourceBase):
-    """The pictures of a folder; digits in the names sort as numbers: `frame2.png` comes before `frame10.png`.
+    """The images of a folder; digits in the names sort as numbers: `frame2.png` comes before `frame10.png`.
 
-    raise : SourceError if there is no such folder, no picture in it, or not one that can be read
+    raise : SourceError if there is no such folder, no image in it, or not one that can be read
     """
 
     def __init__(self, folder: str | Path, fps: float = 1.0) -> None:

@@ -1,6 +1,6 @@
-"""Frames from a camera or a network stream: the latest frame wins, what nobody had time for is dropped and counted.
+"""Frames from a camera or a network stream: the latest frame wins, older unread frames are dropped and counted.
 
-A thread of its own empties the driver's queue, else a slow reader would see pictures that are seconds old.
+A separate thread empties the driver's queue. Otherwise a slow reader would see images that are seconds old.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which source a word of the command line means."""
+"""Choose the source that an argument of the command line names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alula.device.camera.video import VideoFile
 
 
 def open_source(where: str | int | Path) -> FrameSource:
-    """Open a camera (`0`, `/dev/video0`), a stream (`rtsp://...`), a folder of pictures, or a video file.
+    """Open a camera (`0`, `/dev/video0`), a stream (`rtsp://...`), a folder of images, or a video file.
 
     raise : SourceError if it is none of these
     """

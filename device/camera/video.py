@@ -1,4 +1,4 @@
-"""Frames from a video file, in order, none skipped: the file waits for us."""
+"""Frames from a video file, in order, none skipped."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class VideoFile(SourceBase):
             raise SourceError(
                 f"{self.name}: expected frames, got a video in which none can be read; is the file whole?"
             )
-        # Broken packets that the decoder passed over, and the end of a recording that was cut short: the header
+        # Broken packets that the decoder skipped, and the end of a recording that was cut short: the header
         # promises frames that never came.
         self.counts.unreadable = max(0, self._claimed - self.counts.delivered)
 

@@ -1,6 +1,6 @@
 """INA power monitors through the kernel's hwmon drivers: the preferred sensor on a Pi, and no library is needed.
 
-`hwmonN` changes with every boot, so a chip is found by its name and told by its I2C address.
+`hwmonN` changes with every boot, so a chip is found by its name and identified by its I2C address.
 Files: in*_input mV, curr*_input mA (signed), power*_input uW, energy1_input uJ, shunt_resistor uOhm.
 Source: Linux Documentation/hwmon/ina2xx.rst, ina238.rst, ina3221.rst, drivers/hwmon/ina2xx.c.
 """
@@ -116,7 +116,7 @@ class Hwmon:
         return volt_mv, current_ma, power_uw, read_int(self._energy) if self._has_energy else None
 
     def _count(self, energy_uj: int | None) -> tuple[float | None, str]:
-        """Joules since the meter was opened, and a note if the counter began anew (its range is not published)."""
+        """Joules since the meter was opened, and a note if the counter restarted (its range is not published)."""
         if energy_uj is None:
             return None, ""
         note = ""

@@ -1,10 +1,10 @@
 """Bookkeeping: readings and phase marks go in, joules and seconds per phase come out. No thread, no clock, no file.
 
-Between two readings power is taken as a straight line (a meter of power) or as constant (a counter: its
-difference over the time). The interval is cut at the phase marks inside it, and each piece goes to the phase
-that ran then, so a phase of 5 ms gets its share at any sampling rate, and the pieces add up to the interval.
+Between two readings, power is a straight line (a power meter) or constant (a counter: its
+difference divided by the time). The interval is cut at the phase marks inside it, and each piece goes to the phase
+that ran then, so a phase of 5 ms gets its share at any sampling rate, and the pieces sum to the interval.
 
-Invariants, on which the tests insist:
+Invariants, which tests check:
     energy_j  == sum of phases (with `other`, the time outside all phases) + gap
     duration  == sum of the phases' seconds, of which gap_s were not covered by readings
 """

@@ -1,4 +1,4 @@
-"""The energy log: a thread that samples a meter while the program says what it is doing.
+"""The energy log: a thread samples a meter while the program reports what it is doing.
 
     with EnergyLog(select_meter(), "power.csv", "energy.json") as log:
         for frame in camera:
@@ -7,8 +7,8 @@
             log.count("frames")
     print(log.summary()["counters"]["frames"]["each_j"])
 
-A phase boundary does not touch the meter (a read over I2C would cost more than a short phase): it notes the time,
-about 2 microseconds. The ledger interpolates power at the boundary once the readings on both sides of it are there.
+A phase boundary does not touch the meter (a read over I2C would cost more than a short phase): it records the time,
+in about 2 microseconds. The ledger interpolates power at the boundary once the readings on both sides of it are there.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Phase(contextlib.ContextDecorator):
 class EnergyLog:
     """Energy by phase, sampled in the background, written to a CSV (samples) and a JSON file (summary).
 
-    meter           : stays the caller's, who closes it
+    meter           : the caller closes it
     rate_hz         : samples a second, at most what the meter gives; 0 for no thread (call `sample` yourself)
     fallback        : read while `meter` fails; the figures then say so
     idle_w, idle_s  : power at rest, for net figures: given, or measured for idle_s seconds before the log begins

@@ -1,7 +1,7 @@
 """RAPL: the energy counters of x86 processors, read through the kernel's powercap interface.
 
-Domains nest: psys contains the package, the package contains core and uncore, and dram stands beside them in
-the tree. Only packages are added up, so nothing is counted twice.
+Domains nest: psys contains the package, the package contains core and uncore, and dram is beside them in
+the tree. Only packages are summed, so nothing is counted twice.
 Source: Linux Documentation/power/powercap/powercap.rst, drivers/powercap/powercap_sys.c.
 """
 

@@ -1,4 +1,4 @@
-"""A copy of the video with the boxes and readings drawn in, for people to look at."""
+"""A copy of the video with boxes and readings drawn on it, for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GREEN, GREY, BLACK = (60, 220, 60), (160, 160, 160), (0, 0, 0)  # blue green red
 
 
 class AnnotatedVideo:
-    """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the picture's edge.
+    """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the image's edge.
 
     raise : SourceError if the suffix is none of .mp4 and .avi, or if the file cannot be written
     """

@@ -1,4 +1,4 @@
-"""Pictures for the networks: a frame for the detector, level crops for the classifier and the recogniser."""
+"""Images for the networks: a frame for the detector, level crops for the classifier and the recogniser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STRIDE = 32  # the detector halves its input five times
 
 
 def normalise(pictures: Sequence[Picture], height: int, width: int) -> Floats:
-    """Stack pictures for a network, padded on the right and below with the mid-grey that the networks know as zero.
+    """Stack images for a network, padded on the right and below with the mid-grey that the networks know as zero.
 
     pictures : (h, w, 3) uint8, h <= height and w <= width
     return   : (N, 3, height, width) float32, -1 to 1
@@ -54,7 +54,7 @@ def detector_input(picture: Picture, size: tuple[int, int]) -> tuple[Floats, flo
 def crop_quad(picture: Picture, quad: Floats, widest: int) -> Picture:
     """Cut a text box out of a frame and lay it level.
 
-    quad   : (4, 2) float32, corners in pixels of the picture, clockwise from the text's top left
+    quad   : (4, 2) float32, corners in pixels of the image, clockwise from the text's top left
     widest : longer texts are squeezed to this width, pixels
     return : (48, W, 3) uint8
     """

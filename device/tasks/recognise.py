@@ -1,7 +1,7 @@
-"""Crops to words: batches of few distinct shapes for the recogniser, and CTC decoding of what it answers.
+"""Crops to words: batches of few distinct shapes for the recogniser, and CTC decoding of its output.
 
-An engine that specialises its programs by shape should see the same shapes again and again, so crops are padded to one
-of a few widths, and batches have one of a few sizes.
+The engine plans a program per shape. To have few shapes, crops are padded to one of a few widths, and batches have one of
+a few sizes.
 """
 
 from __future__ import annotations

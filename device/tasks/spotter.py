@@ -1,4 +1,4 @@
-"""Signs in a video: detect text, turn it upright, read it, follow it, and report each sign once.
+"""Signs in a video: detect text, rotate it upright, read it, track it, and report each sign once.
 
     spotter = Spotter(detect, classify, recognise, charset)
     flight = spotter.run(open_source("flight.mp4"))
@@ -32,7 +32,7 @@ from alula.device.tasks.recognise import Network, Reading, read, upside_down
 from alula.device.tasks.track import Sighting, Track, TrackConfig, Tracker
 from alula.runtime.errors import ShapeError, SourceError
 
-EDGE = 3.0  # pixels: a box this near to the picture's edge may go on outside
+EDGE = 3.0  # pixels: a box this close to the image's edge may continue outside
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SpotterConfig:
     long_side  : of the detector's input, pixels; frames are never enlarged
     widths     : of the recogniser's input, pixels, ascending: few, so that few programs are planned
     batches    : crops at once, for classifier and recogniser; 1 is always allowed
-    turned     : probability of "upside down" above which a crop is turned
+    turned     : probability of "upside down" above which a crop is rotated
     """
 
     every: int = 1
@@ -57,7 +57,7 @@ class SpotterConfig:
 
 @dataclass(frozen=True)
 class Sign:
-    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the picture."""
+    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the image."""
 
     text: str
     confidence: float

@@ -1,4 +1,4 @@
-"""What is checked of a stranger's ONNX file before its nodes are believed: signatures, attributes, values."""
+"""Checks of an untrusted ONNX file before its nodes are used: signatures, attributes, values."""
 
 from __future__ import annotations
 

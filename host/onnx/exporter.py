@@ -1,7 +1,7 @@
-"""Our graph back to ONNX opset 21, channels first: a packed network is never locked in.
+"""Export our graph to ONNX opset 21, channels first.
 
-The ONNX tensor that stands for one of ours may be a permutation of it (`_Writer.forms`): a convolution is written in
-ONNX's order and its result stays so through element-wise ops; a Transpose is written only where another order is read.
+The ONNX tensor for one of ours may be a permutation of it (`_Writer.forms`): a convolution is written in ONNX's order, and
+its result stays so through element-wise ops. A Transpose is written only where another order is read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPSET = 21
 Perm = tuple[int, ...]  # () is our own order
-CHANNELS_LAST = re.compile(r"\.channels_last(\.\d+)?$")  # how import and layout name a tensor that they turned
+CHANNELS_LAST = re.compile(r"\.channels_last(\.\d+)?$")  # how import and layout name a tensor that they transposed
 ALONG_AXIS = frozenset({"Concat", "Softmax", "LogSoftmax", "Split"})
 
 
@@ -183,7 +183,7 @@ class _Writer:
         self._add(node.op, inputs, outputs, node.name, **attrs)
 
     def _onnx_name(self, name: str) -> str:
-        """The name that a tensor had before it was turned channels last, if that is free."""
+        """The name that a tensor had before it was transposed to channels last, if that is free."""
         plain = CHANNELS_LAST.sub("", name)
         return name if plain in self.taken else self.fresh(plain)
 

@@ -1,4 +1,4 @@
-"""ONNX to our graph: any opset from 7 on, channels first to channels last, every check that a stranger's file needs.
+"""ONNX to our graph: any opset from 7 on, channels first to channels last, with every check that an untrusted file needs.
 
 The stages, each in its file: bytes to arrays (reader.py), old opsets to opset 21 (upgrade.py), NCHW to NHWC
 (layout.py), and here the walk over the nodes that joins them.

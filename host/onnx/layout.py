@@ -1,4 +1,4 @@
-"""Channels first to channels last: every spatial op is put between two Transposes, its weight is turned once.
+"""Channels first to channels last: every spatial op is put between two Transposes, its weight is transposed once.
 
 Most of the Transposes meet their inverse at the next op; a pass of the engine removes those pairs.
 """
@@ -33,7 +33,7 @@ def _rank(step: Step, spatial: ChannelsLast, build: Build) -> int:
 
 
 class Layout:
-    """Wraps steps; a tensor that several steps want channels last is turned once."""
+    """Wraps steps; a tensor that several steps need channels last is transposed once."""
 
     def __init__(self, build: Build) -> None:
         self.build = build

@@ -1,4 +1,4 @@
-"""A model as one flat list of nodes that can run in order: functions written out, nodes sorted, shapes inferred."""
+"""A model as one flat list of nodes that can run in order: functions expanded, nodes sorted, shapes inferred."""
 
 from __future__ import annotations
 

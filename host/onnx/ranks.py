@@ -1,6 +1,6 @@
 """How many dimensions a tensor has, where ONNX's own shape inference gave up (after a Reshape to a computed shape).
 
-Ranks are all that the change of layout needs to know. Each op's contract says how they follow.
+The change of layout needs only ranks. Each op's contract says how they follow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From bytes to a checked `ModelProto` and NumPy arrays. Every file is taken as hostile until it is read.
+"""From bytes to a checked `ModelProto` and NumPy arrays. Every file counts as hostile until it is read.
 
 Weights in side files are read only from inside the model's own folder, and only as many bytes as the file has.
 """

@@ -1,4 +1,4 @@
-"""Older opsets to opset 21: what was an attribute becomes an input, what was implied is written out.
+"""Older opsets to opset 21: attributes become inputs, implied values become explicit.
 
 Each rule takes one step (an ONNX node with plain attributes) and the opset it was written for, and returns the steps
 that mean the same in opset 21. Opsets 22 to 28 changed nothing but types for the ops we know.

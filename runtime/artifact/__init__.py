@@ -1,6 +1,6 @@
 """The `.alula` file: graphs, constants in small encodings, metadata. `docs/artifact-format.md` is its specification.
 
-Reading is what every start does; the writer is imported when something is first written.
+Every start reads files; the writer is imported when something is first written.
 """
 
 from __future__ import annotations

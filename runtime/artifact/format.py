@@ -1,4 +1,4 @@
-"""The frame of an `.alula` file, version 1: fixed header, JSON, aligned sections. docs/artifact-format.md has it byte by byte.
+"""The frame of an `.alula` file, version 1: fixed header, JSON, aligned sections. Byte by byte in docs/artifact-format.md.
 
 Every limit has a name here. A reader compares each size with the file's length before it allocates anything.
 """

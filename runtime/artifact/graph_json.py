@@ -1,4 +1,4 @@
-"""Graphs as JSON values, and back. Reading trusts nothing: attributes and wiring go through the same checks as an import."""
+"""Graphs as JSON values, and back. Reading trusts nothing: attributes and edges get the same checks as an import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open `.alula` files. Everything is checked when a file is opened, but for the codes of a tensor: those when it is decoded."""
+"""Open `.alula` files. Everything is checked when a file is opened, except the codes of a tensor: those are checked when it is decoded."""
 
 from __future__ import annotations
 

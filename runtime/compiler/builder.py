@@ -1,4 +1,4 @@
-"""Build kernels: compile what the cache lacks in parallel processes, then link. Nothing is built twice."""
+"""Build kernels: compile in parallel processes what the cache does not have, then link. Nothing is built twice."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Where compiled kernels lie, and the content hashes that name them.
+"""Where compiled kernels are stored, and the content hashes that name them.
 
 `<user cache>/alula/kernels/<cpu>/` holds one object per kernel, `<kernel>-<hash>.o`, and one pack per state of the
 sources, `pack-<hash>.so` with its manifest (or `pack-<hash>.list`, the objects' names, where there is no linker). An
-object's hash covers the sources it was made of and the versions of the compiler. Where the user's cache cannot be
-written to, a folder of the user's own among the temporary files takes its place.
+object's hash covers its sources and the versions of the compiler. If the user's cache is not writable, a folder of
+the user in the temporary folder is used instead.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def roots() -> tuple[Path, ...]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can write to a folder, or has made it first: its files are loaded as code."""
+    """Whether only this user can write to the folder and created it: its files are loaded as code."""
     try:
         found = folder.lstat()
     except OSError as error:

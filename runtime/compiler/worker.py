@@ -1,6 +1,6 @@
-"""A process that compiles kernels: reads a kernel's module, name and object path a line, answers `done NAME` or `failed NAME why`.
+"""A process that compiles kernels: reads one line per kernel (module, name, object path), answers `done NAME` or `failed NAME why`.
 
-Started as `python -m alula.runtime.compiler.worker CPU`, in an environment where NUMBA_OPT=0 is set already.
+Started as `python -m alula.runtime.compiler.worker CPU`, in an environment where NUMBA_OPT=0 is already set.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ LAYOUTS = ("NHWC", "NCHW")
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to each picture: padding, crop, flip, then (x * scale - mean) / std.
+    """What is done to each image: padding, crop, flip, then (x * scale - mean) / std.
 
     crop    : (H, W) that is cut out; None: the stored size
     padding : border added on every side before the crop
     fill    : value of that border, as stored (0 is black)
-    flip    : mirror one picture in two from left to right
+    flip    : mirror one image in two from left to right
     mean    : one for all channels or one for each, after the scale; () is 0
     std     : likewise; () is 1
     scale   : None: 1/255 for uint8, 1 for floats
@@ -55,7 +55,7 @@ class Augment:
             )
 
     def for_evaluation(self) -> Augment:
-        """The same size and normalisation without chance: the centre of the picture, not flipped."""
+        """The same size and normalisation without chance: the centre of the image, not flipped."""
         return replace(self, random=False)
 
     def sample_shape(self, shape: tuple[int, ...], name: str = "augment") -> tuple[int, ...]:
@@ -86,7 +86,7 @@ class Augment:
 class Augmenter:
     """An `Augment` at work on batches of one set, with its scratch memory.
 
-    layout : of the pictures that come out, NHWC or NCHW
+    layout : of the images that come out, NHWC or NCHW
     """
 
     def __init__(self, augment: Augment, data: Dataset, batch: int, seed: int, layout: str = "NHWC") -> None:
@@ -115,7 +115,7 @@ class Augmenter:
         self._factor, self._offset = (scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
     def __call__(self, epoch: int, index: Labels, out: Array) -> None:
-        """Turn the first len(index) pictures of `stored` into network inputs.
+        """Turn the first len(index) images of `stored` into network inputs.
 
         index : (B,) int64, which samples they are
         out   : (B, *out_shape) float32
@@ -148,7 +148,7 @@ class Augmenter:
             else:
                 top, left = np.full(b, (h_padded - h) // 2), np.full(b, (w_padded - w) // 2)
             picture, row, pixel, one = padded.strides
-            # Every window of every picture: (B, H_PADDED - H + 1, W_PADDED - W + 1, H, W * C)
+            # Every window of every image: (B, H_PADDED - H + 1, W_PADDED - W + 1, H, W * C)
             windows = as_strided(
                 padded,
                 (b, h_padded - h + 1, w_padded - w + 1, h, w * c),
@@ -175,7 +175,7 @@ class Moments:
 
 
 def moments(data: Dataset, scale: float | None = None, batch: int = 256) -> Moments:
-    """Mean and standard deviation (of the population) over a whole set, for each channel; pictures that cannot be read are left out.
+    """Mean and standard deviation (of the population) over a whole set, for each channel; images that cannot be read are left out.
 
     scale  : as in `Augment`
     raise  : DataError if no sample can be read

@@ -1,4 +1,4 @@
-"""A folder of class folders: each sub-folder is a class, in the order of their names. Pictures are decoded when they are read."""
+"""A folder of class folders: each sub-folder is a class, sorted by name. Images are decoded when they are read."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ KEEP_BYTES = 64 << 20  # a sixteenth of a small Pi's memory
 
 
 class PictureSet:
-    """Labelled picture files of one size, (H, W, C) uint8.
+    """Labelled image files of one size, (H, W, C) uint8.
 
     files      : paths, and the label of each
     size       : (H, W) to scale to; None: all have the size of the first that can be read
     channels   : 3 (RGB) or 1 (grey)
-    keep_bytes : keep decoded pictures if all of them need no more
+    keep_bytes : keep decoded images if all of them need no more
     raise      : DataError if none can be read; MissingExtraError if they need OpenCV
     """
 
@@ -58,9 +58,9 @@ class PictureSet:
         return len(self._files)
 
     def read(self, index: Labels, out: Array) -> Mask:
-        """See `Dataset.read`; a picture that cannot be read is noted in `damaged`.
+        """See `Dataset.read`; an image that cannot be read is noted in `damaged`.
 
-        raise : DataError if a picture has another size than the first
+        raise : DataError if an image has another size than the first
         """
         good = np.zeros(len(index), bool)
         for place, sample in enumerate(index.tolist()):
@@ -100,7 +100,7 @@ def open_pictures(
 
     The classes are those of the training folder, so that a label means the same in both splits.
 
-    raise : DataError if there is no such split, no class or no picture, or a class that was not trained
+    raise : DataError if there is no such split, no class or no image, or a class that was not trained
     """
     parts = {part: _split_folder(folder, part) for part in SPLIT_FOLDERS}
     place = parts[split]

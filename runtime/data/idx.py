@@ -1,4 +1,4 @@
-"""MNIST's idx files: a big-endian header, then bytes. Plain ones are mapped, compressed ones unpacked into memory.
+"""MNIST's idx files: a big-endian header, then bytes. Plain files are mapped, compressed files unpacked into memory.
 
 source : http://yann.lecun.com/exdb/mnist/
 """
@@ -27,7 +27,7 @@ def find_idx(folder: Path) -> bool:
 
 
 def open_idx(folder: Path, split: str) -> ArraySet:
-    """One split: pictures (N, H, W, 1) uint8 and their labels."""
+    """One split: images (N, H, W, 1) uint8 and their labels."""
     pictures, labels = _file(folder, split, "images", 3), _file(folder, split, "labels", 1)
     if pictures is None or labels is None:
         missing = "images-idx3" if pictures is None else "labels-idx1"

@@ -1,4 +1,4 @@
-"""One picture file -> pixels, or the reason why not. PPM and PGM by NumPy, all else by OpenCV."""
+"""One image file -> pixels, or the reason why not. PPM and PGM with NumPy, other formats with OpenCV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_HEADER_BYTES = 4096
 
 
 class Decoder:
-    """Reads picture files.
+    """Reads image files.
 
     size     : (H, W) to scale to, by area; None: as it is
     channels : 3 (RGB) or 1 (grey)
@@ -25,7 +25,7 @@ class Decoder:
         self._size, self._channels = size, channels
 
     def __call__(self, path: Path) -> Array | str:
-        """The picture (H, W, C) uint8, or why it cannot be read."""
+        """The image (H, W, C) uint8, or why it cannot be read."""
         try:
             encoded = path.read_bytes()
         except OSError as error:
@@ -63,13 +63,13 @@ class Decoder:
             return pixels
         if self._channels == 3:
             return np.repeat(pixels, 3, axis=2)
-        # ITU-R BT.601 in 14 bits, as OpenCV turns colours to grey
+        # ITU-R BT.601 in 14 bits, as OpenCV converts colours to grey
         grey = (pixels.astype(np.uint32) @ np.array([4899, 9617, 1868], np.uint32) + (1 << 13)) >> 14
         return grey.astype(np.uint8)[:, :, None]
 
 
 def decode_pnm(encoded: bytes) -> Array:
-    """A binary PPM (P6) or PGM (P5) picture of 8 bits, (H, W, 3) or (H, W, 1) uint8.
+    """A binary PPM (P6) or PGM (P5) image of 8 bits, (H, W, 3) or (H, W, 1) uint8.
 
     raise  : ValueError, why not
     source : https://netpbm.sourceforge.net/doc/ppm.html

@@ -1,4 +1,4 @@
-"""Open a data set: which format a path holds, and one set out of it."""
+"""Open a data set: recognise the format of a path, and return one split."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def open_data(
 
     split      : train or test
     n_classes  : outputs of the network, to refuse labels that it has no output for
-    size       : (H, W) to which pictures of a folder are scaled; None: all have the size of the first
-    channels   : 3 (RGB) or 1 (grey), of a folder's pictures
-    keep_bytes : a folder's decoded pictures stay in memory if all of them need no more than this
+    size       : (H, W) to which images of a folder are scaled; None: all have the size of the first
+    channels   : 3 (RGB) or 1 (grey), of a folder's images
+    keep_bytes : a folder's decoded images stay in memory if all of them need no more than this
     names      : of x and y in an .npz file; None: the usual ones
     layout     : NHWC or NCHW, of x in an .npz file
     labels     : fine or coarse, of CIFAR-100
-    return     : uint8 pictures (H, W, C), except where an .npz file holds something else
+    return     : uint8 images (H, W, C), except where an .npz file holds something else
     raise      : SourceError if the path cannot be read, DataError if what it holds cannot be trained on
     """
     place = Path(path)

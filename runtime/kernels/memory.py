@@ -1,4 +1,4 @@
-"""Addresses, loads, stores, what is fetched ahead, atomics and the few system calls that kernels make."""
+"""Addresses, loads, stores, prefetches, atomics and the few system calls of kernels."""
 
 from alula.runtime.kernels.lang import COMPILING, device, intrinsic
 

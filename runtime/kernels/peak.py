@@ -1,4 +1,4 @@
-"""How fast this core multiplies: the peak that benchmarks compare with."""
+"""Peak rate of multiply-adds of this core, which benchmarks compare with."""
 
 from alula.runtime.kernels.lang import f32p, i64, kernel
 from alula.runtime.kernels.simd import fma_chain

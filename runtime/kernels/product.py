@@ -2,7 +2,7 @@
 
 A tile is `rows` rows of a result x a few vectors of its columns. It sums over taps, and over a run of inputs in each.
 There are two inner loops. On x86 an input is broadcast by the load, a channel at a time. On NEON four channels of a
-row are one vector, and the multiply-add picks its lane, so that a step of four channels costs one load a row.
+row are one vector, and the multiply-add picks its lane, so four channels cost one load a row.
 """
 
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Copies in another order: what moves a tensor from one storage order to another."""
+"""Copies in another order: from one storage order to another."""
 
 from alula.runtime.kernels.lang import i32p, i64, kernel
 

@@ -8,8 +8,8 @@ what it made before, then any that nobody has claimed. Whoever finishes the last
 waits for a thread that has no core, only for shares that are being run. Threads with nothing to claim spin, then yield;
 workers sleep on a futex between programs.
 
-Instructions are numbered across programs, so that a claim names one for all time: a share's word is the number of the
-last instruction of which it was claimed. NOW is the number of the current one, doubled, and 1 more while it runs.
+Instructions are numbered across programs, so a claim names exactly one: a share's word is the number of the last
+instruction for which it was claimed. NOW is the number of the current instruction, doubled, plus 1 while it runs.
 """
 
 from alula.runtime.kernels.lang import device, i64, i64p, kernel

@@ -1,4 +1,4 @@
-"""Arrays that begin on a cache line, with readable memory behind them; memory that shows what was never written."""
+"""Arrays that begin on a cache line, with readable memory after them; memory that shows what was never written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_checking() -> bool:
 
 
 def aligned_empty(size: int, dtype: str = "float32") -> Array:
-    """A flat array that begins on a cache line, with readable memory behind it."""
+    """A flat array that begins on a cache line, with readable memory after it."""
     nbytes = size * np.dtype(dtype).itemsize
     raw = np.empty(nbytes + ALIGNMENT + TAIL, np.uint8)
     if is_checking():
@@ -58,7 +58,7 @@ def _has_tail(array: Array) -> bool:
 
 
 def trim_heap() -> None:
-    """Give free pages of the heap back to the system, where the C library can (glibc): planning leaves many behind."""
+    """Give free pages of the heap back to the system, where the C library can (glibc): planning leaves many."""
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

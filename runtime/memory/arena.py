@@ -1,4 +1,4 @@
-"""The bytes that activations lie in."""
+"""The memory that activations use."""
 
 from __future__ import annotations
 

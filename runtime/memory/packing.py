@@ -1,6 +1,6 @@
-"""Orders in memory: what a kernel wants a tensor to look like, and where each element of it comes from.
+"""Packings: the order of elements that a kernel reads, and where each element comes from.
 
-Orders only move elements, and pad with zeros, so an order is known from what it does to the numbers 1, 2, 3 ...
+A packing only moves elements and pads with zeros, so it is known from what it does to the numbers 1, 2, 3 ...
 """
 
 from __future__ import annotations

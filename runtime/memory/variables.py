@@ -1,7 +1,7 @@
-"""Tensors that training changes: each has one buffer that outlives the runs, in the order that the forward kernels read.
+"""Variables: tensors that training changes. Each has one buffer that outlives the runs, in the order that the forward kernel reads.
 
-A weight lies in memory as its kernel wants it (its storage). Its gradient and its optimiser's state lie in the same
-order, so that an update is one flat loop. Any other order is looked up from the storage (packing.py).
+A weight is stored in the packing of its forward kernel. Its gradient and its optimiser's state have the same packing, so an
+update is one flat loop. Any other packing is derived from the storage (packing.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks that many ops share: inputs that must be there, dtypes, ranks, axes, vectors of one value per channel.
+"""Checks that many ops share: required inputs, dtypes, ranks, axes, vectors of one value per channel.
 
 Each raises without the node's label; `contract.infer` puts it in front.
 """

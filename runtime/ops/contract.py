@@ -1,8 +1,8 @@
-"""What an op is: one frozen object with its rules and traits, registered by one explicit call at the end of its file.
+"""An op: one frozen object with its rules and traits, registered by one explicit call at the end of its file.
 
 `infer` makes every check on shapes and dtypes; nothing that runs later checks again. `reference` is the oracle, in
-NumPy alone. How an op is lowered to kernels and differentiated stands in other files of its room (`rules.py`). An op
-without a lowering rule runs as its reference between two stretches of kernels, and `alula info` says so.
+NumPy alone. Lowering and gradients are in other files of the room (`rules.py`). An op
+without a lowering rule runs as its reference between kernels, and `alula info` lists it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Op:
     """One op.
 
     name          : ONNX's name
-    n_inputs      : fewest and most inputs (optional ones may be absent)
+    n_inputs      : minimum and maximum number of inputs (optional ones may be absent)
     infer         : (attrs, input specs, known input values) -> output specs; all specs are static here, an absent
                     input is None, a value is an array where it is known when the program is planned. Raises
                     ShapeError, DTypeError or GraphError without the node's label: the caller adds it
@@ -162,7 +162,7 @@ class Registry(dict[str, Op]):
             return False
 
     def all(self) -> Registry:
-        """The same, with every room open: for those who list ops."""
+        """The same, with every room imported: to list ops."""
         while self._closed:
             import_files(self._closed.pop(), "op")
         return self
@@ -195,7 +195,7 @@ def find(name: str, where: str) -> Op:
 
 
 def infer(node: Node, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    """Output specs of a node (its fused chain left aside), with the node's label put before any error."""
+    """Output specs of a node (without its epilogue), with the node's label put before any error."""
     op = find(node.op, node.label)
     low, high = op.n_inputs
     if not low <= len(specs) <= high:

@@ -1,7 +1,7 @@
-"""Fused chains: which element-wise nodes may run in a kernel's epilogue, and how a chain is cut where they may not.
+"""Epilogues: which element-wise nodes may run in one, and how it is cut where they may not.
 
-A chain never changes the shape or dtype of its host's result, so an operand has one of four shapes:
-a single value, one value per channel (C,), one per picture and channel (N, 1, ..., 1, C), or one per element.
+An epilogue never changes the shape or dtype of its host's result, so an operand has one of four shapes:
+one value, one per channel (C,), one per image and channel (N, 1, ..., 1, C), or one per element.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _same(host: Dim, operand: Dim) -> bool:
 
 
 def with_output(node: Node, name: str) -> Node:
-    """The node with its first output, at the end of its chain, under another name."""
+    """The node with its first output, after its epilogue, under another name."""
     outputs = (name, *node.outputs[1:])
     if not node.fused:
         return replace(node, outputs=outputs)
@@ -54,7 +54,7 @@ def with_output(node: Node, name: str) -> Node:
 
 
 def unfuse(node: Node) -> list[Node]:
-    """A node and the steps of its chain as nodes of their own."""
+    """A node and the steps of its epilogue as separate nodes."""
     if not node.fused:
         return [node]
     body = replace(node, outputs=(node.body_output, *node.outputs[1:]), fused=(), otherwise=_without_first(node))
@@ -62,7 +62,7 @@ def unfuse(node: Node) -> list[Node]:
 
 
 def split(node: Node, at: int) -> list[Node]:
-    """Cut a chain before step `at`: a node with the steps before it, and one with the step and those behind it."""
+    """Cut an epilogue before step `at`: a node with the steps before it, and one with that step and those after it."""
     step = node.fused[at]
     before = node.fused[at - 1].outputs[0] if at else f"{step.outputs[0]}|operand"
     steps = _renamed(node.fused[:at], node.body_output, f"{before}|body")

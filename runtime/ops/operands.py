@@ -1,6 +1,6 @@
-"""Operands of element-wise and shape ops: dtypes, broadcasting, lists of integers that decide shapes, limits of size.
+"""Operands of element-wise and shape ops: dtypes, broadcasting, lists of integers that decide shapes, size limits.
 
-Everything raises ShapeError or DTypeError without the node's label, which `contract.infer` adds.
+All raise ShapeError or DTypeError without the node's label; `contract.infer` adds it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INDICES = ("int64", "int32")
 BOOL = ("bool",)
 ANY = DTYPES
 
-MANY = 65_535  # the most inputs of a variadic op
+MANY = 65_535  # maximum number of inputs of a variadic op
 MAX_BYTES = 1 << 32  # of one tensor; more is a damaged or hostile file, not a network for a small board
 
 T = TypeVar("T")

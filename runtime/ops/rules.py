@@ -1,6 +1,6 @@
-"""Rules by op that stand in other files of its room than the contract: how it is lowered, how it is differentiated.
+"""Rules of an op that are in other files of its room than the contract: lowering and gradient.
 
-A file of rules is imported when the first op of its room needs one, so what only runs never imports gradients.
+A file of rules is imported when the first op of its room needs one, so inference never imports gradients.
 """
 
 from __future__ import annotations

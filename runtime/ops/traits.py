@@ -1,4 +1,4 @@
-"""What training, passes and the packager ask of an op, beside what it computes. An op declares it in its contract."""
+"""What training, passes and the packager need to know of an op besides its computation. The contract declares it."""
 
 from __future__ import annotations
 

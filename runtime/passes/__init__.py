@@ -1,7 +1,7 @@
-"""Rewrites of a graph that keep its meaning: less to compute, and what is left in the shape that the kernels want.
+"""Rewrites of a graph that keep its meaning: less to compute, in the form that the kernels need.
 
-Each pass is a function from graph to graph, in a file of its own. They know the shapes only as far as constants and
-the names of free dimensions tell (`shapes.py`), so that a graph is optimised once and planned for any size.
+Each pass is a function from graph to graph, in its own file. Passes know only the shapes that follow from constants and
+names of free dimensions (`shapes.py`), so a graph is optimised once and planned for any size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from alula.runtime.passes.swish import fuse_swish
 
 Pass = Callable[[Graph], Graph]
 
-# The order matters: layout brings neighbours together, patterns look for plain neighbours, chains hide them
+# The order matters: layout brings neighbours together, patterns look for plain neighbours, epilogues hide them
 PASSES: tuple[Pass, ...] = (
     unfuse_chains,
     fold_constants,

@@ -1,7 +1,7 @@
-"""Constant factors and summands next to a convolution or matrix product, put into its weights and bias.
+"""Fold constant factors and summands next to a convolution or matrix product into its weights and bias.
 
-Behind it, a value for all or one for each output channel. Before it, one for each input channel: a factor always, a
-summand where no padding of zeros comes in between. Everything is computed in float64 and rounded once.
+After it: one value for all, or one per output channel. Before it: a factor per input channel, and a summand per input
+channel if there is no zero padding. Everything is computed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Affine:
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Fold constant arithmetic into products (`Op.linear`), from behind and from before."""
+    """Fold constant arithmetic into products (`Op.linear`), on both sides."""
     shapes, draft = Shapes(graph), Draft(graph)
     before = -1
     while before != draft.changes:
@@ -112,7 +112,7 @@ class _Weights:
 
     @staticmethod
     def of(draft: Draft, node: Node) -> _Weights | None:
-        """The weights of a product without a chain, if they are constant floats."""
+        """The weights of a product without an epilogue, if they are constant floats."""
         op = find(node.op, node.label)
         linear = op.linear
         if linear is None or node.fused or node.guard:
@@ -161,7 +161,7 @@ class _Weights:
         """The node whose result is this one's, times the factor, plus the summand."""
         plain = not affine.summand.any()
         if self.linear.bias is None and not plain:
-            return None  # the summand goes into the chain
+            return None  # the summand goes into the epilogue
         factor = np.broadcast_to(affine.factor, (self.c_out,))
         bias = None
         if self.bias is not None or not plain:

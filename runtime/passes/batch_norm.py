@@ -1,4 +1,4 @@
-"""BatchNormalization as what it is when it does not learn: a factor and a summand for each channel."""
+"""BatchNormalization in inference as a factor and a summand per channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute what follows from constants alone."""
+"""Compute what depends only on constants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.passes.rewrite import Draft
 from alula.runtime.planning.reference import run_node
 
-# A constant of 20 numbers that Expand blows up to a picture is better expanded when the program runs
+# A constant of 20 numbers that Expand blows up to an image is better expanded when the program runs
 MOST_BYTES = 1 << 20
 MOST_GROWTH = 4
 

@@ -1,4 +1,4 @@
-"""Drop nodes whose results nobody reads."""
+"""Drop nodes whose results nothing reads."""
 
 from __future__ import annotations
 

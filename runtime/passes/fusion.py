@@ -1,4 +1,4 @@
-"""Element-wise nodes behind their producer, as its fused chain: the result is worked on while it is in the cache."""
+"""Fuse element-wise nodes into their producer's epilogue, which works on the result while it is in the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fuse_chains(graph: Graph) -> Graph:
 
 
 def unfuse_chains(graph: Graph) -> Graph:
-    """Every step of every chain as a node of its own."""
+    """Every step of every epilogue as a separate node."""
     return graph.with_nodes([part for node in graph.nodes for part in chain.unfuse(node)])
 
 
@@ -51,7 +51,7 @@ def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
 
 
 def _is_step(draft: Draft, node: Node) -> bool:
-    """Whether kernels can run the node in a chain."""
+    """Whether kernels can run the node in an epilogue."""
     if len(node.outputs) != 1 or not node.inputs:
         return False
     if node.op == "Clip":

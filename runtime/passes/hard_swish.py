@@ -1,4 +1,4 @@
-"""HardSigmoid and HardSwish from the arithmetic that exporters write for them."""
+"""HardSigmoid and HardSwish from the arithmetic that exporters write."""
 
 from __future__ import annotations
 

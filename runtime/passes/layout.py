@@ -1,8 +1,8 @@
-"""Channels last throughout: Transposes are moved down the graph until they meet their inverse.
+"""Channels last throughout: move Transposes down the graph until they meet their inverse.
 
-The importer puts each spatial op between two Transposes. Those that meet at once vanish; one that meets an op that
-does not care about the order of axes changes places with it (the rules are in `turning.py`). What is left is the
-Transpose of a channels-first input or output, and those that the network itself is about.
+The importer puts each spatial op between two Transposes. Adjacent inverses vanish. A Transpose before an op that works in
+any axis order changes places with it (the rules are in `transposes.py`). What is left is the Transpose of a channels-first
+input or output, and those of the network itself.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class _Layout:
                 gained += maker is not None and self.draft.only_reader(maker.outputs[0]) is not None
             elif not self._is_free(node.inputs[index], perm):
                 lost += 1
-        if lost:  # worth it only if the Transposes behind the node vanish as well
+        if lost:  # worth it only if the Transposes after the node vanish as well
             behind = self.draft.readers(node.outputs[0])
             cancelled = [self._perm(reader) == inverse(perm) for reader in behind]
             if not cancelled or gained + sum(cancelled) <= lost + (not all(cancelled)):
@@ -151,7 +151,7 @@ class _Layout:
         return dims is not None and all(dim == 1 or perm[axis] == axis for axis, dim in enumerate(dims))
 
     def _source(self, name: str, perm: Perm, made: dict[str, Node]) -> str | None:
-        """The operand as the turned node must read it; puts a Transpose that this takes into `made`."""
+        """The operand as the transposed node must read it; adds a Transpose to `made` if needed."""
         maker = self.draft.maker(name, "Transpose")
         if maker is not None and self._perm(maker) == perm:
             return maker.inputs[0]
@@ -203,13 +203,13 @@ class _Layout:
         self.draft.exchange([node], [*made.values(), *turn.before, turn.apply(node, sources, names), *behind])
 
     def _inner(self, name: str, perm: Perm) -> str:
-        """The name of a turned output."""
+        """The name of a transposed output."""
         if not name or perm == tuple(range(len(perm))):
             return name
         return self.draft.fresh(f"{name}{CHANNELS_LAST}" if perm == to_first(len(perm)) else f"{name}.turned")
 
     def _is_welcome(self, perm: Perm, output: str) -> bool:
-        """Whether a Transpose by `perm` behind a node gets further, or meets its end."""
+        """Whether a Transpose by `perm` after a node moves further down, or vanishes."""
         if perm in (to_first(len(perm)), tuple(range(len(perm)))):
             return True
         reader = self.draft.only_reader(output, "Transpose")

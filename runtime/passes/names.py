@@ -1,4 +1,4 @@
-"""A constant that a pass put in another form gets its old name back where the old form is gone: users know that name."""
+"""A constant that a pass replaced gets its old name back if the old form is gone: users know that name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remove nodes that hand on what they get."""
+"""Remove nodes that return their input unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operands of element-wise ops in the form that the other passes look for: constants without leading ones."""
+"""Operands of element-wise ops in the form that other passes expect: constants without leading dimensions of 1."""
 
 from __future__ import annotations
 

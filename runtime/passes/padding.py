@@ -1,4 +1,4 @@
-"""Padding in the convolution that follows, where it costs nothing."""
+"""Move padding into the convolution that follows, where it costs nothing."""
 
 from __future__ import annotations
 

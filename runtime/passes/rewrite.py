@@ -1,4 +1,4 @@
-"""A graph being rewritten: nodes that can be exchanged, new constants, and who makes and reads each tensor."""
+"""A graph being rewritten: nodes that can be replaced, new constants, and the writer and readers of each tensor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Draft:
         return self._graph.inputs
 
     def nodes(self, *ops: str) -> Iterator[Node]:
-        """The nodes (of these ops) in order; those that were exchanged on the way are passed over."""
+        """The nodes (of these ops) in order; nodes that were replaced meanwhile are skipped."""
         for key in sorted(self._nodes, key=self._places.__getitem__):
             node = self._nodes.get(key)
             if self._shown(node, ops):
@@ -163,7 +163,7 @@ class Draft:
         return replace(self._graph, nodes=tuple(order))
 
     def _sorted(self) -> list[Node]:
-        """Every node behind those that it reads from, else in the order of their places."""
+        """Every node after those that it reads from, otherwise in the given order."""
         done: dict[str, None] = {}
         for start in sorted(self._nodes, key=self._places.__getitem__):
             stack = [start]
@@ -198,7 +198,7 @@ class Draft:
 
 
 def renamed(node: Node, name_of: Callable[[str], str]) -> Node:
-    """A node with other tensor names, those in its chain included."""
+    """A node with other tensor names, those in its epilogue included."""
     body = node.body_output
     inputs, outputs = tuple(map(name_of, node.inputs)), tuple(map(name_of, node.outputs))
     node_now = replace(node, inputs=inputs, outputs=outputs, fused=())

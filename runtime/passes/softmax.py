@@ -1,4 +1,4 @@
-"""Softmax of the last axis, without the detour over two dimensions that opsets before 13 prescribe."""
+"""Softmax of the last axis, without the reshape to two dimensions that opsets before 13 require."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an op is rewritten to work on the input before a Transpose, so that the Transpose comes after it.
+"""How an op is rewritten to read the input of a Transpose, so that the Transpose comes after the op.
 
 With y = Transpose(x, perm), axis i of y is axis perm[i] of x. A rule says, for an op that reads y, which other inputs
 and attributes it needs to read x, and by which permutation each output must then be transposed.
@@ -39,7 +39,7 @@ class Turn:
     before: tuple[Node, ...] = ()
 
     def apply(self, node: Node, sources: dict[int, str], outputs: Sequence[str]) -> Node:
-        """The turned node. sources : the turned data inputs, by index"""
+        """The transposed node. sources : the transposed data inputs, by index"""
         changed = {**sources, **self.inputs}
         inputs = list(node.inputs) + [""] * (max(changed) + 1 - len(node.inputs))
         for index, name in changed.items():
@@ -72,14 +72,14 @@ def is_pointwise(node: Node) -> bool:
 
 
 def data_inputs(node: Node) -> tuple[int, ...]:
-    """The inputs that a rule expects to be turned."""
+    """The inputs that a rule expects to be transposed."""
     if node.op == "Concat" or (is_pointwise(node) and node.op != "Clip"):
         return tuple(i for i, name in enumerate(node.inputs) if name)
     return (0,)
 
 
 def rule_for(node: Node) -> Rule | None:
-    """How the node is turned, if it can be."""
+    """How the node is transposed, if it can be."""
     if node.fused:
         return None
     if node.op.startswith("Reduce"):

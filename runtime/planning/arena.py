@@ -1,8 +1,8 @@
 """Memory: from the lifetimes of buffers to offsets in one arena.
 
 A buffer lives from the first instruction that names it to the last. Large buffers are placed first, each at the
-lowest offset where nothing that is alive at the same time lies. What is large is decided in two ways, by bytes and by
-bytes times life; the one that takes less memory is followed.
+lowest offset that is free during its life. "Large" is tried in two ways, by bytes and by bytes times life; the one that
+needs less memory wins.
 """
 
 from __future__ import annotations

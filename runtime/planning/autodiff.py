@@ -1,7 +1,7 @@
 """Reverse-mode differentiation when a program is planned: the backward pass is more nodes in the same IR.
 
-Each op has a gradient rule (`gradient.py` in its room) that appends nodes to a `Tape`. Only what a wanted
-gradient needs is built: freezing a layer, or updating a slice of the network, removes work from the program
+Each op has a gradient rule (`gradient.py` in its room) that appends nodes to a `Tape`. Only what a requested
+gradient needs is built: freezing a layer, or updating a part of the network, removes work from the program
 (PockEngine, arXiv 2310.17752, section 3). Shapes are fixed: rules see static specs.
 """
 

@@ -1,9 +1,9 @@
-"""ALULA_CHECK=1: every plan is proved, and programs run on memory that shows what they should not have read or written.
+"""ALULA_CHECK=1: every plan is proved, and programs run on memory that exposes wrong reads and writes.
 
-The proof: no two buffers that are alive at the same time share a byte, and no variable is overwritten while a node is
-left that reads its old value, itself or a view of it. The memory: each buffer has a place of its own with guard bytes
-around it, and all of it, output arrays and packed weights' padding too, is poison (NaN as a float32) before each run.
-The tests run like this; it takes memory and time.
+The proof: no two buffers that are alive at the same time share a byte, and no variable is overwritten while a node
+must still read its old value, directly or through a view. The memory: each buffer has its own place with guard bytes around
+it. All of it, also output arrays and the padding of packed weights, is poison (NaN as float32) before each run. The tests run
+like this. It costs memory and time.
 """
 
 from __future__ import annotations

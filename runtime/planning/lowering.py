@@ -137,7 +137,7 @@ class Lowering:
         if root in self.variables and name not in self.follows:  # read or written as a tensor
             return self._in_order(self.variables[root], PLAIN)
         variable = self.variable_of(name) or self.variable_of(root)
-        if variable is not None and not variable.is_plain:  # read as a tensor: whoever writes it does so in its order
+        if variable is not None and not variable.is_plain:  # read as a tensor: its writer uses its order
             return self._copied(Ref(root), variable, PLAIN)
         return Ref(root)
 
@@ -151,7 +151,7 @@ class Lowering:
         return self.variables.get(self.follows.get(name, name))
 
     def _in_order(self, variable: Variable, packing: Packing) -> Ref:
-        """The address of a variable in some order: its storage, or a copy that is made anew in every run."""
+        """The address of a variable in some packing: its storage, or a copy that every run recomputes."""
         if variable.packing is None:
             variable.settle(packing)
         if variable.packing == packing:

@@ -1,4 +1,4 @@
-"""A network's nodes as instructions: the rule of each op, moves to the order of a variable, references where there is no kernel."""
+"""A network's nodes as instructions: the rule of each op, moves to a variable's packing, references where there is no kernel."""
 
 from __future__ import annotations
 

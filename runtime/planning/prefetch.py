@@ -1,7 +1,7 @@
-"""What an instruction that computes for long asks for meanwhile: variables that the next ones read and nobody has lately.
+"""Prefetch: while an instruction computes for long, it fetches variables that the next instructions read into the cache.
 
-Weights and what the optimiser remembers of them are read once or twice in a step, so they come from far away. A layer's
-product takes longer than that: it asks for a line of theirs now and then, and the instructions behind it find them near.
+Weights and optimiser state are read once or twice in a step, so they come from far away. A layer's product takes longer than
+that, so it prefetches a line of them now and then.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A planned model for one set of input shapes: instructions, and memory for them.
 
-Argument words are laid out once; only the addresses of inputs and outputs change from run to run. Nodes without a
-kernel for their dtype run as their NumPy reference between two stretches of kernels.
+Argument words are filled in once; only the addresses of inputs and outputs change from run to run. Nodes without a
+kernel for their dtype run as their NumPy reference between kernels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The meaning of a graph: every node through its op's NumPy reference, one after the other. Slow, and the oracle."""
+"""The meaning of a graph: every node in order through its op's NumPy reference. Slow; the tests' oracle."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], every_tensor: bool = Fal
 
 
 def run_node(node: Node, values: dict[str, Array]) -> None:
-    """Compute a node and its fused chain; reads its inputs from `values` and puts its outputs there.
+    """Compute a node and its epilogue; reads its inputs from `values` and puts its outputs there.
 
     A node whose guard is 0 is skipped: its outputs take what they are otherwise, or stay absent.
 
@@ -63,6 +63,6 @@ def _run(node: Node, outputs: tuple[str, ...], values: dict[str, Array]) -> None
         results = op.reference(node.attrs, *(values[name] if name else None for name in node.inputs))
     except (ShapeError, DTypeError) as error:
         raise type(error)(f"{node.label}: {error}") from None
-    for name, value in zip(outputs, results, strict=False):  # an output that nobody wants is left out, or ""
+    for name, value in zip(outputs, results, strict=False):  # an output that nothing reads is left out, or ""
         if name:
             values[name] = value

@@ -1,6 +1,6 @@
 """From a graph with free dimensions to one of fixed shapes: every spec known, every shape computed, dead nodes gone.
 
-This runs on the device whenever an input of a new shape comes, so it is one pass over the nodes and one back.
+This runs on the device for every new input shape, so it is one pass over the nodes and one back.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class _Walk:
         return infer(node, [self._spec(name) if name else None for name in node.inputs], values)
 
     def _misfit(self, node: Node, body: TensorSpec) -> int | None:
-        """The first step of the chain that cannot stay in it, now that sizes are known."""
+        """The first step of the epilogue that cannot stay in it, now that sizes are known."""
         before = node.body_output
         for index, step in enumerate(node.fused):
             specs = [body if name == before else self._spec(name) if name else None for name in step.inputs]

@@ -1,9 +1,9 @@
-"""Training a part of a layer's input channels: the rest of its weights is frozen (MCUNetV3, Lin et al., arXiv 2206.15472).
+"""Train a slice of a layer's input channels; the rest of its weights is frozen (MCUNetV3, Lin et al., arXiv 2206.15472).
 
 The layer is split in two over its input channels: y = f(x[rest], frozen weights) + f(x[chosen], trained weights). No work is
-added, the weight gradient is that of the chosen channels alone, and of x only these are kept for it. Chosen are the channels
-with the largest weights, as in the paper. Weights of one input channel in a group (depthwise), biases and normalisations have
-nothing to divide: they are trained whole.
+added. The weight gradient is that of the chosen channels, and only these channels of x are kept for it. The channels with the
+largest weights are chosen, as in the paper. Weights with one input channel per group (depthwise), biases and normalisations
+are trained whole.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def split_weights(
 ) -> tuple[Graph, list[Part]]:
     """The graph with layers split in a trained and a frozen part, and the parts.
 
-    fractions : parameter -> part of its input channels that is trained; 1: all of it
+    fractions : parameter -> part of its input channels that is trained; 1: all
     readers   : parameter -> the nodes that read it
     raise     : GraphError if several layers share a weight that is to be split
     """

@@ -1,8 +1,8 @@
-"""What to train within a memory budget: each layer's contribution, then the layers that contribute most and fit.
+"""What to train within a memory budget: measure each layer's contribution, then choose those that contribute most and fit.
 
-Contribution analysis is MCUNetV3's (Lin et al., arXiv 2206.15472): a layer is fine-tuned alone, and what that gains is its
-contribution. Ours is measured as loss on batches that it was not trained with, and the memory of a choice is what its plan
-takes, not a sum of estimates; so a greedy search replaces the paper's evolutionary one.
+Contribution analysis is MCUNetV3's (Lin et al., arXiv 2206.15472): a layer is fine-tuned alone, and its gain is its
+contribution. The gain is measured as loss on batches that it was not trained with. The memory of a choice is that of its
+plan, not a sum of estimates, so a greedy search replaces the paper's evolutionary search.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _layers(graph: Graph) -> dict[str, list[str]]:
 
 
 def _rules(layers: dict[str, list[str]], chosen: dict[str, float]) -> tuple[str, ...]:
-    """Each parameter by its name; a fraction behind those that are trained in part."""
+    """Each parameter by its name, with the trained part after it if that is less than 1."""
     return tuple(
         name if part == 1 else f"{name}:{part}" for label, part in chosen.items() for name in layers[label]
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Losses: what is appended to a network's outputs, and which targets a step then needs. All look at the first output."""
+"""Losses: the nodes appended to a network's outputs, and the targets that a step then needs. All read the first output."""
 
 from __future__ import annotations
 

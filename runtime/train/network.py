@@ -49,7 +49,7 @@ def trainable_form(graph: Graph) -> Graph:
 def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:
     """The batch normalisations that make these outputs normalise with the batch's statistics, and keep running ones.
 
-    Where several share their running statistics, each goes on from what the one before it made.
+    Where several share their running statistics, each starts from the result of the one before it.
     momentum : of the running statistics instead of the network's own; 0 keeps those of the last batch alone
     """
     draft = Draft(graph, guarded=True)
@@ -90,7 +90,7 @@ class TrainingNetwork:
     follows : gradient or optimiser's state -> parameter whose storage order it has
     targets : the loss's inputs
     outputs : what a run returns: loss, the network's outputs, then gradients if those were asked for
-    norm    : the gradients' norm, one of the network's outputs; "" if nobody computes it
+    norm    : the gradients' norm, one of the network's outputs; "" if it is not computed
     n_plans : how many ways there are to need less memory, and more work
     """
 
@@ -107,7 +107,7 @@ class TrainingNetwork:
 class Recipe:
     """How gradients become new weights.
 
-    clip_norm : greatest norm of all gradients together; 0 for no limit
+    clip_norm : maximum norm of all gradients together; 0 for no limit
     averages  : whether an average follows every parameter
     """
 
@@ -149,7 +149,7 @@ def training_network(
     trained   : the parameters that are updated
     variables : every tensor that a step may change, with those that the optimiser remembers
     then      : what is done with the gradients: a recipe updates the weights, "sum" adds them to those of earlier
-                batches, "return" returns them behind loss and outputs and changes nothing
+                batches, "return" returns them after loss and outputs and changes nothing
     frugality : which plan of `recompute.plans` is followed: 0 keeps every activation
     """
     free = {name: spec for name, spec in variables.items() if name in graph.inputs}
@@ -198,7 +198,7 @@ def _apart(tape: Tape, nodes: Sequence[Node], statistics: Iterable[str]) -> list
 
 
 def _own_memory(tape: Tape, gradients: dict[str, str]) -> None:
-    """Give each gradient memory of its own, which takes the order of its parameter's: nobody else reads that."""
+    """Give each gradient memory of its own, which takes the order of its parameter's: nothing else reads that."""
     read = {name for node in tape.nodes for name in node.reads}
     for parameter, gradient in gradients.items():
         if gradient in read or gradient in tape.made:
@@ -273,7 +273,7 @@ def _closed(
     results: Sequence[str],
     updates: Mapping[str, str],
 ) -> Specialised:
-    """The tape as a graph: only the constants that it reads, chains fused, updates as early as can be."""
+    """The tape as a graph: only the constants that it reads, epilogues fused, updates as early as possible."""
     outputs = tuple(dict.fromkeys(result for result in (*results, *updates) if result))
     needed = {read for node in tape.nodes for read in node.reads} | set(outputs)
     constants = Arrays({key: values[key] for key in needed if key in values})

@@ -1,4 +1,4 @@
-"""Optimisers: which update node a parameter gets, and what it remembers between steps. Semantics are torch's."""
+"""Optimisers: which update node a parameter gets, and its state between steps. Semantics are torch's."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Which constants of a network are parameters: what a framework would train if the network had been written in it.
 
 Weights and biases of layers, scales and shifts of normalisations, slopes of PRelu, embeddings. A factor or summand with
-one value for each channel is one where it stands right after such a layer or normalisation, however that was exported.
-Everything else is a buffer: masks, anchors, positions, the network's own input normalisation. Buffers stay as they are,
-unless an update rule names them.
+one value per channel is one if it comes right after such a layer or normalisation, however that was exported. Everything
+else is a buffer: masks, anchors, positions, the network's own input normalisation. Buffers stay as they are unless an
+update rule names them.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _is_view(node: Node) -> bool:
 def tied(graph: Graph) -> list[str]:
     """The float32 constants that are read or put out more than once: what is done to one copy must be done to all.
 
-    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it; one that folds an
+    A pass that folds a Transpose of one, or changes its layout, would make two weights of it; one that folds an
     Expand or a Gather, several.
     """
     counts: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """Which parameters a training step updates: rules by name.
 
     all, bias, norm, last:2, stem.*, fc.weight        several at once: bias,last:1
-    stem.*:0.25, last:2:0.5                           of the weights, only those of some input channels
+    stem.*:0.25, last:2:0.5                           only the weights of some input channels
 
 The rest of the network is frozen: its gradients are not computed, and nothing is kept for them.
 """
@@ -31,8 +31,8 @@ def select(
     parameters : every parameter with the nodes that read it
     buffers    : other constants, which are trained only if a rule is their name, or a pattern that fits no parameter
     update     : rules, a comma between them or in a sequence: `all`; `bias` (of layers and normalisations); `norm`
-                 (scale and bias of normalisations); `last:k` (the last k layers with weights and all behind the first
-                 of them); else the name of a parameter or layer, or a pattern of it with * and ?; a fraction behind
+                 (scale and bias of normalisations); `last:k` (the last k layers with weights and all after the first
+                 of them); else the name of a parameter or layer, or a pattern of it with * and ?; a number from 0 to 1 after
                  any of them, as in `stem.*:0.25`, is the part of the input channels whose weights are trained
     raise      : GraphError if a rule is unknown or matches nothing
     """

@@ -69,9 +69,9 @@ class Trainer:
     loss             : a loss of `losses.py`
     update           : which parameters are updated; see `selection.select`
     threads          : how many threads run a step; all cores if None
-    max_bytes        : memory that a step may take; activations are computed again instead of kept until it fits
+    max_bytes        : memory that a step may use; activations are recomputed instead of kept until it fits
     schedule         : the learning rate of each update; None: the optimiser's throughout
-    clip_norm        : greatest norm of all gradients together; 0 for no limit
+    clip_norm        : maximum norm of all gradients together; 0 for no limit
     accumulate       : batches whose gradients are averaged for one update
     averaging        : an average of the weights that is kept beside them; see `averaging.py`
     batch_statistics : whether batch normalisations use the batch's statistics and keep running ones; None: those whose
@@ -175,11 +175,11 @@ class Trainer:
         return {name: variable.value() for name, variable in self._variables.items()}
 
     def state(self) -> dict[str, Array]:
-        """All that a run which goes on later needs: the variables, and how far the run is."""
+        """Everything that a run needs to resume later: the variables, and the progress of the run."""
         return {**self.values(), COUNTERS: np.array([self.steps, self.summed], np.int64)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Go on from a state. Nothing changes if it does not fit.
+        """Resume from a state. Nothing changes if it does not fit.
 
         raise : GraphError if it is another network's, or of other options
         """
@@ -204,7 +204,7 @@ class Trainer:
     def averaged_graph(self, batches: Iterable[Sequence[Array]] = ()) -> Graph:
         """The network with the averages of the weights.
 
-        batches : inputs of the network, from which batch normalisations take their statistics anew, as SWA needs it;
+        batches : inputs of the network, from which the statistics of batch normalisations are recomputed, as SWA needs;
                   none: the running ones
         raise   : GraphError if no average is kept
         """
@@ -287,7 +287,7 @@ class Trainer:
 
         def planned(frugality: int) -> tuple[TrainingNetwork, Program]:
             plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then, frugality)
-            gc.collect()  # what differentiation left behind, or a plan that did not fit, must not add to the memory
+            gc.collect()  # garbage of differentiation, or of a plan that did not fit, must not add to the memory
             return plan, self._program(plan)
 
         specs_of = {name: variable.spec for name, variable in self._variables.items()}

@@ -4,8 +4,8 @@
 A tile is a run of output pixels x a panel of output channels. For each tile a small table of addresses says where
 the input of each (tap, pixel) lies; padding is the address of a row of zeros. Where a tile touches no border on the
 left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights are packed in panels:
-(ceil(C_OUT / NR), K_H * K_W * C_IN, NR), the last one only as many
-steps of `Tiles.step` wide as needed. A matrix product is a convolution of kernel 1 over M pixels.
+(ceil(C_OUT / NR), K_H * K_W * C_IN, NR). The last panel is only as wide as needed, in steps of `Tiles.step`. A matrix
+product is a convolution of kernel 1 over M pixels.
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
@@ -31,7 +31,7 @@ def tile_runner(epilogue):
                 f"        {'if' if rows == MR else 'elif'} rows == {rows}:\n"
                 f"            tile{width}_{rows}(table, weights, taps, length, panels, out, out_stride, bias, low, high)"
             )
-    exec("\n".join(lines), scope)  # a chain of comparisons over the tiles of this CPU
+    exec("\n".join(lines), scope)  # an if-elif over the tiles of this CPU
     return device(scope["run"])
 
 
@@ -71,7 +71,7 @@ def fill_table(
     table, x_at, zeros_at, rows, image, out_y, out_x, h, w, x_stride, h_out, w_out, k_h, run,
     stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
 ):  # fmt: skip
-    """Addresses of all taps of a tile that meets the border, or goes on in the next row or image."""
+    """Addresses of all taps of a tile that meets the border or continues in the next row or image."""
     for i in range(rows):
         top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
         for ky in range(k_h):
@@ -98,12 +98,13 @@ def f32_conv(
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, low: f32, high: f32,
     block_panels: i64, split_columns: i64, epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """Cross-correlate, add bias, clamp, then run the epilogue (a chain kernel's address, or 0) on each finished block.
+    """Cross-correlate, add bias, clamp, then run the epilogue (its kernel's address, or 0) on each finished block.
 
     x_stride, y_pixel : elements from a pixel to the next; y_row, y_image: from a row, from an image to the next
     block_panels      : panels of weights that stay in the cache while all pixels pass
     split_columns     : threads share the panels instead of the pixels
     """
+    # Scratch of a thread: the table of addresses (K_H * K_W, MR), the epilogue's arguments, the spill
     table = offset(scratch, tid * scratch_words)
     epilogue_words = offset(table, k_h * k_w * MR)
     spill = f32_at(address_of(offset(epilogue_words, 8)))  # (MR, NR): a tile that is wider than what is left of y
@@ -115,10 +116,12 @@ def f32_conv(
     row_tiles = (row_length + MR - 1) // MR
     n_rows = pixels // row_length if row_length > 0 else 0
     first_tile, last_tile = 0, n_rows * row_tiles
+    # Few pixels: threads divide the panels. Else they divide the tiles, and each reads all weights
     if split_columns != 0:
         first_panel, last_panel = panels * tid // n_threads, panels * (tid + 1) // n_threads
     else:
         first_tile, last_tile = last_tile * tid // n_threads, last_tile * (tid + 1) // n_threads
+    # A pointwise convolution: the address of a pixel follows from its number, and nothing is padded
     dense = (
         k_h == 1
         and k_w == 1
@@ -130,16 +133,19 @@ def f32_conv(
         and w == w_out
     )
     x_at, zeros_at = address_of(x), address_of(zeros)
+    # Panels outside, tiles inside: a block of panels stays in the cache, and x is read again for each block
     blocks = (last_panel - first_panel + block_panels - 1) // block_panels
     for b in range(blocks):
         block = first_panel + b * block_panels
         block_end = min(block + block_panels, last_panel)
         for tile in range(first_tile, last_tile):
+            # A row's pixels are divided evenly, so tiles differ by one pixel at most
             row, place = tile // row_tiles, tile % row_tiles
             begin = row * row_length + row_length * place // row_tiles
             rows = row * row_length + row_length * (place + 1) // row_tiles - begin
             image, rest = begin // (h_out * w_out), begin % (h_out * w_out)
             out_y, out_x = rest // w_out, rest % w_out
+            # The table: for each tap the addresses of `rows` pixels, `length` inputs each. Merged: the K_W taps of a line are one
             taps, length = 1, c_in
             if dense:
                 for i in range(rows):
@@ -162,13 +168,14 @@ def f32_conv(
                             line = offset(table, (ky * run + kx) * rows)
                             for i in range(rows):
                                 line[i] = base + 4 * step * i
-                else:
+                else:  # a pixel meets the border, or the tile continues in the next row or image
                     merged = merged and table_columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w)
                     run = 1 if merged else k_w
                     fill_table(table, x_at, zeros_at, rows, image, out_y, out_x, h, w, x_stride, h_out, w_out, k_h, run,
                                stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)  # fmt: skip
                 taps, length = k_h * run, (k_w * c_in if merged else c_in)
             out = offset(y, image * y_image + out_y * y_row + out_x * y_pixel)
+            # Whole panels in one call, the narrower last one in a call of its own
             column = block * NR
             here = offset(weight, column * k_h * k_w * c_in)
             full = min(block_end, c_out // NR) - block
@@ -180,12 +187,12 @@ def f32_conv(
                 here = offset(weight, column * k_h * k_w * c_in)
                 left_over = c_out - column
                 width = panel_width(left_over)
-                whole = width == left_over
+                whole = width == left_over  # else the tile is wider than y: it goes through the spill
                 target, stride = (offset(out, column), y_pixel) if whole else (spill, NR)
                 run_tile(width, rows, table, here, taps, length, 1, target, stride, offset(bias, column), low, high)
                 if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
-            if epilogue != 0:
+            if epilogue != 0:  # on the block that the tile has just written: it is still in the cache
                 first_column = block * NR
                 epilogue_words[0] = address_of(offset(out, first_column))
                 epilogue_words[1] = y_pixel

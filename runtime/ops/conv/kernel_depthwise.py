@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """Depthwise convolution, channels-last: one vector of channels at a time, along a few rows of outputs at once.
 
-A sweep goes from left to right over the columns of the input. It reads each once, adds it to the outputs of all the
-windows that hold it, and writes the outputs of a column when its window ends there: only sums that are not yet whole
-are live. Windows that hang over the left or right border have fewer columns; rows outside read zeros.
+A sweep goes from left to right over the columns of the input. It reads each column once, adds it to the outputs of all
+windows that contain it, and writes the outputs whose window ends there. Only unfinished sums are live. Windows that hang
+over the left or right border have fewer columns; rows outside read zeros.
 Filters are packed (ceil(C / W), K * K, W); the last vector of channels may overlap the one before it.
 """
 
@@ -116,7 +116,7 @@ class Sweep:
             b.store(b.load(s), self.at(output, place)).align = 4
 
     def settle(self):
-        """All sums are up to date. LLVM would move additions behind the clamp, and hold all that they add in registers."""
+        """All sums are up to date. LLVM would move additions after the clamp, and keep all their operands in registers."""
         b, kind = self.builder, self.emit.vector
         for place in (place for row in self.sums for place in row):
             b.store(b.asm(ir.FunctionType(kind, [kind]), "", "=x,0", [b.load(place)], True), place)
@@ -129,8 +129,8 @@ class Sweep:
     def run(self, channel, missing, steps, tail, half, clamped):
         """Sweep over one vector of channels, which begins at byte `channel`.
 
-        missing : columns of the first window that lie left of the picture
-        steps   : windows that lie in the picture, but for those
+        missing : columns of the first window that lie left of the image
+        steps   : windows that lie in the image, but for those
         tail    : windows that hang over the right border; the first of them has `half` new columns (at most stride - 1)
         """
         b, k, right = self.builder, self.k, self.right
@@ -297,7 +297,7 @@ def sweep_tile(
     for r in range((rows - 1) * down + k):
         inside = top + r >= 0 and top + r < h
         table[r] = address_of(x) + 4 * c * ((top + r) * w + left) if inside else address_of(zeros) - 4 * c * missing
-    room = w - left - k  # columns behind the first window
+    room = w - left - k  # columns after the first window
     steps = min(room // right + 1 if room >= 0 else 0, columns)
     half = max(w - left - (k - right) - steps * right, 0) if steps < columns else 0
     arguments[0] = rows

@@ -1,11 +1,11 @@
 # mypy: ignore-errors
 """Gradients of a depthwise convolution, channels-last: a few vectors of channels at a time.
 
-Of the filters: for one line of a filter, the outputs whose windows lie in the picture are a box of images x lines x
-pixels. The sums of its K taps stay in registers while the box passes, and each input is read once for all of them. The
-outputs whose windows hang over the left or right border are done tap by tap, as are dilated windows.
-Of the input: a pixel's taps depend on its place in the stride. For all pixels of one place in a line they are the same
-few, so these filters stay in registers while the line passes; pixels near the border sum fewer taps.
+Filters: for one line of a filter, the outputs whose windows are inside the image are a box of images x lines x pixels.
+The sums of its K taps stay in registers during the loop over the box, and each input is read once for all taps. Outputs
+whose windows hang over the left or right border, and dilated windows, are computed tap by tap.
+Input: a pixel's taps depend on its place in the stride. All pixels of one place in a line have the same few taps, so
+their filters stay in registers during the loop over the line. Pixels near the border sum fewer taps.
 Filters and their gradients are packed as the forward kernel reads them: (ceil(C / W), K * K, W).
 """
 
@@ -59,7 +59,7 @@ def line_sums(width, k, stride, vectors):
             columns = [[emit.accumulator() for _ in range(k)] for _ in range(vectors)]
 
             def read(place, step):
-                """The vectors at an address, which then goes on."""
+                """The vectors at an address; the address then advances."""
                 address = builder.load(place)
                 pointer = builder.inttoptr(address, F32.as_pointer())
                 found = [emit.load(pointer)]

@@ -3,10 +3,10 @@
 
 A tile is a run of input channels x a few vectors of output channels, for one tap of the kernel: a sum over pixels of the
 products of each input with each gradient of an output. For one tap the outputs that do not read padding are a rectangle,
-so nothing is packed or checked pixel by pixel. All tiles pass over a block of the picture before the next block, so that
-it is read from the cache. With few input channels the K_W taps of a line are one run of K_W * C_IN inputs; the outputs
-whose windows hang over the left or right border are then done tap by tap.
-The result is written as the panels that convolutions read: (ceil(C_OUT / NR), K_H * K_W * C_IN, NR).
+so nothing is packed or checked pixel by pixel. All tiles process one block of the image before the next block, so the
+block is read from the cache. With few input channels the K_W taps of a line are one run of K_W * C_IN inputs; outputs
+whose windows hang over the left or right border are then computed tap by tap.
+The result has the panels that convolutions read: (ceil(C_OUT / NR), K_H * K_W * C_IN, NR).
 """
 
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, kernel
@@ -60,13 +60,13 @@ def first_row_of(strip, strips, length):
 
 @device
 def first_output(tap, stride, pad):
-    """The first output position whose window's tap does not lie before the picture; tap: its place in the window."""
+    """The first output position whose window's tap does not lie before the image; tap: its place in the window."""
     return max(pad - tap + stride - 1, 0) // stride
 
 
 @device
 def end_of_outputs(tap, stride, pad, size, out):
-    """Behind the last output position whose window's tap does not lie behind the picture."""
+    """One past the last output position whose window's tap is not past the image's end."""
     return min((size - 1 + pad - tap) // stride + 1, out) if size - 1 + pad - tap >= 0 else 0
 
 

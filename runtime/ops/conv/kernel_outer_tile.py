@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """The tile of a weight gradient: a micro-kernel generator for sums of outer products over pixels.
 
-A tile is `rows` input channels x a few vectors of output channels. All its sums stay in registers while pixels pass: at
-each, the vectors of the output's gradient are loaded, and the inputs are broadcast by the load (x86), or loaded four at a
-time and picked by lane (NEON). The pixels are a box of images x lines x pixels, so no border is met inside.
+A tile is `rows` input channels x a few vectors of output channels. All sums stay in registers during the loop
+over pixels. For each pixel the vectors of the output's gradient are loaded, and the inputs are broadcast by the load
+(x86), or loaded four at a time and picked by lane (NEON). The pixels are a box of images x lines x pixels without borders.
 """
 
 from alula.runtime.kernels.lang import COMPILING, intrinsic
@@ -90,7 +90,7 @@ def _lines(builder, target, stride, rows):
 
 
 def move(builder, places, steps):
-    """Addresses go on by so many bytes."""
+    """Advance addresses by so many bytes."""
     for place, step in zip(places, steps, strict=True):
         builder.store(builder.add(builder.load(place), step), place)
 

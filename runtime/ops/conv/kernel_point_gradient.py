@@ -1,9 +1,8 @@
 # mypy: ignore-errors
-"""The input's gradient of a pointwise convolution over few pixels, by the weights as they lie.
+"""The input gradient of a pointwise convolution over few pixels, from the weights as they lie.
 
-A product with the transposed weights would read them turned, and turning them costs more than the product where there are
-few pixels. Here each result is a dot product along a row of the panels instead: a tile is 4 rows x a few pixels, whose
-vectors of partial sums are added up at the end, all of them together.
+Transposing the weights costs more than the product where pixels are few. So each result is a dot product along a row of the
+panels: a tile is 4 rows x a few pixels, whose vectors of partial sums are added up together at the end.
 """
 
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
@@ -28,7 +27,7 @@ def dot_tile(pixels):
     """dx (pixels, ROWS) = dy (pixels, K) times the transpose of ROWS rows of panels of (depth, K).
 
     The intrinsic: (weights, last_weights, dy, dy_stride, dx, dx_stride, depth, panels, rest)
-    weights, last_weights : of the first row, in the first whole panel and in the narrower one behind the whole ones
+    weights, last_weights : of the first row, in the first whole panel, and in the narrower panel after the whole ones
     panels, rest          : whole panels, and columns of the last one, a multiple of STEP
     """
 
@@ -94,7 +93,7 @@ def _widened(builder, vector):
 def _folded(builder, vectors):
     """One vector whose first lanes are the sums of the lanes of each of the vectors, a power of two of them.
 
-    Every round halves how many lanes a sum is spread over, and puts two vectors in one while there are two.
+    Every round halves the number of lanes of a sum, and merges two vectors into one while there are two.
     """
     spread = W
     while spread > 1:

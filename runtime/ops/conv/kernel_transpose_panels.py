@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Weights of a convolution in the panels of its transposed one: taps turned round, C_IN and C_OUT exchanged."""
+"""A convolution's weights in the panels of its transposed convolution: taps reversed, C_IN and C_OUT exchanged."""
 
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset

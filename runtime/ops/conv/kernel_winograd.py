@@ -2,8 +2,8 @@
 """3x3 convolution of stride 1 by Winograd's minimal filtering: F(2x2, 3x3) and F(4x4, 3x3).
 
 Y = A' [(G g G') . (B' d B)] A  (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016), with the
-interpolation points 0, 1, -1, infinity and, for F(4x4), 2, -2. Each thread takes a block of tiles through all three
-stages in its own scratch: input transform, one matrix product for each of the 16 or 36 components, output transform
+interpolation points 0, 1, -1, infinity and, for F(4x4), 2, -2. Each thread runs a block of tiles through three stages in
+its own scratch: input transform, one matrix product for each of the 16 or 36 components, output transform
 with bias and clamp. F(4x4) needs a quarter of the multiply-adds of the direct form, and loses about 2 bits.
 """
 

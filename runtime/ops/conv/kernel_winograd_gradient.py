@@ -1,10 +1,10 @@
 # mypy: ignore-errors
 """Weight gradients of a 3x3 convolution of stride 1 by Winograd's minimal filtering: F(3x3, 4x4).
 
-The gradient is a correlation too, of tiles of 6x6 inputs with tiles of 4x4 gradients of outputs: with the interpolation
-points of F(4x4, 3x3) its input transform is the same. Summed over tiles, each of the 36 components is a matrix product
-inputs^T gradients, which the kernel of direct weight gradients computes; one inverse transform at the end gives the 9 taps.
-The factors of the gradients' transform are left to that one, so that a tile costs additions alone.
+The gradient is also a correlation: of tiles of 6x6 inputs with tiles of 4x4 output gradients. With the interpolation points
+of F(4x4, 3x3) its input transform is the same. Summed over tiles, each of the 36 components is a matrix product
+inputs^T gradients, computed by the kernel of direct weight gradients. One inverse transform at the end gives the 9 taps.
+It includes the factors of the gradients' transform, so a tile costs only additions.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""The filters of a Winograd convolution from those of the direct one, for weights that change: U = G g G'.
+"""Winograd filters from direct filters, for weights that change: U = G g G'.
 
-Those of the transposed convolution, too, which computes the gradient of the input.
+Also for the transposed convolution, which computes the input gradient.
 """
 
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
@@ -108,7 +108,7 @@ def f32_winograd_turned_weights(
     source: f32p, target: f32p, scratch: f32p, component: i64, c_in: i64, c_out: i64, first: i64, count: i64, m: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """From panels of (9 * c_in, c_out) to those of the transposed convolution: taps turned round, then transformed.
+    """From panels of (9 * c_in, c_out) to those of the transposed convolution: taps reversed, then transformed.
 
     target  : (m + 2) ** 2 matrices of panels of (c_out, `count` of c_in from `first` on), `component` elements apart
     scratch : BLOCK elements for each thread: the taps of STEP output channels and a vector of input channels

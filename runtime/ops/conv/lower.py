@@ -1,4 +1,4 @@
-"""Conv: which of the convolution kernels."""
+"""Conv: choose one of the convolution kernels."""
 
 from __future__ import annotations
 

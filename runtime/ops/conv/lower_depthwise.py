@@ -24,7 +24,7 @@ def pack_filters(filters: Array, width: int) -> Array:
 
 
 def filters_order(width: int, turned: bool = False) -> Packing:
-    """The order of `pack_filters`. turned: with the taps in the opposite order."""
+    """The packing of `pack_filters`. turned: with the taps reversed."""
     return Packing(
         "depthwise transposed" if turned else "depthwise",
         lambda filters: pack_filters(filters[:, ::-1, ::-1] if turned else filters, width),
@@ -46,7 +46,7 @@ def sweeps(window: Window, w: int) -> int:
 def lower_depthwise(
     lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue, turned: bool = False
 ) -> bool:
-    """Emit the kernel if there are channels enough for it. turned: with the filters' taps in the opposite order."""
+    """Emit the kernel if there are enough channels. turned: with the filters' taps reversed."""
     n, h, w, c = picture
     if c < lowering.tiles.width // 2 or c == 1:
         return False

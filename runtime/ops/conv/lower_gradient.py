@@ -1,4 +1,4 @@
-"""Gradients of convolutions: of the weights, in the order in which they lie; of a depthwise one's input."""
+"""Gradients of convolutions: of the weights, in their storage order; of the input of a depthwise convolution."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from alula.runtime.ops.window import Window
 from alula.runtime.planning.lowering import Lowering, Ref, lowers, lowers_in_storage
 
 FEW_CHANNELS = 8  # below, all taps of a line go together
-MOST_POINTS = 128  # pixels over which turned weights cost more than dot products
-LONGEST_RUN = 256  # pixels of a line of a pointwise convolution, whose picture may be cut at will
+MOST_POINTS = 128  # pixels, up to which transposing the weights costs more than dot products
+LONGEST_RUN = 256  # pixels of a line of a pointwise convolution, whose image may be cut at will
 
 
 @lowers("ConvWeightGrad")
@@ -112,7 +112,7 @@ def readable(lowering: Lowering, name: str, filters: int = 0) -> Ref:
     written = {word.buffer for i in lowering.instructions for word in i.words if isinstance(word, Ref)}
     if (filters or spec.dims[-1]) % lowering.tiles.step == 0 or dy.buffer in written:
         return dy
-    copied = lowering.scratch(4 * spec.size + 64)  # what nobody here made may have nothing behind it
+    copied = lowering.scratch(4 * spec.size + 64)  # what no instruction wrote may end where readable memory ends
     emit_copy(lowering, dy, copied, (spec.size,), (1,), (1,), 4)
     return copied
 

@@ -131,7 +131,7 @@ def emit_conv(
 
 
 def emit_epilogue(lowering: Lowering, output: str, rows: int, columns: int, tail: Epilogue) -> None:
-    """A chain over a finished result, where its kernel could not run it."""
+    """An epilogue over a finished result, if the kernel could not run it."""
     y = lowering.ref(output)
     lowering.emit(
         f32_chain,
@@ -146,7 +146,7 @@ def emit_epilogue(lowering: Lowering, output: str, rows: int, columns: int, tail
 
 
 def planar(window: Window) -> Window:
-    """A 1-D window as a 2-D one over pictures of height 1."""
+    """A 1-D window as a 2-D one over images of height 1."""
     if len(window.out) == 2:
         return window
     w = window

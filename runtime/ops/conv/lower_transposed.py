@@ -1,4 +1,4 @@
-"""ConvTranspose: one convolution for each phase of the stride; what the gradient of a convolution's input runs as, too."""
+"""ConvTranspose: one convolution per phase of the stride. Also the input gradient of a convolution."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
     taps = [[len(range(first, max(k, s), s)) for first in range(s)] for k, s in ((k_h, s_h), (k_w, s_w))]
     sizes = [panels_size(t_y * t_x * c_in, c_out, lowering.tiles) for t_y in taps[0] for t_x in taps[1]]
     phases: Ref | None = None
-    whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the chain
+    whole = (s_h, s_w) == (1, 1)  # one phase, whose kernel runs the epilogue
     for phase_y in range(min(s_h, window.out[0])):
         for phase_x in range(min(s_w, window.out[1])):
             # out[o] sums weight[k] * x[(o + pad - k) / s] over the taps k that divide: k = first + s * j, x = base - j
@@ -126,7 +126,7 @@ def _turned_panels(
 
 
 def _emit_blocks(lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue) -> None:
-    """A transposed convolution whose blocks do not overlap, with few filters: all phases in one product, then spread."""
+    """A transposed convolution whose blocks do not overlap, with few filters: all phases in one product, then scattered."""
     (k_h, k_w), (n, h, w, c_in) = window.kernel, picture
     c_out = lowering.spec(node.outputs[0]).dims[-1]
     bias = node.inputs[2] if len(node.inputs) > 2 else ""

@@ -1,4 +1,4 @@
-"""Which 3x3 convolutions run by Winograd's filtering, and with tiles of which size."""
+"""Which 3x3 convolutions use Winograd's filtering, and with which tile size."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def lower_winograd(
 
 
 def channels_of_part(count: int, c_in: int, c_out: int, components: int, tiles: Tiles) -> int:
-    """Of how many output channels the transformed filters are in memory together; count: tiles of all pictures.
+    """Of how many output channels the transformed filters are in memory together; count: tiles of all images.
 
     Half, where all would fill the cache, and the transformed inputs, which stay for both parts, are about as many at most.
     """

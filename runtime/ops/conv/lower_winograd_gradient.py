@@ -1,4 +1,4 @@
-"""Which weight gradients of 3x3 convolutions run by Winograd's filtering."""
+"""Which weight gradients of 3x3 convolutions use Winograd's filtering."""
 
 from __future__ import annotations
 

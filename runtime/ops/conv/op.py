@@ -90,7 +90,7 @@ def infer_conv(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSp
 
 
 def conv(attrs: ConvAttrs, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array]:
-    """Cross-correlate a batch of pictures with a bank of filters.
+    """Cross-correlate a batch of images with a bank of filters.
 
     x      : (N, *spatial, C_IN)
     weight : (C_OUT, *kernel, C_IN / group)

@@ -1,4 +1,4 @@
-"""The gradient of a convolution's weights; that of its input is a transposed convolution (ops/conv/op.py)."""
+"""The gradient of a convolution's weights. That of its input is a transposed convolution (ops/conv/op.py)."""
 
 from __future__ import annotations
 

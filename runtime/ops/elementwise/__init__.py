@@ -1,1 +1,1 @@
-"""Arithmetic, activations, comparisons, selection and casts, and the steps of epilogues."""
+"""Arithmetic, activations, comparisons, selection, casts, and epilogues."""

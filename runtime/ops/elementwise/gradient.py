@@ -1,4 +1,4 @@
-"""Gradients of arithmetic on elements; an operand that was broadcast gets the sum over its copies."""
+"""Gradients of element-wise arithmetic; an operand that was broadcast gets the sum over its copies."""
 
 from __future__ import annotations
 

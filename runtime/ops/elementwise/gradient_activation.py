@@ -1,4 +1,4 @@
-"""Gradients of activations: the gradient of the result times the slope, as a step that fits a chain."""
+"""Gradients of activations: the gradient of the result times the slope, as one node that fits an epilogue."""
 
 from __future__ import annotations
 

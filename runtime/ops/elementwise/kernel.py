@@ -1,12 +1,12 @@
 # mypy: ignore-errors
-"""Chains of element-wise steps over a block of a (rows, channels) matrix: activations, arithmetic, residual sums.
+"""Epilogues: element-wise steps over a block of a (rows, channels) matrix: activations, arithmetic, residual sums.
 
-One mechanism serves element-wise nodes of any length, and the epilogue of a convolution or matrix product, which
-calls it on each block of the result while the block is in the cache. A step is 5 words:
+One kernel serves element-wise nodes and the epilogue of a convolution or matrix product, which calls it on each
+block of the result while the block is in the cache. A step is 5 words:
 
     code, mode, operand, p0, p1      operand: an address or the bits of a float32; p0, p1: bits of float32
 
-`mode` says how the operand of a two-input step is laid over the matrix.
+`mode` says how the operand of a two-input step is broadcast over the matrix.
 """
 
 from alula.runtime.kernels.fmath import (
@@ -186,7 +186,7 @@ if COMPILING:
 def run_steps(
     source, source_stride, target, target_stride, row, rows, column, columns, channels, image_rows, n_steps, steps
 ):
-    """Run a chain over rows [row, row + rows) x channels [column, column + columns) of a matrix of `channels` columns.
+    """Run the steps over rows [row, row + rows) x channels [column, column + columns) of a matrix of `channels` columns.
 
     source, target : the block's first element; strides in elements. They may be the same block
     """
@@ -237,7 +237,7 @@ def run_steps(
 def f32_chain(
     x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64
 ):
-    """y = chain(x) over a (rows, channels) matrix."""
+    """y = steps(x) over a (rows, channels) matrix."""
     block = max(
         CHUNK // max(channels, 1), 1
     )  # rows of a unit; where a row is longer than a chunk, a unit is a part of it
@@ -258,7 +258,7 @@ def f32_chain(
 def f32_epilogue(
     block: f32p, stride: i64, row: i64, rows: i64, column: i64, columns: i64, chain: i64p, tid: i64, n_threads: i64
 ):
-    """Run a chain in place on a block that another kernel has just computed.
+    """Run an epilogue in place on a block that another kernel has just computed.
 
     chain : channels, image_rows, n_steps, then the steps
     """

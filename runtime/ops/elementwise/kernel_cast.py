@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """Casts between element types. Floats truncate towards zero, integers wrap, anything but zero is true.
 
-float16 is converted with integer arithmetic alone, so that no CPU needs an instruction or a library for it.
+float16 is converted with integer arithmetic only, so it needs no CPU instruction and no library.
 source: F. Giesen, half_to_float_fast and float_to_half_fast3_rtne (gist.github.com/rygorous/2156668), public domain
 """
 

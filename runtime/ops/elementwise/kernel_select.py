@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Comparisons, logic and Where: operands of any broadcast shape, walked side by side, one dense result.
+"""Comparisons, logic and Where: operands of any broadcast shape, one dense result.
 
 `view` describes the index space: `rank` sizes, then `rank` strides (in elements) of each operand. Inner strides are 1,
 or 0 for a value that is the same along the whole last axis; the last axis is cut into chunks that threads share.

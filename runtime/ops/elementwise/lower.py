@@ -1,4 +1,4 @@
-"""Element-wise nodes as steps of a chain (ops/elementwise/kernel.py): by themselves, or in another kernel's epilogue."""
+"""Element-wise nodes as steps (ops/elementwise/kernel.py): alone, or in another kernel's epilogue."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODES = {"channel": CHANNEL, "element": FULL, "picture": IMAGE}
 
 @frozen
 class Epilogue:
-    """What a kernel does to its result before it is stored: a clamp of its own, then a chain."""
+    """What a kernel does to its result before it is stored: a clamp of its own, then an epilogue."""
 
     low: float
     high: float
@@ -45,9 +45,9 @@ class Epilogue:
 def steps_of(
     lowering: Lowering, nodes: Sequence[Node], running: str, unstored: Container[str], place: Place
 ) -> list[Step] | None:
-    """The steps of a chain of nodes, the first of which reads `running`; None if one of them has no step.
+    """The steps of an epilogue, whose first node reads `running`; None if a node has no step.
 
-    unstored : tensors that exist only while they run through the chain
+    unstored : tensors that exist only inside the epilogue
     """
 
     def checked(name: str) -> tuple[int, Word] | None:
@@ -64,7 +64,7 @@ def steps_of(
 
 
 def epilogue(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> Epilogue | None:
-    """The fused chain of a node whose kernel clamps and calls `f32_epilogue`; None if a step of it has no kernel."""
+    """The epilogue of a node whose kernel clamps and calls `f32_epilogue`; None if a step has no kernel."""
     inner = {node.body_output, *(step.outputs[0] for step in node.fused)}
 
     def place(name: str) -> tuple[int, Word] | None:
@@ -87,7 +87,7 @@ def epilogue(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> Epilogue
 
 @lowers("Clip", "ClipGrad", *BINARY, *(op.name for op in REGISTRY.values() if op.step))
 def lower_elementwise(lowering: Lowering, node: Node) -> bool:
-    """An element-wise node, with its chain, as one kernel call over its result.
+    """An element-wise node, with its epilogue, as one kernel call over its result.
 
     Operands that the kernel cannot lay over the matrix, and the first one if it is smaller than the result, are
     written out in full before.
@@ -121,7 +121,7 @@ def lower_elementwise(lowering: Lowering, node: Node) -> bool:
     if not is_whole:
         source = lowering.ref(node.outputs[0])
         emit_broadcast(lowering, x, source, shape)
-    # A chain may run in place unless a later step still reads what an earlier one has overwritten
+    # Steps may run in place unless a later one still reads what an earlier one has overwritten
     read_again = any(isinstance(step[2], Ref) and step[2].buffer == source.buffer for step in steps[1:])
     lowering.emit(
         kernels.f32_chain, x=source, y=lowering.ref(node.outputs[0]), rows=spread.rows, channels=spread.channels,
@@ -132,7 +132,7 @@ def lower_elementwise(lowering: Lowering, node: Node) -> bool:
 
 
 def _spread_operand(lowering: Lowering, name: str, part: Spread) -> tuple[int, Word]:
-    """Mode and address of an operand, written out to the shape that the chain reads it in."""
+    """Mode and address of an operand, written out to the shape in which the steps read it."""
     spec = lowering.spec(name)
     if part.dims == (1,) * (len(part.dims) - len(spec.dims)) + spec.dims:
         return part.mode, _float_ref(lowering, name)
@@ -151,7 +151,7 @@ def _is_slope(node: Node) -> bool:
 
 
 def _host(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> str | None:
-    """The input that runs through the chain: a computed one of the result's shape if there is one."""
+    """The input that the first step works on: a computed one of the result's shape if there is one."""
     if node.op in ("PRelu", "ClipGrad") or _is_slope(node):
         return node.inputs[0]
     names = [n for n in node.inputs if n and lowering.spec(n).dtype == "float32"]
@@ -282,5 +282,5 @@ def _known_scalar(lowering: Lowering, node: Node, index: int, default: float | N
 
 
 def _image_rows(shape: tuple[int, ...]) -> int:
-    """Rows of the (rows, channels) matrix that belong to one picture of the batch."""
+    """Rows of the (rows, channels) matrix that belong to one image of the batch."""
     return max(math.prod(shape[1:-1]), 1)

@@ -1,7 +1,7 @@
-"""How operands that broadcast are laid over a (rows, channels) matrix, and which must be written out before.
+"""How operands broadcast over a (rows, channels) matrix, and which must be written out first.
 
 A shape is cut in two, rows = prod(shape[:k]) and channels = prod(shape[k:]). An operand fits as it is if it has one
-value per element, per channel, per row, or per picture (a run of rows) and channel. The cut chosen costs the least.
+value per element, per channel, per row, or per image (a run of rows) and channel. The cheapest cut is chosen.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def choose_spread(shape: tuple[int, ...], operands: Sequence[tuple[tuple[int, ..
             spread = _fit(shape, dims, cut)
             if spread.mode == IMAGE:
                 if image_rows not in (1, spread.image_rows):
-                    spread = Spread(FULL, shape, 1)  # one kernel call has pictures of one size
+                    spread = Spread(FULL, shape, 1)  # one kernel call has images of one size
                 else:
                     image_rows = spread.image_rows
             if spread.dims != dims:

@@ -1,4 +1,4 @@
-"""Cast: one loop per pair of element types. Identity and Dropout are the same bytes."""
+"""Cast: one loop per pair of element types. Identity and Dropout keep the bytes."""
 
 from __future__ import annotations
 

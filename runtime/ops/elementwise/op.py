@@ -63,7 +63,7 @@ def variadic(
 ) -> Op:
     """An op that folds a function of two tensors over inputs of one dtype.
 
-    most   : the most inputs; more than two means one or more, otherwise exactly two
+    most   : maximum number of inputs; more than two means one or more, otherwise exactly two
     result : dtype of the output, if not the inputs'
     """
 

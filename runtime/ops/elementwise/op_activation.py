@@ -1,7 +1,7 @@
 """Activations: functions of one tensor, element by element. References compute float16 in float32 and round once.
 
-An activation that is one step of the elementwise kernel is one call of `_activation`, with its slope: this makes the op, and
-the op of its backward pass, the gradient of the result times the slope. At a kink the slope is torch's.
+An activation that is one step of the elementwise kernel is one call of `_activation` with its slope. The call makes the op
+and its backward op, the gradient of the result times the slope. At a kink the slope is torch's.
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def _activation(
 
     slope      : of the tensor `of`, the input "x" or the result "y", in float64
     step       : of the elementwise kernel (kernel.py): a name, or name and two numbers by attributes
-    slope_step : the step of the backward pass; that of the same name with _grad behind it
+    slope_step : the step of the backward pass; default: the name with _grad appended
     check      : of the attributes' values
     """
     forward = _named(step) if isinstance(step, str) else step

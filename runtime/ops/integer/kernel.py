@@ -1,11 +1,11 @@
 # mypy: ignore-errors
-"""Convolution of int8 as an indirect matrix product over channels-last data, in the manner of `conv.py`.
+"""Convolution of int8 as an indirect matrix product over channels-last data, as in `ops/conv/kernel.py`.
 
-A tile is a run of output pixels of one row x the panels of output channels. There is no border: a picture that is
-padded is first copied into one with a border of zero points (`s8_border`), which costs less than a case for each tile.
-So a tap is one offset for all pixels, and zero points concern the bias alone: it becomes bias - zero_point * sum(weight).
-Inputs in runs that a tile cannot walk are gathered, pixel by pixel, once for all panels. Weights are packed in panels
-(ceil(C_OUT / columns), K, columns) in the layout of `s8_tile.py`.
+A tile is a run of output pixels of one row x the panels of output channels. Tiles see no border: a padded
+image is first copied into one with a border of zero points (`s8_border`), which is cheaper than a case per tile. So a tap
+is one offset for all pixels, and zero points only change the bias: bias - zero_point * sum(weight). Inputs in runs that a
+tile cannot read in place are gathered pixel by pixel, once for all panels. Weights are packed in panels
+(ceil(C_OUT / columns), K, columns) as `kernel_tile.py` reads them.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def tile_runner(codes):
             scope[f"tile{width}_{rows}"] = s8_tile(rows, width, BY_LANE, codes)
             lines.append(f"        {'if' if rows == MR else 'elif'} rows == {rows}:")
             lines.append(f"            tile{width}_{rows}({values})")
-    exec("\n".join(lines), scope)  # a chain of comparisons over the tiles of this CPU
+    exec("\n".join(lines), scope)  # an if-elif over the tiles of this CPU
     return device(scope["run"])
 
 
@@ -203,7 +203,7 @@ def s8_border(
     x: i8p, y: i8p, images: i64, h: i64, row: i64, top: i64, bottom: i64, left: i64, right: i64, value: i64, flip: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """Pictures with a border of one value: rows `top` and `bottom`, bytes `left` and `right` of each row.
+    """Images with a border of one value: rows `top` and `bottom`, bytes `left` and `right` of each row.
 
     flip : what x is combined with by exclusive or: -128 where it is uint8, to make it int8
     """

@@ -1,8 +1,8 @@
 # mypy: ignore-errors
 """Affine quantisation of float32 to 8-bit codes and back.
 
-The tensor is a matrix (rows, columns). A scale and a zero point belong to each column (by_column), or to each row, of
-which `n` different ones follow in turn; one for the whole tensor is a single row. Zero points come as float32.
+The tensor is a matrix (rows, columns). A scale and a zero point belong to each column (by_column), or to each row,
+where `n` different ones repeat; one for the whole tensor is a single row. Zero points come as float32.
 """
 
 import numpy as np

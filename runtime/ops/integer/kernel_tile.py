@@ -1,10 +1,10 @@
 # mypy: ignore-errors
 """Tiles of products of int8, summed in int32: micro-kernel generators like those of `simd.py`.
 
-Two layouts. By lane: an accumulator holds four channels, and NEON's `sdot` adds four products per lane of a vector of
+Two packings of weights. By lane: an accumulator holds four channels, and NEON's `sdot` adds four products per lane of a vector of
 input; weights (K / 4, columns, 4). In pairs: an accumulator holds partial sums of one channel, added up at the end;
 weights (K / 16, columns, 16), then (columns, 8) where K is 8 more than a multiple of 16. There NEON adds two products in
-int16, which holds them because weights are -127 to 127; x86 widens to int16 first.
+int16, which cannot overflow because weights are -127 to 127; x86 widens to int16 first.
 """
 
 from contextlib import contextmanager
@@ -80,7 +80,7 @@ class Bytes:
         )
 
     def keep(self, value):
-        """A pointer that LLVM must hold in a register, not compute again where it is used."""
+        """A pointer that LLVM must keep in a register, not recompute where it is used."""
         bits = self.builder.ptrtoint(value, I64)
         held = self.builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [bits], False)
         return self.builder.inttoptr(held, value.type)
@@ -254,13 +254,16 @@ def s8_tile(rows, columns, by_lane, codes):
     def accumulate(emit, totals, places, kind, weights, lanes):
         """Add the products of one vector of each input and the weights that belong to it."""
         builder = emit.builder
+        # One vector of inputs per row; each `take` moves the row's pointer on
         inputs = [emit.load(place.take(kind.count), kind) for place in places]
-        if kind is B16 and not IS_X86:  # the pointers that the loop leaves are those for the tail: not computed again
+        if kind is B16 and not IS_X86:  # the tail uses the loop's final pointers: not recomputed
             for place in places:
                 place.set(emit.keep(place.here()))
         for lane in range(lanes):
+            # Weights of one lane (or of all, in pairs) are loaded once and used by every row
             group = weights(len(totals[0]))
             for r, (row, x) in enumerate(zip(totals, inputs, strict=True)):
+                # One row after the other, see `after`
                 if r and not by_lane and not IS_X86 and kind is B16:
                     x = emit.after(x, totals[r - 1])
                 for place, w in zip(row, group, strict=True):
@@ -278,6 +281,7 @@ def s8_tile(rows, columns, by_lane, codes):
             start = weight.take(8 * count)
             return [emit.load(start, B8, 8 * c) for c in range(count)]
 
+        # Blocks of 16 bytes, then the tail: 8 and 4 (by lane), or 8 (in pairs)
         with repeat(builder, builder.lshr(length, i64(4)), may_be_none=True):
             accumulate(emit, totals, places, B16, take_16, 4 if by_lane else 1)
         left = builder.and_(length, i64(15))
@@ -293,15 +297,17 @@ def s8_tile(rows, columns, by_lane, codes):
         """The sums, rows x quads of four channels."""
         builder = emit.builder
         values = [[builder.load(place) for place in row] for row in totals]
-        if by_lane:
+        if by_lane:  # a vector holds four channels already, started from the bias
             return values
+        # In pairs, a vector holds partial sums of one channel: four of them make four channels
         return [[builder.add(emit.sums_of(row[4 * j : 4 * j + 4]), bias[j]) for j in range(quads)] for row in values]
 
     def store_codes(emit, sums, targets, factors, form):
         """Codes of as many rows at a time as fit a vector."""
-        together = 16 // columns
+        together = 16 // columns  # rows that fill one vector of 16 codes
         for first in range(0, rows, together):
             group = range(first, min(first + together, rows))
+            # Four vectors of four sums make 16 codes; a short group repeats its last one, which is not stored
             units = [(sums[r][j], factors[j]) for r in group for j in range(quads)]
             units += [units[-1]] * (4 - len(units))
             packed = form.of([s for s, _ in units], [f for _, f in units])
@@ -334,6 +340,7 @@ def s8_tile(rows, columns, by_lane, codes):
                 flip,
             ) = args
             emit = Bytes(builder)
+            # Accumulators, rows x quads (by lane) or rows x columns (in pairs); LLVM puts them into registers
             kind = S4 if by_lane or not WIDE else vector(I32, 8)
             totals = [
                 [cgutils.alloca_once(builder, kind) for _ in range(quads if by_lane else columns)] for _ in range(rows)
@@ -342,12 +349,14 @@ def s8_tile(rows, columns, by_lane, codes):
             inputs, results_at = Place(builder, x), Place(builder, out)
             target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
             form = Codes(emit, zero, flip) if codes else None
+            # Tiles outside, panels inside, then taps: x of a tile stays in the cache for all panels, weights restart at each tile
             with repeat(builder, tiles):
                 x = inputs.here()
                 for place, start in ((weight, weights), (bias, biases_at), (factor, factors_at)):
                     place.set(start)
                 target.set(builder.inttoptr(results_at.here(), I8.as_pointer()))
                 with repeat(builder, panels):
+                    # Accumulators start from the bias (by lane), or from zero (in pairs: the bias is added to the sums)
                     start = bias.take(columns)
                     biases = [emit.load(start, S4, 4 * j) for j in range(quads)]
                     first = biases if by_lane else [ir.Constant(kind, [0] * kind.count)] * columns
@@ -363,6 +372,7 @@ def s8_tile(rows, columns, by_lane, codes):
                             places[-1].set(builder.inttoptr(at, I8.as_pointer()))
                             at = builder.add(at, step) if r < rows - 1 else at
                         one_tap(emit, totals, places, length, weight)
+                    # int32 as they are, or scaled, rounded and clamped to codes; panels are next to each other in a row
                     sums = results(emit, totals, biases)
                     line, targets = target.take(columns * (1 if codes else 4)), []
                     for _ in range(rows):

@@ -1,4 +1,4 @@
-"""ConvInteger and QLinearConv with constant weights: how weights are packed, and what becomes of zero points."""
+"""ConvInteger and QLinearConv with constant weights: how weights are packed, and how zero points are removed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def shifted_weights(weight: Array, zero: Array | None) -> Array:
 
 @frozen
 class Picture:
-    """int8 pictures with their border, as the kernel walks them: (N, H, W, C), all of whose windows lie inside.
+    """int8 images with their border, as the kernel walks them: (N, H, W, C), all of whose windows lie inside.
 
     ref  : of the first channel of a group
     zero : what stands for 0
@@ -91,7 +91,7 @@ class Runs:
         return cls(tuple((y * d_h * width + x * d_w) * pixel for y, x in taps), c_in)
 
     def gathered_bytes(self, tiles: S8Tiles) -> int:
-        """Bytes of a pixel's inputs where they must be gathered; 0 where a tile reads the picture itself."""
+        """Bytes of a pixel's inputs where they must be gathered; 0 where a tile reads the image itself."""
         if self.length % tiles.step == 0 and self.length >= 16:
             return 0
         return -(-len(self.offsets) * self.length // tiles.step) * tiles.step

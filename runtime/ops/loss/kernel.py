@@ -1,8 +1,8 @@
 # mypy: ignore-errors
 """Losses over a batch: softmax with cross-entropy and its gradient; connectionist temporal classification (CTC).
 
-CTC runs forward and backward over an alignment's states in logarithms; each step is measured from the largest state,
-so that float32 keeps its precision over long inputs. Labels out of range are taken for the nearest class.
+CTC runs forward and backward over an alignment's states in logarithms. Each time step is relative to the largest state,
+so float32 keeps its precision over long inputs. Labels out of range are clamped to the nearest class.
 """
 
 from alula.runtime.kernels.fmath import INF, D, F, at_least, exp, log

@@ -14,7 +14,7 @@ def _weights(lowering: Lowering, node: Node, index: int) -> tuple[Ref | int, int
 
 
 def _output(lowering: Lowering, node: Node, index: int, count: int) -> Ref:
-    """The address of an output of `count` elements; scratch if nobody wants it."""
+    """The address of an output of `count` elements; scratch if nothing reads it."""
     name = node.outputs[index] if index < len(node.outputs) else ""
     return lowering.ref(name) if name else lowering.scratch(4 * count)
 
@@ -45,7 +45,7 @@ def lower_cross_entropy(lowering: Lowering, node: Node) -> bool:
 
 @lowers("SoftmaxCrossEntropyLossGrad")
 def lower_cross_entropy_grad(lowering: Lowering, node: Node) -> bool:
-    """SoftmaxCrossEntropyLossGrad, over the log-probabilities if nobody else reads them."""
+    """SoftmaxCrossEntropyLossGrad, over the log-probabilities if nothing else reads them."""
     spec, attrs = lowering.spec(node.outputs[0]), node.attrs
     if node.fused or spec.dtype != "float32" or spec.size == 0 or attrs.reduction not in ("mean", "sum"):
         return False

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Products of two computed matrices, over a batch: panels of B are packed as they are needed."""
+"""Products of two computed matrices, over a batch: panels of B are packed when needed."""
 
 from alula.runtime.kernels.lang import COMPILING, f32, f32p, i64, i64p, kernel
 from alula.runtime.kernels.memory import address_of, i64_at, offset

@@ -1,4 +1,4 @@
-"""Gemm and MatMul: with constant weights as a convolution of kernel 1, else as a product of computed matrices."""
+"""Gemm and MatMul: with constant weights a convolution of kernel 1, else a product of computed matrices."""
 
 from __future__ import annotations
 

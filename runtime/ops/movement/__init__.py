@@ -1,1 +1,1 @@
-"""What moves elements: pads, slices, transposes, look-ups."""
+"""Ops that move elements: pads, slices, transposes, look-ups."""

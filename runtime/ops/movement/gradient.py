@@ -1,4 +1,4 @@
-"""Gradients of what moves elements: the gradient moved back."""
+"""Gradients of ops that move elements: the gradient moved back."""
 
 from __future__ import annotations
 

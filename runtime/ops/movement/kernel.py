@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Copies between strided views: transposing, slicing, joining, repeating and padding are all one loop nest."""
+"""Copies between strided views: one loop nest for transpose, slice, concat, repeat and pad."""
 
 from alula.runtime.kernels.lang import device, i32p, i64, i64p, kernel, u8p, u16p, words
 from alula.runtime.kernels.memory import offset

@@ -198,7 +198,7 @@ def emit_regroup(lowering: Lowering, node: Node, shape: Sequence[int], perm: Seq
 
 @lowers("DepthToSpace")
 def lower_depth_to_space(lowering: Lowering, node: Node) -> bool:
-    """DepthToSpace of (N, H, W, C) pictures."""
+    """DepthToSpace of (N, H, W, C) images."""
     n, h, w, c = lowering.spec(node.inputs[0]).dims
     b = node.attrs.blocksize
     if node.attrs.mode == "DCR":
@@ -210,7 +210,7 @@ def lower_depth_to_space(lowering: Lowering, node: Node) -> bool:
 
 @lowers("SpaceToDepth")
 def lower_space_to_depth(lowering: Lowering, node: Node) -> bool:
-    """SpaceToDepth of (N, H, W, C) pictures."""
+    """SpaceToDepth of (N, H, W, C) images."""
     n, h, w, c = lowering.spec(node.inputs[0]).dims
     b = node.attrs.blocksize
     emit_regroup(

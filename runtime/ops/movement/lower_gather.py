@@ -1,4 +1,4 @@
-"""Gather, ArgMax and ArgMin, and the paddings that repeat what is there: a look-up along each padded axis."""
+"""Gather, ArgMax and ArgMin, and paddings that repeat values: a look-up along each padded axis."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def emit_gather(
 
 @lowers("Pad")
 def lower_pad(lowering: Lowering, node: Node) -> bool:
-    """Pad in any mode. An axis that is mirrored, repeated or wrapped, or cut, is a look-up; axes take turns."""
+    """Pad in any mode. An axis that is mirrored, repeated, wrapped or cut is a look-up; one axis after the other."""
     spec, out = lowering.spec(node.inputs[0]), lowering.spec(node.outputs[0])
     if node.attrs.mode == "constant":
         return lower_constant_pad(lowering, node)

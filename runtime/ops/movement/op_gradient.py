@@ -1,4 +1,4 @@
-"""Gradients of looking up and cutting out: what was read goes back to where it came from, the rest is zero."""
+"""Gradients of Gather and Slice: values go back to where they were read, the rest is zero."""
 
 from __future__ import annotations
 

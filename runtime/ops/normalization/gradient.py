@@ -1,4 +1,4 @@
-"""Gradients of normalisations, built from sums over what is normalised together."""
+"""Gradients of normalisations, built from sums over the elements that are normalised together."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def layer_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[s
 
 @rule("InstanceNormalization", "GroupNormalization")
 def picture_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
-    """Over the pixels of a picture, channel by channel or in groups of channels (Wu and He, 2018)."""
+    """Over the pixels of an image, channel by channel or in groups of channels (Wu and He, 2018)."""
     (x, scale, bias), (dy,) = node.inputs, gradients
     dims = tape.spec(x).dims
     groups = node.attrs.num_groups if node.op == "GroupNormalization" else dims[-1]

@@ -1,4 +1,4 @@
-"""The gradient of batch normalisation while it learns."""
+"""The gradient of batch normalisation in training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alula.runtime.planning.autodiff import Tape, rule
 def batch_normalization_training(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Through the statistics of the batch, too; the running ones learn nothing from the loss.
 
-    The slope of a clamp behind it is found from its input again: so its result need not be kept.
+    The slope of a clamp after it is recomputed from its input, so its result need not be kept.
     """
     x, scale, bias = node.inputs[:3]
     _, _, _, mean, inv_std = node.outputs
@@ -24,7 +24,7 @@ def batch_normalization_training(tape: Tape, node: Node, gradients: tuple[str, .
 
 
 def _clamp_behind(tape: Tape, y: str, dy: str) -> tuple[str, float, float]:
-    """The gradient behind a clamp of `y`, and its bounds, if its slope alone made `dy`; else `dy`, and no bounds."""
+    """The gradient after a clamp of `y`, and its bounds, if only its slope made `dy`; else `dy`, and no bounds."""
     low, high = -math.inf, math.inf
     maker = next((node for node in reversed(tape.nodes) if dy in node.outputs), None)
     if maker is None or maker.op not in ("ReluGrad", "ClipGrad"):

@@ -1,9 +1,8 @@
 # mypy: ignore-errors
-"""Normalisation of channels by statistics that are known, or those of each picture; of vectors by their size.
+"""Normalisation of channels by known statistics or those of each image, and of vectors by their norm.
 
-The statistics of a picture are gathered in strips of pixels that fit the cache, each in two passes (the mean, as a
-distance from the first pixel, then the squares about it), and joined by the rule of Chan, Golub and LeVeque: nothing
-cancels where means are large.
+The statistics of an image are computed over strips of pixels that fit the cache, each in two passes (the mean, relative to
+the first pixel, then the squares about it). The rule of Chan, Golub and LeVeque joins them, so large means cause no cancellation.
 """
 
 from alula.runtime.kernels.fmath import F, absolute, sqrt

@@ -1,10 +1,10 @@
 # mypy: ignore-errors
-"""Batch normalisation while it is trained: statistics of the batch, and the normalised batch.
+"""Batch normalisation in training: statistics of the batch, and the normalised batch.
 
-Sums over rows run in registers, a few vectors of channels at a time, over strips of rows that do not depend on the
-number of threads; the strips are joined in their order. A strip's variance is that of distances from the mean of its
-first rows: a strip of n rows loses at most a factor of 1 + n / HEAD of float32's precision, however large the mean,
-and means are joined as distances, too (by the rule of Chan, Golub and LeVeque). Tensors are matrices of (rows, channels).
+Sums over rows stay in registers, a few vectors of channels at a time. The strips of rows do not depend on the number of
+threads and are joined in order. A strip's variance is computed relative to the mean of its first rows, so a strip of n
+rows loses at most a factor of 1 + n / HEAD of float32's precision, however large the mean. Means are joined as
+differences too (by the rule of Chan, Golub and LeVeque). Tensors are matrices of (rows, channels).
 """
 
 from alula.runtime.kernels.columns import COLUMNS, RUN, Rows, adders, by_columns
@@ -274,7 +274,7 @@ def f32_batch_apply(
     x: f32p, other: f32p, y: f32p, mean: f32p, gain: f32p, bias: f32p, scratch: i64p, rows: i64, c: i64,
     residual: i64, clamp: i64, low: f32, high: f32, epilogue: i64, chain: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """y = (x - mean) * gain + bias, plus `other` if residual, clamped; then the epilogue (a chain kernel's address, or 0).
+    """y = (x - mean) * gain + bias, plus `other` if residual, clamped; then the epilogue (its kernel's address, or 0).
 
     scratch : 8 words a thread
     """

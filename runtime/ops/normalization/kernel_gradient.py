@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""The gradient of batch normalisation while it is trained, behind it a clamp if there was one.
+"""The gradient of batch normalisation in training, with the clamp after it if there was one.
 
-Sums run over strips of rows, as those of the statistics do (batch_norm.py). Tensors are matrices of (rows, channels).
+Sums run over strips of rows, as in kernel_batch_norm.py. Tensors are matrices of (rows, channels).
 """
 
 from alula.runtime.kernels.columns import COLUMNS, Rows, adders, by_columns

@@ -1,4 +1,4 @@
-"""Batch normalisation while it is trained, and its gradient: sums over strips of rows, joined, then applied."""
+"""Batch normalisation in training, and its gradient: sums over strips of rows, joined, then applied."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from alula.runtime.planning.lowering import FnRef, Lowering, Ref, Word, lowers
 
 @lowers("BatchNormalizationTraining")
 def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
-    """BatchNormalizationTraining with its chain; a sum with a tensor of the same shape, and a clamp, are in the same pass."""
+    """BatchNormalizationTraining with its epilogue; a sum with a tensor of the same shape and a clamp need no extra pass."""
     spec = lowering.spec(node.inputs[0])
     tail = epilogue(lowering, node, spec.dims)
     if spec.dtype != "float32" or spec.size == 0 or tail is None:
@@ -43,7 +43,7 @@ def lower_batch_norm_training(lowering: Lowering, node: Node) -> bool:
 
 @lowers("BatchNormalization")
 def lower_batch_norm(lowering: Lowering, node: Node) -> bool:
-    """BatchNormalization by the statistics that it is given, with its chain."""
+    """BatchNormalization with given statistics, and its epilogue."""
     spec, names = lowering.spec(node.inputs[0]), node.inputs[1:]
     tail = epilogue(lowering, node, spec.dims)
     if spec.dtype != "float32" or spec.size == 0 or tail is None or node.attrs.training_mode:
@@ -67,7 +67,7 @@ def lower_batch_norm(lowering: Lowering, node: Node) -> bool:
 
 @lowers("BatchNormalizationApply")
 def lower_batch_norm_apply(lowering: Lowering, node: Node) -> bool:
-    """BatchNormalizationApply, with its chain."""
+    """BatchNormalizationApply, with its epilogue."""
     spec = lowering.spec(node.inputs[0])
     tail = epilogue(lowering, node, spec.dims)
     if spec.dtype != "float32" or spec.size == 0 or tail is None:
@@ -99,7 +99,7 @@ def _gain(lowering: Lowering, scale: str, inverse: str, c: int) -> Ref:
 def emit_apply(
     lowering: Lowering, x: Ref, y: Ref, mean: Ref, gain: Ref, bias: Ref, size: tuple[int, int], tail: Epilogue
 ) -> None:
-    """y = (x - mean) * gain + bias over (rows, channels), then the chain; one step of it may be the kernel's own."""
+    """y = (x - mean) * gain + bias over (rows, channels), then the epilogue; one step of it may be the kernel's own."""
     rows, c = size
     low, high, residual = tail.low, tail.high, None
     chain, run = tail.chain, tail.kernel
@@ -119,7 +119,7 @@ def emit_apply(
 
 @lowers("BatchNormalizationGrad")
 def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
-    """BatchNormalizationGrad: dscale and dbias, then dx if it is wanted, over dy if nobody reads that any more."""
+    """BatchNormalizationGrad: dscale and dbias, then dx if needed, in the memory of dy if nothing reads that later."""
     spec = lowering.spec(node.inputs[0])
     if node.fused or spec.dtype != "float32" or spec.size == 0:
         return False
@@ -150,7 +150,7 @@ def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
 
 
 def _given(lowering: Lowering, node: Node, index: int, c: int) -> Ref:
-    """The address of an output of c elements, or of scratch if nobody wants it."""
+    """The address of an output of c elements, or of scratch if nothing reads it."""
     name = node.outputs[index] if index < len(node.outputs) else ""
     return lowering.ref(name) if name else lowering.scratch(4 * c)
 

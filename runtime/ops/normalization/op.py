@@ -1,4 +1,4 @@
-"""Normalisations. Those over pictures take channels-last tensors (N, *spatial, C) with one scale per channel."""
+"""Normalisations. Those over images take channels-last tensors (N, *spatial, C) with one scale per channel."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _infer_picture(
 
 
 def instance_normalization(attrs: InstanceNormalizationAttrs, x: Array, scale: Array, bias: Array) -> tuple[Array]:
-    """Normalise each channel of each picture over its pixels.
+    """Normalise each channel of each image over its pixels.
 
     x           : (N, *spatial, C)
     scale, bias : (C,)
@@ -187,7 +187,7 @@ def instance_normalization(attrs: InstanceNormalizationAttrs, x: Array, scale: A
 
 
 def group_normalization(attrs: GroupNormalizationAttrs, x: Array, scale: Array, bias: Array) -> tuple[Array]:
-    """Normalise each group of neighbouring channels of each picture over its pixels.
+    """Normalise each group of neighbouring channels of each image over its pixels.
 
     x           : (N, *spatial, C)
     scale, bias : (C,)

@@ -1,4 +1,4 @@
-"""Batch normalisation while it learns, and its gradient. Channels last."""
+"""Batch normalisation in training, and its gradient. Channels last."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def batch_normalization_grad(
     attrs: BatchNormalizationGradAttrs, dy: Array, x: Array, scale: Array, mean: Array, inv_std: Array,
     bias: Array | None = None,
 ) -> tuple[Array, ...]:  # fmt: skip
-    """Gradients of batch normalisation with the batch's statistics, behind it a clamp if it had one.
+    """Gradients of batch normalisation with the batch's statistics, with the clamp after it if it had one.
 
     dy, x  : (N, ..., C); others (C,)
     return : dx like x; dscale, dbias (C,)

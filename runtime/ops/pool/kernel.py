@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""Largest and mean pixel of sliding windows over channels-last pictures.
+"""Maximum and mean of sliding windows over channels-last images.
 
-A few vectors of channels run through a window in registers; taps outside the picture are cut off before.
+A few vectors of channels stay in registers during the loop over a window; taps outside the image are cut off first.
 """
 
 from alula.runtime.kernels.fmath import INF, F

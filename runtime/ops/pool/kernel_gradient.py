@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """Gradients of pools over sliding windows: each output pixel's gradient goes back to the pixels of its window.
 
-Windows overlap, so threads share pictures and blocks of channels, not pixels. Taps outside the picture are cut off.
+Windows overlap, so threads divide images and blocks of channels, not pixels. Taps outside the image are cut off.
 """
 
 from alula.runtime.kernels.columns import COLUMNS, Rows, by_columns

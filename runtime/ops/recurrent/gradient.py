@@ -1,7 +1,7 @@
-"""Gradients of LSTM and GRU: through the steps that they are made of (Werbos, Backpropagation through time, 1990).
+"""Gradients of LSTM and GRU: through their time steps (Werbos, Backpropagation through time, 1990).
 
-The steps are computed again in the backward pass, as nodes of one step each. ONNX's options are all here; lengths of
-sequences must be known when the program is planned.
+The backward pass recomputes the time steps, as separate nodes. All of ONNX's options are supported; sequence lengths must
+be known when the program is planned.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """LSTM and GRU: all time steps of some sequences in one call.
 
-What the gates get from the input was computed before, for all times at once. A unit of work is a direction and a
-block of sequences: units are independent, so threads share them and never wait for one another. The recurrent product
-of a block runs through wide panels of weights, (H, RV * W) each, with few rows: its speed is that of loading weights.
+The gates' share from the input is computed before, for all times at once. A unit of work is one direction and a block of
+sequences. Units are independent, so threads never wait for one another. The recurrent product of a block has few rows and
+wide panels of weights, (H, RV * W) each: loading weights limits its speed.
 """
 
 from alula.runtime.kernels.fmath import F, sigmoid, tanh
@@ -30,7 +30,7 @@ def row_chooser():
         scope[f"tile{rows}"] = matmul_tile(rows, (W,) * RV, False)
         call = f"tile{rows}(table, weights, 1, length, panels, out, stride, out, F(0.0), F(0.0))"
         lines.append(f"    if rows == {rows}: {call}")
-    exec("\n".join(lines), scope)  # a chain of comparisons over the rows of this CPU's block
+    exec("\n".join(lines), scope)  # an if-elif over the rows of this CPU's block
     return device(scope["choose"])
 
 

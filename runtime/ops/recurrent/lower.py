@@ -1,4 +1,4 @@
-"""LSTM and GRU: the input's part of all gates as one matrix product, then a kernel that runs through time."""
+"""LSTM and GRU: the input's share of all gates in one matrix product, then a kernel over the time steps."""
 
 from __future__ import annotations
 
@@ -146,6 +146,6 @@ def _first(lowering: Lowering, node: Node, name: str) -> Ref:
 
 
 def _last(lowering: Lowering, node: Node, index: int) -> Ref:
-    """Where a last state goes; scratch if nobody wants it."""
+    """Where a last state goes; scratch if nothing reads it."""
     wanted = index < len(node.outputs) and node.outputs[index]
     return lowering.ref(node.outputs[index]) if wanted else lowering.scratch(_state_bytes(lowering, node))

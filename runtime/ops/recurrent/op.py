@@ -150,7 +150,7 @@ def _scan(
 
     xs     : (T, N, GATES * H), what the gates get from the input
     state  : arrays (N, H), h first
-    return : h at every time, zeros behind a sequence's end (T, N, H), and the last state
+    return : h at every time, zeros after a sequence's end (T, N, H), and the last state
     """
     t, n = xs.shape[:2]
     times = np.arange(t)[:, None]

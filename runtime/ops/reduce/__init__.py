@@ -1,1 +1,1 @@
-"""Reductions, softmax, positions of extremes."""
+"""Reductions, softmax, ArgMax and ArgMin."""

@@ -1,4 +1,4 @@
-"""Gradients of reductions: what was summed shares the gradient of the sum."""
+"""Gradients of reductions: each summand gets the gradient of the sum."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Sums, means and extremes over one axis of (outer, n, inner); softmax and layer normalisation over rows."""
+"""Sums, means, maxima and minima over one axis of (outer, n, inner); softmax and layer normalisation over rows."""
 
 from alula.runtime.kernels.columns import COLUMNS, Rows, adders, by_columns
 from alula.runtime.kernels.fmath import INF, F, absolute, exp, largest, log, smallest, sqrt

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The index of an extreme."""
+"""The index of a maximum or minimum."""
 
 from alula.runtime.kernels.lang import device, f32p, i64, i64p, kernel
 from alula.runtime.kernels.memory import offset

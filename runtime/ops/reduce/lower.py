@@ -20,7 +20,7 @@ FOLDS = {  # op -> (fold, fold of nothing, whether to divide by the count, wheth
 }  # fmt: skip
 
 
-STRIP_ROWS = 256  # the most rows of one sum in float32
+STRIP_ROWS = 256  # maximum rows of one sum in float32
 FEW_STRIPS, SHORT_STRIP = 8, 16  # threads get this many strips to share, unless they would be shorter than this
 
 

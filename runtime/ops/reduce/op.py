@@ -91,13 +91,13 @@ def log_sum_exp(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def largest(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """The maximum; of an empty set the least value of the dtype."""
+    """The maximum; for an empty set the minimum value of the dtype."""
     least = {"f": -np.inf, "b": False}.get(x.dtype.kind)
     return np.asarray(np.max(x, axes, keepdims=keepdims, initial=np.iinfo(x.dtype).min if least is None else least))
 
 
 def smallest(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-    """The minimum; of an empty set the greatest value of the dtype."""
+    """The minimum; for an empty set the maximum value of the dtype."""
     most = {"f": np.inf, "b": True}.get(x.dtype.kind)
     return np.asarray(np.min(x, axes, keepdims=keepdims, initial=np.iinfo(x.dtype).max if most is None else most))
 

@@ -1,4 +1,4 @@
-"""Softmax and LogSoftmax along one axis (ONNX since opset 13; older ones flatten, which the importer writes out)."""
+"""Softmax and LogSoftmax along one axis (ONNX since opset 13; older opsets flatten, which the importer makes explicit)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradient of Resize: along each axis it is a matrix, so the gradient is the product with the transposed one."""
+"""Gradient of Resize: along each axis Resize is a matrix product, so the gradient is the product with its transpose."""
 
 from __future__ import annotations
 

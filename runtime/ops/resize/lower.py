@@ -1,4 +1,4 @@
-"""Resize: axes one after the other through scratch; the nearest element of two neighbouring axes in one copy."""
+"""Resize: one axis after the other through scratch; nearest-neighbour of two adjacent axes in one copy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lower_resize(lowering: Lowering, node: Node) -> bool:
         rows, columns = (tables[axis].indices[:, 0] for axis in sorted(tables))
         _emit_nearest(lowering, x, y, spec.dims, min(tables), rows, columns, spec.itemsize)
         return True
-    # what shrinks comes first; the last one, which writes the most, runs along the longest rows
+    # shrinking axes come first; the last one writes the most, so it runs along the longest rows
     dims = list(spec.dims)
     order = sorted(tables, key=lambda axis: (len(tables[axis].indices) / dims[axis], -axis))
     for axis in order:

@@ -217,7 +217,7 @@ def resize(
 ) -> tuple[Array]:
     """Resample along the axes that change. Any shape, any axis order.
 
-    roi    : (2 * AXES,) float, begins then ends, as fractions of the input (tf_crop_and_resize alone)
+    roi    : (2 * AXES,) float, begins then ends, 0 to 1 of the input (tf_crop_and_resize alone)
     scales : (AXES,) float, or sizes: (AXES,) int64
     source : ONNX Resize-19
     """

@@ -1,1 +1,1 @@
-"""Shapes: other views of the same bytes, and what is computed from sizes."""
+"""Shapes: other views of the same bytes, and computations on sizes."""

@@ -1,4 +1,4 @@
-"""Gradients of what only names elements anew: the gradient in the old shape."""
+"""Gradients of ops that only change the shape: the gradient in the old shape."""
 
 from __future__ import annotations
 

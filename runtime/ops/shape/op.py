@@ -1,4 +1,4 @@
-"""Ops on shapes: those that give the same bytes another shape, and those that compute or use a shape as a tensor."""
+"""Ops on shapes: those that give the same bytes another shape, and those that compute with shapes as tensors."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # mypy: ignore-errors
-"""Optimiser steps: flat loops over a tensor, its gradient and what the optimiser remembers of it.
+"""Optimiser steps: flat loops over a tensor, its gradient and the optimiser's state.
 
-New values may lie where the old ones do: each element is read before it is written. Scalars that change from step to
-step come by address.
+New values may overwrite the old ones: each element is read before it is written. Scalars that change from step to step are
+passed by address.
 """
 
 from alula.runtime.kernels.fmath import F, expm1, sqrt
@@ -39,7 +39,7 @@ def vec_sgd_momentum(w, g, buffer, new, new_buffer, n, lr, scale, decay, momentu
 
 @device
 def vec_sgd_nesterov(w, g, buffer, new, new_buffer, n, lr, scale, decay, momentum):
-    """The step looks ahead: gradient + momentum * new buffer."""
+    """Nesterov's step: gradient + momentum * new buffer."""
     for i in range(n):
         slope = g[i] * scale + w[i] * decay
         moved = momentum * buffer[i] + slope

@@ -33,7 +33,7 @@ def _step(lowering: Lowering, node: Node, tensors: dict[str, int], scalars: dict
 
 
 def _output(lowering: Lowering, node: Node, index: int) -> Word:
-    """The address of an output; scratch if nobody wants it, 0 if the step has none."""
+    """The address of an output; scratch if nothing reads it, 0 if the step has none."""
     if index >= len(node.outputs):
         return 0
     if not node.outputs[index]:

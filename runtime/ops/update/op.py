@@ -1,7 +1,7 @@
-"""Optimiser steps: a tensor, its gradient and what is remembered of it to their new values. Semantics are torch's.
+"""Optimiser steps: new values of a tensor and its optimiser state, from its gradient. Semantics are torch's.
 
-The tensors of a step are of one spec, and lie in memory in one order, whatever it is: nothing depends on places.
-Scalars that change from step to step are inputs of shape (): the learning rate `lr`, a factor `scale` of the gradient
+The tensors of one update have one spec and one packing; the element order does not matter. Scalars that change from step
+to step are inputs of shape (): the learning rate `lr`, a factor `scale` of the gradient
 (clipping, accumulation), the number `step` of the update from 1.
 """
 
@@ -22,7 +22,7 @@ from alula.runtime.ops.operands import MANY
 
 @frozen
 class SGDAttrs:
-    """weight_decay adds weight_decay * w to the gradient; nesterov looks ahead along the momentum."""
+    """weight_decay adds weight_decay * w to the gradient; nesterov: Nesterov's momentum."""
 
     momentum: float = 0.0
     weight_decay: float = 0.0
