@@ -18,6 +18,7 @@ from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.memory.aligned import native
 from alula.runtime.memory.arena import Arena
 from alula.runtime.memory.weights import WeightStore
+from alula.runtime.planning.binding import Parts
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.specialise import specialise, static_input_names
 from alula.runtime.threads import checked_threads, team
@@ -84,6 +85,11 @@ class Model:
         """Like calling the model, with inputs and outputs by name."""
         ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
         return self._program_for(ready).run(ready)
+
+    def parts(self, inputs: Mapping[str, Array]) -> Parts:
+        """A run that can stop and go on (`go_on`), on memory of its own: the model may run in between."""
+        ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
+        return self._program_for(ready).parts(ready)
 
     def trainer(self, **options: Any) -> Trainer:
         """A trainer that starts from this network; the model itself stays as it is.

@@ -207,17 +207,17 @@ class Parts:
     def go_on(self, instructions: int | None = None, seconds: float | None = None) -> bool:
         """Run until the end, or so many instructions, or for so long; whether it is finished now.
 
-        seconds : no instruction begins later; the one that runs then is finished
+        seconds : no instruction begins later, but for the first one; the one that runs then is finished
         """
         end = self.length if instructions is None else min(self.done + max(instructions, 0), self.length)
         start = time.perf_counter()
         while self.done < end:
-            if seconds is not None and time.perf_counter() - start >= seconds:
-                break
             step = end if seconds is None else self.done + 1
             with self._team.lock:
                 self._binding.execute(self.done, step)
             self.done = step
+            if seconds is not None and time.perf_counter() - start >= seconds:
+                break
         return self.is_finished
 
     def results(self) -> dict[str, Array]:

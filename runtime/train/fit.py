@@ -22,7 +22,6 @@ from alula.runtime.data import Batch, Dataset, Loader
 from alula.runtime.errors import DivergedError, GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array
-from alula.runtime.model import Model
 from alula.runtime.train.checkpoint import (
     Checkpoint,
     fingerprint,
@@ -205,7 +204,7 @@ class Run:
         if self.test is not None:
             try:
                 with self.log("test"):
-                    scores = evaluate(self.trainer.model(), self.test)
+                    scores = evaluate(self.trainer.infer, self.test)
             except KeyboardInterrupt:
                 self.save()
                 raise
@@ -281,7 +280,7 @@ def _data_fingerprint(data: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def evaluate(model: Model, test: Loader) -> Scores:
+def evaluate(model: Callable[[Array], Array | tuple[Array, ...]], test: Loader) -> Scores:
     """Mean cross-entropy and accuracy over a set, in float64.
 
     model : first output: scores (N, C)

@@ -17,7 +17,9 @@ from alula.runtime.memory.arena import Arena
 from alula.runtime.memory.variables import State, Variables
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.model import Model
+from alula.runtime.passes.fusion import fuse_chains
 from alula.runtime.planning.program import Program
+from alula.runtime.planning.specialise import specialise
 from alula.runtime.threads import checked_threads, team
 from alula.runtime.train.averaging import Averaging, batch_norm_statistics
 from alula.runtime.train.channel_slices import split_weights
@@ -125,6 +127,7 @@ class Trainer:
             if node.op == "BatchNormalization"
             and (node.inputs[1] in chosen if batch_statistics is None else batch_statistics)
         ]  # fmt: skip
+        self._split = split
         whole = with_batch_statistics(split, self.learning)
         statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
         if both := [name for name in statistics if name in chosen]:
@@ -132,6 +135,7 @@ class Trainer:
                 f"{both[0]}: expected a parameter or a running statistic of a batch normalisation, got one tensor that is both; "
                 "give the model a tensor for each, or pass batch_statistics=False"
             )
+        self._statistics = statistics
         self._forward = with_variables(whole, (*self.trained, *statistics))
         self._variables, self._follows = self._declare(whole.constants, statistics)
         self._store, self._arena = WeightStore(), Arena()
@@ -154,6 +158,39 @@ class Trainer:
             results = program.run(self._scalars(lr))
         self.steps, self.summed = self.steps + 1, 0
         return Step(loss, outputs, lr, True, float(results[plan.norm]) if plan.norm else None)
+
+    def infer(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        """The answers of the network with the weights as they are now; batch normalisations use their running statistics.
+
+        The program reads the variables where they lie, and shares the memory of a step. `model()` is a copy of its own.
+
+        arrays : inputs of the network, in order
+        return : the output, or a tuple of them if there are several
+        raise  : ShapeError, DTypeError, GraphError: one line that names the input
+        """
+        if len(arrays) != len(self.graph.inputs):
+            names = ", ".join(self.graph.inputs)
+            raise GraphError(
+                f"infer: expected the inputs {names}, got {len(arrays)} arrays; pass each once, and no targets"
+            )
+        specs = self._specs(arrays)
+        program = self._inference(specs)
+        given = {name: native(array).reshape(array.shape) for name, array in zip(specs, arrays, strict=True)}
+        results = program.run(given)
+        values = tuple(results[name] for name in self.graph.outputs)
+        return values[0] if len(values) == 1 else values
+
+    def _inference(self, specs: Mapping[str, TensorSpec]) -> Program:
+        """The program of the forward pass alone, for inputs of these specs."""
+        key = ("infer", *((name, spec.shape, spec.dtype) for name, spec in specs.items()))
+        if key not in self._programs:
+            graph = fuse_chains(with_variables(self._split, (*self.trained, *self._statistics)))
+            free = {name: variable.spec for name, variable in self._variables.items() if name in graph.inputs}
+            network = specialise(graph, {**specs, **free})
+            plan = TrainingNetwork(network, {}, {}, {}, graph.outputs)
+            self._programs[key] = plan, self._program(plan)
+            trim_heap()
+        return self._programs[key][1]
 
     def gradients(self, *arrays: Array) -> dict[str, Array]:
         """The gradient of the loss with respect to each parameter that is trained; nothing changes. Arguments as of `step`."""
