@@ -167,6 +167,11 @@ class Registry(dict[str, Op]):
             import_files(self._closed.pop(), "op")
         return self
 
+    def ours(self) -> dict[str, Op]:
+        """The ops of all rooms, without those that were registered elsewhere."""
+        places = rooms()
+        return {name: op for name, op in self.all().items() if op.room in places}
+
 
 REGISTRY = Registry()
 
