@@ -14,6 +14,7 @@ FUNCTIONS: dict[str, list[dict[str, Any]]] = {
         "Round", "Abs", "Neg", "Sign",
     )},
     "LeakyRelu": [{}, {"alpha": 0.3}],
+    "ThresholdedRelu": [{}, {"alpha": 0.3}],
     "HardSigmoid": [{}, {"alpha": 0.3, "beta": 0.4}],
     "Elu": [{}, {"alpha": 1.7}],
     "Swish": [{}, {"alpha": 1.7}],

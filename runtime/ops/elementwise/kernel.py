@@ -74,6 +74,7 @@ UNARY = {
     "copy": lambda x, p, q: x,
     "clip": lambda x, p, q: at_most(at_least(x, p), q),
     "leaky_relu": lambda x, p, q: x if x >= F(0.0) else p * x,
+    "thresholded_relu": lambda x, p, q: F(0.0) if x <= p else x,
     "hard_sigmoid": lambda x, p, q: at_most(at_least(p * x + q, F(0.0)), F(1.0)),
     "hard_swish": lambda x, p, q: x * at_most(at_least(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),
     "hard_swish_affine": lambda x, p, q: (
@@ -121,6 +122,7 @@ BINARY = {
     "tanh_grad": lambda x, y, p, q: x * (F(1.0) - y * y),
     "clip_grad": lambda x, y, p, q: x if (y >= p) and (y <= q) else F(0.0),
     "leaky_relu_grad": lambda x, y, p, q: x if y > F(0.0) else p * x,
+    "thresholded_relu_grad": lambda x, y, p, q: x if y > p else F(0.0),
     "hard_sigmoid_grad": lambda x, y, p, q: p * x if (p * y + q > F(0.0)) and (p * y + q < F(1.0)) else F(0.0),
     "hard_swish_grad": lambda x, y, p, q: (
         x if y >= F(3.0) else (F(0.0) if y <= F(-3.0) else x * (y * F(1 / 3) + F(0.5)))

@@ -30,6 +30,13 @@ class LeakyReluAttrs:
 
 
 @frozen
+class ThresholdedReluAttrs:
+    """alpha : the threshold below which the result is 0"""
+
+    alpha: float = 1.0
+
+
+@frozen
 class EluAttrs:
     """alpha : minus the limit at minus infinity"""
 
@@ -264,6 +271,10 @@ _activation("Tanh", lambda a, x: np.tanh(x), lambda a, y: 1 - y * y, "tanh", of=
 _activation(
     "LeakyRelu", lambda a, x: np.where(x < 0, a.alpha * x, x), lambda a, x: np.where(x > 0, 1.0, a.alpha),
     lambda a: ("leaky_relu", a.alpha, 0.0), attrs=LeakyReluAttrs,
+)  # fmt: skip
+_activation(
+    "ThresholdedRelu", lambda a, x: np.where(x <= a.alpha, 0, x), lambda a, x: x > a.alpha,
+    lambda a: ("thresholded_relu", a.alpha, 0.0), attrs=ThresholdedReluAttrs,
 )  # fmt: skip
 _activation(
     "HardSigmoid", lambda a, x: hard_sigmoid(x, a.alpha, a.beta), _hard_sigmoid_slope,
