@@ -7,9 +7,8 @@ time and picked by lane (NEON). The pixels are a box of images x lines x pixels,
 """
 
 from alula.runtime.kernels.lang import COMPILING, intrinsic
-from alula.runtime.kernels.product import _countdown as countdown
-from alula.runtime.kernels.product import _load_weights as load_vectors
-from alula.runtime.kernels.simd import TILES, Emitter, i64
+from alula.runtime.kernels.product import load_vectors
+from alula.runtime.kernels.simd import TILES, Emitter, countdown, i64
 
 if COMPILING:
     from llvmlite import ir

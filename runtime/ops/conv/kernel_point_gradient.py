@@ -8,8 +8,7 @@ vectors of partial sums are added up at the end, all of them together.
 
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.product import _countdown as countdown
-from alula.runtime.kernels.simd import TILES
+from alula.runtime.kernels.simd import TILES, countdown
 from alula.runtime.kernels.simd import Emitter as Vectors
 from alula.runtime.kernels.simd import i64 as index
 

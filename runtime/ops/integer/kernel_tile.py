@@ -7,10 +7,8 @@ weights (K / 16, columns, 16), then (columns, 8) where K is 8 more than a multip
 int16, which holds them because weights are -127 to 127; x86 widens to int16 first.
 """
 
-from contextlib import contextmanager
-
 from alula.runtime.kernels.lang import COMPILING, intrinsic
-from alula.runtime.kernels.simd import TILES, i64
+from alula.runtime.kernels.simd import TILES, countdown, i64
 
 if COMPILING:
     from llvmlite import ir
@@ -194,27 +192,6 @@ class Codes:
         return builder.xor(emit.join(halves), self.flip)
 
 
-@contextmanager
-def repeat(builder, count, may_be_none=False):
-    """A loop that runs `count` times, and that LLVM must not unroll: the registers are full."""
-    before, body = builder.basic_block, builder.append_basic_block("body")
-    done = builder.append_basic_block("done")
-    if may_be_none:
-        builder.cbranch(builder.icmp_signed("!=", count, i64(0)), body, done)
-    else:
-        builder.branch(body)
-    builder.position_at_end(body)
-    left = builder.phi(I64)
-    left.add_incoming(count, before)
-    yield
-    fewer = builder.sub(left, i64(1))
-    left.add_incoming(fewer, builder.basic_block)
-    again = builder.cbranch(builder.icmp_signed("!=", fewer, i64(0)), body, done)
-    disable = builder.module.add_metadata([ir.MetaDataString(builder.module, "llvm.loop.unroll.disable")])
-    again.set_metadata("llvm.loop", builder.module.add_metadata([disable]))
-    builder.position_at_end(done)
-
-
 class Place:
     """A pointer that moves on as loops go; it becomes a register."""
 
@@ -278,7 +255,7 @@ def s8_tile(rows, columns, by_lane, codes):
             start = weight.take(8 * count)
             return [emit.load(start, B8, 8 * c) for c in range(count)]
 
-        with repeat(builder, builder.lshr(length, i64(4)), may_be_none=True):
+        with countdown(builder, builder.lshr(length, i64(4)), may_be_none=True):
             accumulate(emit, totals, places, B16, take_16, 4 if by_lane else 1)
         left = builder.and_(length, i64(15))
         if by_lane:
@@ -342,12 +319,12 @@ def s8_tile(rows, columns, by_lane, codes):
             inputs, results_at = Place(builder, x), Place(builder, out)
             target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
             form = Codes(emit, zero, flip) if codes else None
-            with repeat(builder, tiles):
+            with countdown(builder, tiles):
                 x = inputs.here()
                 for place, start in ((weight, weights), (bias, biases_at), (factor, factors_at)):
                     place.set(start)
                 target.set(builder.inttoptr(results_at.here(), I8.as_pointer()))
-                with repeat(builder, panels):
+                with countdown(builder, panels):
                     start = bias.take(columns)
                     biases = [emit.load(start, S4, 4 * j) for j in range(quads)]
                     first = biases if by_lane else [ir.Constant(kind, [0] * kind.count)] * columns
@@ -355,7 +332,7 @@ def s8_tile(rows, columns, by_lane, codes):
                         for place, value in zip(row, first, strict=True):
                             builder.store(value, place)
                     tap = Place(builder, offsets)
-                    with repeat(builder, taps):
+                    with countdown(builder, taps):
                         at = builder.add(x, builder.load(tap.take(1)))
                         places = []
                         for r in range(rows):
