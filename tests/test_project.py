@@ -34,6 +34,8 @@ FORBIDDEN = {
     "runtime": ("alula.host", "alula.device", "alula.commands", "alula.cli"),
     "device": ("alula.host",),
     "host": ("alula.device",),
+    "demo": ("alula.commands", "alula.cli"),
+    "tests/bench": ("alula.commands",),
     "runtime/kernels": ("alula.runtime.ops", "alula.runtime.compiler"),
 }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alula.commands.arguments import add_threads, natural, positive
+from alula.arguments import add_threads, natural, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size

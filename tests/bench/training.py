@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from alula.commands.bench import threads_list
+from alula.arguments import threads_list
 from alula.host.onnx.importer import import_onnx
 from alula.host.race import peak_gflops, race
 from alula.host.zoo import ZOO, build
