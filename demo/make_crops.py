@@ -18,8 +18,8 @@ from alula.demo.lines import CROPS
 from alula.demo.networks import load_networks
 from alula.device.camera import VideoFile
 from alula.device.tasks.crops import crop_quad
+from alula.device.tasks.networks import assemble
 from alula.device.tasks.recognise import CLASSIFIER_WIDTH
-from alula.device.tasks.spotter import Spotter
 
 HERE = Path(__file__).resolve().parent
 EVERY, FRAMES = 12, 12  # of the clip; frames that are kept
@@ -41,7 +41,7 @@ def main() -> None:
         for frame in clip:
             if frame.index % EVERY or len({index for index, *_ in kept}) == FRAMES:
                 continue
-            spotter = Spotter(networks["detect"], networks["classify"], networks["recognise"], charset)
+            spotter = assemble(networks, charset)
             quads = {names[int(n)]: np.array(quad) for n, quad in truth["visible"][frame.index].items()}
             for _, sighting in spotter.look(frame):
                 centre = sighting.quad.mean(axis=0)

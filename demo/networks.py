@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import alula
-from alula.commands.run import spotter_charset
+from alula.device.tasks.networks import spotter_charset
 from alula.progress import Progress
 from alula.runtime.errors import SourceError
 

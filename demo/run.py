@@ -29,8 +29,9 @@ from alula.demo.scoring import agreement, judge
 from alula.device.camera import VideoFile
 from alula.device.power import EnergyLog, select_meter
 from alula.device.tasks.crops import CROP_HEIGHT
+from alula.device.tasks.networks import assemble
 from alula.device.tasks.recognise import CLASSIFIER_WIDTH, Network
-from alula.device.tasks.spotter import Flight, Spotter, SpotterConfig, write_signs
+from alula.device.tasks.spotter import Flight, SpotterConfig, write_signs
 from alula.device.tasks.track import Sighting, Track
 from alula.progress import Progress
 
@@ -190,7 +191,7 @@ def _spot(
     networks: dict[str, Any], charset: list[str], clip: VideoFile, title: str,
     seen: dict[int, list[tuple[Track, Sighting]]], log: EnergyLog | None, frames: int | None,
 ) -> Flight:  # fmt: skip
-    spotter = Spotter(networks["detect"], networks["classify"], networks["recognise"], charset, CONFIG, log)
+    spotter = assemble(networks, charset, CONFIG, log)
     with Progress(title) as progress:
 
         def watch(frame: Any, sightings: list[tuple[Track, Sighting]]) -> None:

@@ -266,8 +266,42 @@ def test_an_epoch_whose_record_was_not_written_is_taken_up_again(
         raise OSError("no more")
 
     with monkeypatch.context() as patch:
-        patch.setattr("alula.commands.train._write_log", killed)
+        patch.setattr("alula.runtime.train.session.write_log", killed)
         assert main(words) == 2
     assert main([*words, "--resume"]) == 0
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3]
+
+
+NO_HOST = """
+import sys
+
+class NoHost:
+    def find_spec(self, name, path=None, target=None):
+        if name == "alula.host" or name.startswith("alula.host."):
+            raise ModuleNotFoundError(f"no {name} on a board", name=name)
+
+sys.meta_path.insert(0, NoHost())
+from alula.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_board_without_the_host_trains_from_a_file(data: Path, tmp_path: Path) -> None:
+    start, out, run = tmp_path / "start.alula", tmp_path / "out.alula", tmp_path / "run"
+    assert main(_arguments(data, "--epochs", 1, "-o", start)) == 0
+    words = ["--epochs", 1, "--update", "last:1", "-o", out, "--checkpoints", run, "--log", tmp_path / "log.jsonl"]
+    command = _arguments(data, *words, "--average", "ema")
+    command[1] = str(start)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HOST, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "") and f"{out}: written" in done.stdout
+    assert open_artifact(out).trainable and open_artifact(run / "best.alula").trainable
+    assert _weights(out).keys() == _weights(start).keys() and _weights(out) != _weights(start)
+    # and the host is really gone
+    refused = subprocess.run(
+        [sys.executable, "-c", NO_HOST, *_arguments(data)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "no alula.host" in refused.stderr

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alula.commands.arguments import add_file, add_shape, positive
+from alula.arguments import add_file, add_shape, positive, threads_list
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -24,11 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rounds", type=positive, default=11, help="rounds; the median is reported (11)")
     add_shape(parser)
-
-
-def threads_list(text: str) -> list[int]:
-    """`1,2,4`."""
-    return [positive(part) for part in text.split(",")]
 
 
 def run(args: argparse.Namespace) -> Report:

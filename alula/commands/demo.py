@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alula.commands.arguments import positive
+from alula.arguments import positive
 from alula.report import Cell, Report, Table
 
 

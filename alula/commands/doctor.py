@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections import Counter
 
-from alula.commands.arguments import positive
+from alula.arguments import positive
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alula.commands.arguments import add_file
+from alula.arguments import add_file
 from alula.outputs import check_outputs
 from alula.report import Report, size
 from alula.runtime.files import write_whole

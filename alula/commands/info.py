@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from alula.commands.arguments import add_file, add_shape, add_threads
+from alula.arguments import add_file, add_shape, add_threads
 from alula.report import Cell, Report, Table, count, size
 
 

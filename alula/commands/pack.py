@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import alula
-from alula.commands.arguments import named_path
+from alula.arguments import named_path
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size

@@ -12,10 +12,10 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import alula
-from alula.commands.arguments import add_file, add_shape, add_threads, positive
+from alula.arguments import add_file, add_shape, add_threads, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -23,12 +23,8 @@ from alula.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from alula.device.camera import Frame
-    from alula.device.tasks.recognise import Network
     from alula.device.tasks.spotter import Flight
     from alula.runtime.artifact import Artifact
-
-NETWORKS = ("detect", "classify", "recognise")
-CHARSET = "character"  # key under which the recogniser's ONNX file keeps its characters, one a line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Choose by what the file holds."""
+    from alula.device.tasks.networks import GRAPHS
     from alula.runtime.artifact import open_artifact
     from alula.runtime.errors import SourceError
 
@@ -61,7 +58,7 @@ def run(args: argparse.Namespace) -> Report:
     samples = args.energy.with_suffix(".csv") if args.energy else None
     check_outputs([args.out, args.video, args.energy, samples], [args.file, args.input])
     artifact = open_artifact(args.file)
-    if args.graph is None and set(NETWORKS) <= set(artifact.graphs):
+    if args.graph is None and set(GRAPHS) <= set(artifact.graphs):
         return _spot(args, artifact)
     return _infer(args)
 
@@ -77,7 +74,8 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     from alula.device.camera import open_source
     from alula.device.power import EnergyLog, select_meter
     from alula.device.tasks.annotate import AnnotatedVideo
-    from alula.device.tasks.spotter import Spotter, SpotterConfig, signs_as_json
+    from alula.device.tasks.networks import assemble, spotter_charset
+    from alula.device.tasks.spotter import SpotterConfig, signs_as_json
 
     charset = spotter_charset(artifact)
     models = alula.load_all(args.file, threads=args.threads)
@@ -90,8 +88,7 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
         drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
         progress = stack.enter_context(Progress("reading signs"))
         every = args.every or 1
-        detect, classify, recognise = (cast("Network", models[name]) for name in NETWORKS)
-        spotter = Spotter(detect, classify, recognise, charset, SpotterConfig(every=every), log)
+        spotter = assemble(models, charset, SpotterConfig(every=every), log)
         total = args.frames or -(-len(source) // every)
 
         def watch(frame: Frame, seen: Any) -> None:
@@ -113,25 +110,6 @@ def _refuse_unused(args: argparse.Namespace, option: str, why: str) -> NoReturn:
     raise SourceError(
         f"{option}: expected only options that mean something for {args.file} on {args.input}, got {option}; {why}"
     )
-
-
-def spotter_charset(artifact: Artifact) -> list[str]:
-    """The recogniser's characters, from the metadata of the ONNX file that it was packed from.
-
-    raise : ArtifactError if the file has none
-    """
-    from alula.device.tasks.recognise import charset_from_metadata
-    from alula.runtime.errors import ArtifactError
-
-    sources = artifact.metadata.get("sources")
-    source = sources.get(NETWORKS[2]) if isinstance(sources, dict) else None
-    text = source.get(CHARSET) if isinstance(source, dict) else None
-    if not isinstance(text, str):
-        raise ArtifactError(
-            f"{artifact.path}: expected the recogniser's characters under sources.{NETWORKS[2]}.{CHARSET} of the metadata, "
-            "got none; pack it from an ONNX file that has them"
-        )
-    return charset_from_metadata(text)
 
 
 def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | None) -> Report:
@@ -158,6 +136,7 @@ def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | No
 def _infer(args: argparse.Namespace) -> Report:
     import numpy as np
 
+    from alula.device.tasks.networks import GRAPHS
     from alula.host.inputs import PICTURES, load_inputs, parse_shapes
 
     if args.shape and Path(args.input).suffix.lower() not in PICTURES:
@@ -165,7 +144,7 @@ def _infer(args: argparse.Namespace) -> Report:
     for name in ("video", "energy", "frames", "every"):
         if getattr(args, name):
             _refuse_unused(
-                args, f"--{name}", f"it is for a file with the graphs {', '.join(NETWORKS)} on a video; leave it out"
+                args, f"--{name}", f"it is for a file with the graphs {', '.join(GRAPHS)} on a video; leave it out"
             )
     model = alula.load(args.file, graph=args.graph, threads=args.threads)
     inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape))

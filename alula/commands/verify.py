@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from alula.commands.arguments import add_file, add_shape, add_threads, named_path, natural
+from alula.arguments import add_file, add_shape, add_threads, named_path, natural
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alula.commands.arguments import positive
+from alula.arguments import positive
 from alula.outputs import check_outputs
 from alula.report import Cell, Report, Table, size
 from alula.runtime.files import write_whole

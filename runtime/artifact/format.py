@@ -29,6 +29,7 @@ MAX_RANK = 8
 MAX_DIM = (1 << 31) - 1
 MAX_DECODED_SIZE = 4 << 30  # bytes of all constants of all graphs together
 
+TRAINABLE = "trainable"  # of the metadata: the graphs still have what inference folds
 DAMAGED = "the file is damaged, copy it again"
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train.losses import Loss
-from alula.runtime.train.network import trainable_form
 from alula.runtime.train.optimizers import Optimizer
 from alula.runtime.train.parameters import is_layer, parameters
 from alula.runtime.train.trainer import Trainer

@@ -8,42 +8,17 @@ from dataclasses import replace
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
-from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.fusion import fuse_chains
-from alula.runtime.passes.names import restore_names
 from alula.runtime.passes.rewrite import Draft, renamed
 from alula.runtime.planning.autodiff import Tape
 from alula.runtime.planning.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
 from alula.runtime.train.ordering import by_depth, schedule, sharing
-from alula.runtime.train.parameters import tied
 from alula.runtime.train.recompute import plans, recomputed
-
-
-def trainable_form(graph: Graph) -> Graph:
-    """The network as it is trained: every pass but those that fold parameters into one another or hide tensors.
-
-    What several nodes read is an input to the passes: none of them may give one reader a weight of its own.
-    """
-    shared = {name: graph.constants[name] for name in tied(graph)}
-    own = (
-        Arrays({name: graph.constants[name] for name in graph.constants if name not in shared})
-        if shared
-        else graph.constants
-    )
-    inputs = {**graph.inputs, **{name: TensorSpec.of(array) for name, array in shared.items()}}
-    form = replace(graph, inputs=inputs, constants=own)
-    for rewrite in PASSES:
-        if rewrite not in (open_batch_norm, fold_affine, fuse_chains):
-            form = rewrite(form)
-    read = {name for node in form.nodes for name in node.reads} | set(form.outputs)
-    kept = {name: array for name, array in shared.items() if name in read}
-    pool = Arrays({**{name: form.constants[name] for name in form.constants}, **kept}) if kept else form.constants
-    return restore_names(replace(form, inputs=graph.inputs, constants=pool))
 
 
 def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:

@@ -192,20 +192,3 @@ def is_layer(node: Node) -> bool:
 
 def _is_view(node: Node) -> bool:
     return contract(node).is_view and node.op not in ("Cast", "Resize")
-
-
-def tied(graph: Graph) -> list[str]:
-    """The float32 constants that are read or put out more than once: what is done to one copy must be done to all.
-
-    A pass that folds a Transpose of one, or changes its layout, would make two weights of it; one that folds an
-    Expand or a Gather, several.
-    """
-    counts: dict[str, int] = {}
-    reads = [*graph.outputs, *(name for node in graph.nodes for name in node.reads)]
-    for name in reads:
-        if name in graph.constants:
-            counts[name] = counts.get(name, 0) + 1
-    specs = {name: graph.constants.spec(name) for name, count in counts.items() if count > 1}
-    repeated = {node.inputs[0] for node in graph.nodes if node.op in ("Expand", "Tile", "Gather")}
-    specs.update({name: graph.constants.spec(name) for name in repeated if name in graph.constants})
-    return [name for name, spec in specs.items() if spec.dtype == "float32" and spec.size > 1]

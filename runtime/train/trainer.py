@@ -18,6 +18,7 @@ from alula.runtime.memory.variables import State, Variables
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.model import Model
 from alula.runtime.passes.fusion import fuse_chains
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.specialise import specialise
 from alula.runtime.threads import checked_threads, team
@@ -31,7 +32,6 @@ from alula.runtime.train.network import (
     TrainingNetwork,
     running_statistics,
     slot,
-    trainable_form,
     training_network,
     update_network,
     with_batch_statistics,

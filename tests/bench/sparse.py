@@ -22,8 +22,9 @@ from alula.host.zoo import ZOO, build
 from alula.report import Table
 from alula.runtime.model import Model
 from alula.runtime.passes import optimise
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train import SGD, Trainer
-from alula.runtime.train.network import trainable_form, with_batch_statistics, with_variables
+from alula.runtime.train.network import with_batch_statistics, with_variables
 from tests.bench.output import finish
 
 NETWORK = "mobilenetv2-224"

@@ -11,7 +11,7 @@ product is a convolution of kernel 1 over M pixels.
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, offset
 from alula.runtime.kernels.product import matmul_tile
-from alula.runtime.kernels.simd import TILES
+from alula.runtime.kernels.simd import TILES, dispatch
 
 if COMPILING:
     MR, NV, W = TILES.rows, TILES.vectors, TILES.width
@@ -20,19 +20,15 @@ if COMPILING:
 
 def tile_runner(epilogue):
     """A device function that runs the tile of as many rows (1 to MR) and columns (a whole number of steps) as asked."""
-    lines = ["def run(width, rows, table, weights, taps, length, panels, out, out_stride, bias, low, high):"]
-    scope = {}
+    values = "table, weights, taps, length, panels, out, out_stride, bias, low, high"
+    branches, tiles = {}, {}
     for width in range(NR, 0, -STEP):
-        lines.append(f"    {'if' if width == NR else 'elif'} width == {width}:")
         widths = (W,) * (width // W) + (STEP,) * (width % W // STEP)
-        for rows in range(MR, 0, -1):
-            scope[f"tile{width}_{rows}"] = matmul_tile(rows, widths, epilogue)
-            lines.append(
-                f"        {'if' if rows == MR else 'elif'} rows == {rows}:\n"
-                f"            tile{width}_{rows}(table, weights, taps, length, panels, out, out_stride, bias, low, high)"
-            )
-    exec("\n".join(lines), scope)  # an if-elif over the tiles of this CPU
-    return device(scope["run"])
+        tiles |= {f"tile{width}_{rows}": matmul_tile(rows, widths, epilogue) for rows in range(1, MR + 1)}
+        branches[f"width == {width}"] = {
+            f"rows == {rows}": f"tile{width}_{rows}({values})" for rows in range(MR, 0, -1)
+        }
+    return dispatch(f"width, rows, {values}", branches, tiles)
 
 
 if COMPILING:

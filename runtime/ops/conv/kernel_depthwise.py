@@ -10,7 +10,7 @@ Filters are packed (ceil(C / W), K * K, W); the last vector of channels may over
 from alula.runtime.kernels.fmath import INF
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, i32_bits, offset
-from alula.runtime.kernels.simd import TILES, Emitter
+from alula.runtime.kernels.simd import TILES, Emitter, dispatch
 
 if COMPILING:
     from llvmlite import ir
@@ -244,17 +244,16 @@ def edge_pixel(width):
 
 def sweep_runner(k, down, right):
     """A device function that runs the sweep of as many rows and channels as asked."""
-    parameters = "table, y, y_row, c, first, last, weight, bias, low, high, clamped, missing, steps, tail, half"
-    lines, scope = [f"def run(rows, {parameters}):"], {}
+    values = "table, y, y_row, c, first, last, weight, bias, low, high, clamped, missing, steps, tail, half"
+    branches, sweeps = {}, {}
     for width in WIDTHS:
         most = TALL if (k, down, right) == (5, 2, 1) else ROWS
         for rows in sorted({most, max(most - 1, 1), 1}, reverse=True):
             name = f"sweep_{width}_{rows}"
-            scope[name] = depthwise_sweep(width, k, (down, right), rows)
-            lines.append(f"    if rows == {rows} and (c >= {width} if {width} == {W} else c < {W}):")
-            lines.append(f"        {name}({parameters})")
-    exec("\n".join(lines), scope)
-    return device(scope["run"])
+            sweeps[name] = depthwise_sweep(width, k, (down, right), rows)
+            enough = f"c >= {width}" if width == W else f"c < {W}"
+            branches[f"rows == {rows} and {enough}"] = f"{name}({values})"
+    return dispatch(f"rows, {values}", branches, sweeps, then="if")
 
 
 def sweep_kernel(k, down, right):

@@ -10,13 +10,13 @@ Filters and their gradients are packed as the forward kernel reads them: (ceil(C
 """
 
 from alula.runtime.kernels.fmath import INF
-from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, intrinsic, kernel
+from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.simd import TILES, Emitter
+from alula.runtime.kernels.simd import TILES, Emitter, countdown, dispatch
 from alula.runtime.kernels.simd import i64 as index
 from alula.runtime.ops.conv.kernel_depthwise import edge_pixel
 from alula.runtime.ops.conv.kernel_gradient import end_of_outputs, first_output
-from alula.runtime.ops.conv.kernel_outer_tile import countdown, move
+from alula.runtime.ops.conv.kernel_outer_tile import move
 from alula.runtime.ops.conv.kernel_winograd import copy_run
 
 if COMPILING:
@@ -146,21 +146,17 @@ def input_run(width, lines, columns):
     return run
 
 
-def _runner(parameters, variants, name, make):
+def _runner(chosen_by, values, variants, name, make):
     """A device function that runs the variant that `variants` (condition -> arguments of the generator) picks."""
-    lines, scope = [f"def run({', '.join(parameters)}):"], {}
-    for i, (condition, arguments) in enumerate(variants.items()):
-        scope[f"{name}{i}"] = make(*arguments)
-        called = [p for p in parameters if p not in ("width", "k", "stride", "vectors", "lines_of", "columns_of")]
-        lines.append(f"    if {condition}:\n        {name}{i}({', '.join(called)})")
-    exec("\n".join(lines), scope)
-    return device(scope["run"])
+    made = {f"{name}{i}": make(*arguments) for i, arguments in enumerate(variants.values())}
+    calls = [f"{generated}({values})" for generated in made]
+    return dispatch(f"{chosen_by}, {values}", dict(zip(variants, calls, strict=True)), made, then="if")
 
 
 if COMPILING:
     run_line_sums = _runner(
-        ("width", "k", "stride", "vectors", "x", "x_line", "x_image", "x_pixel", "dy", "dy_line", "dy_image", "dy_pixel",
-         "apart", "pixels", "lines", "images", "target", "target_apart", "fresh"),
+        "width, k, stride, vectors",
+        "x, x_line, x_image, x_pixel, dy, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, target, target_apart, fresh",
         {
             f"width == {width} and k == {k} and stride == {stride} and vectors == {vectors}": (width, k, stride, vectors)
             for width in (W, W // 2) for vectors in (1, 2) for k, stride in LINES
@@ -168,8 +164,8 @@ if COMPILING:
         "sums", line_sums,
     )  # fmt: skip
     run_input = _runner(
-        ("width", "lines_of", "columns_of", "dy", "dy_line", "dy_column", "dy_step", "weight", "weight_line",
-         "weight_column", "dx", "dx_step", "pixels"),
+        "width, lines_of, columns_of",
+        "dy, dy_line, dy_column, dy_step, weight, weight_line, weight_column, dx, dx_step, pixels",
         {
             f"width == {width} and lines_of == {i} and columns_of == {j}": (width, i, j)
             for width in (W, W // 2) for i in range(1, TAPS + 1) for j in range(1, TAPS + 1)

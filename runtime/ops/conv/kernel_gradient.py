@@ -11,7 +11,7 @@ The result has the panels that convolutions read: (ceil(C_OUT / NR), K_H * K_W *
 
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.simd import TILES
+from alula.runtime.kernels.simd import TILES, dispatch
 from alula.runtime.ops.conv.kernel import panel_width
 from alula.runtime.ops.conv.kernel_outer_tile import outer_tile
 
@@ -25,18 +25,18 @@ if COMPILING:
 
 def outer_tile_runner():
     """A device function that runs the tile of as many rows and columns as asked."""
-    parameters = (
+    values = (
         "x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh"
     )
-    lines, scope = [f"def run(width, rows, {parameters}):"], {}
+    branches, tiles = {}, {}
     for width in range(min(NR, len(MOST_ROWS) * W), 0, -STEP):
-        lines.append(f"    if width == {width}:")
         widths = (W,) * (width // W) + (STEP,) * (width % W // STEP)
-        for rows in range(MOST_ROWS[len(widths) - 1], 0, -1):
-            scope[f"tile{width}_{rows}"] = outer_tile(rows, widths)
-            lines.append(f"        if rows == {rows}:\n            tile{width}_{rows}({parameters})")
-    exec("\n".join(lines), scope)
-    return device(scope["run"])
+        most = MOST_ROWS[len(widths) - 1]
+        tiles |= {f"tile{width}_{rows}": outer_tile(rows, widths) for rows in range(1, most + 1)}
+        branches[f"width == {width}"] = {
+            f"rows == {rows}": f"tile{width}_{rows}({values})" for rows in range(most, 0, -1)
+        }
+    return dispatch(f"width, rows, {values}", branches, tiles, then="if")
 
 
 if COMPILING:

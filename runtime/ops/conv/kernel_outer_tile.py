@@ -7,9 +7,8 @@ over pixels. For each pixel the vectors of the output's gradient are loaded, and
 """
 
 from alula.runtime.kernels.lang import COMPILING, intrinsic
-from alula.runtime.kernels.product import _countdown as countdown
-from alula.runtime.kernels.product import _load_weights as load_vectors
-from alula.runtime.kernels.simd import TILES, Emitter, i64
+from alula.runtime.kernels.product import load_vectors
+from alula.runtime.kernels.simd import TILES, Emitter, countdown, i64
 
 if COMPILING:
     from llvmlite import ir

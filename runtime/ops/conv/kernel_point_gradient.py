@@ -7,8 +7,7 @@ panels: a tile is 4 rows x a few pixels, whose vectors of partial sums are added
 
 from alula.runtime.kernels.lang import COMPILING, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.product import _countdown as countdown
-from alula.runtime.kernels.simd import TILES
+from alula.runtime.kernels.simd import TILES, countdown
 from alula.runtime.kernels.simd import Emitter as Vectors
 from alula.runtime.kernels.simd import i64 as index
 

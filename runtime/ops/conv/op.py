@@ -16,7 +16,6 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
-from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.traits import BIAS, WEIGHT, ChannelsLast, Linear, Operand, first
 from alula.runtime.ops.window import Window
 
@@ -86,7 +85,7 @@ def infer_conv(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSp
         raise ShapeError(f"expected output channels divisible by {attrs.group} groups, got {c_out}; check the weight")
     checks.vector("a bias", checks.optional(specs, 2), c_out, "one value per output channel")
     window = conv_window(attrs, x.dims, weight.dims)
-    return (tensor((x.dims[0], *window.out, c_out), x.dtype),)
+    return (checks.tensor((x.dims[0], *window.out, c_out), x.dtype),)
 
 
 def conv(attrs: ConvAttrs, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array]:
@@ -133,7 +132,7 @@ def _infer_conv_transpose(attrs: ConvTransposeAttrs, specs: Specs, values: Value
         raise ShapeError(f"expected input channels divisible by {attrs.group} groups, got {c_in}; check the weight")
     checks.vector("a bias", checks.optional(specs, 2), c_out, "one value per output channel")
     window = conv_transpose_window(attrs, x.dims, weight.dims)
-    return (tensor((x.dims[0], *window.out, c_out), x.dtype),)
+    return (checks.tensor((x.dims[0], *window.out, c_out), x.dtype),)
 
 
 def conv_transpose(attrs: ConvTransposeAttrs, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array]:

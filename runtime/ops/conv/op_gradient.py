@@ -12,7 +12,6 @@ from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.conv.op import ConvAttrs, conv_window
-from alula.runtime.ops.operands import tensor
 
 
 def weight_shape(attrs: ConvAttrs, x: TensorSpec, dy: TensorSpec) -> tuple[int, ...]:
@@ -29,7 +28,7 @@ def _infer(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, 
     expected = (x.dims[0], *conv_window(attrs, x.dims, weight).out)
     if dy.dims[:-1] != expected:
         raise ShapeError(f"expected dY {checks.show((*expected, 'C'))}, got {checks.show(dy.dims)}; check the graph")
-    return (tensor(weight, x.dtype),)
+    return (checks.tensor(weight, x.dtype),)
 
 
 def conv_weight_grad(attrs: ConvAttrs, x: Array, dy: Array) -> tuple[Array]:

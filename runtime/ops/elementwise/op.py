@@ -11,22 +11,22 @@ import numpy as np
 from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.ops.checks import FLOATS
-from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.elementwise.op_activation import unary
-from alula.runtime.ops.operands import (
+from alula.runtime.ops.checks import (
     ANY,
     BOOL,
+    FLOATS,
     MANY,
     NUMBERS,
     SIGNED,
-    at,
     broadcast,
     choice,
-    need,
-    need_same_dtype,
+    common_dtype,
+    given,
+    optional,
     tensor,
 )
+from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
+from alula.runtime.ops.elementwise.op_activation import unary
 from alula.runtime.ops.traits import first
 
 
@@ -68,7 +68,7 @@ def variadic(
     """
 
     def infer(attrs: Any, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-        dtype = need_same_dtype(specs, range(len(specs)), dtypes)
+        dtype = common_dtype(specs, range(len(specs)), dtypes)
         return (tensor(broadcast(*(s.dims for s in specs if s is not None)), result or dtype),)
 
     def reference(attrs: Any, *inputs: Array) -> tuple[Array, ...]:
@@ -91,8 +91,8 @@ def divide(x: Array, y: Array) -> Array:
 def infer_mod(attrs: ModAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The broadcast shape."""
     choice(attrs.fmod, (0, 1), "fmod")
-    dtype = need_same_dtype(specs, (0, 1), NUMBERS)
-    return (tensor(broadcast(need(specs, 0).dims, need(specs, 1).dims), dtype),)
+    dtype = common_dtype(specs, (0, 1), NUMBERS)
+    return (tensor(broadcast(given(specs, 0).dims, given(specs, 1).dims), dtype),)
 
 
 def reference_mod(attrs: ModAttrs, x: Array, y: Array) -> tuple[Array, ...]:
@@ -103,7 +103,7 @@ def reference_mod(attrs: ModAttrs, x: Array, y: Array) -> tuple[Array, ...]:
 
 def infer_pow(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The broadcast shape, the base's dtype; the exponent may have another."""
-    base, exponent = need(specs, 0, NUMBERS), need(specs, 1, NUMBERS)
+    base, exponent = given(specs, 0, dtypes=NUMBERS), given(specs, 1, dtypes=NUMBERS)
     return (tensor(broadcast(base.dims, exponent.dims), base.dtype),)
 
 
@@ -116,9 +116,9 @@ def reference_pow(attrs: NoAttrs, base: Array, exponent: Array) -> tuple[Array, 
 
 def infer_where(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The broadcast shape of condition, x and y."""
-    condition = need(specs, 0, BOOL)
-    dtype = need_same_dtype(specs, (1, 2))
-    return (tensor(broadcast(condition.dims, need(specs, 1).dims, need(specs, 2).dims), dtype),)
+    condition = given(specs, 0, dtypes=BOOL)
+    dtype = common_dtype(specs, (1, 2))
+    return (tensor(broadcast(condition.dims, given(specs, 1).dims, given(specs, 2).dims), dtype),)
 
 
 def reference_where(attrs: NoAttrs, condition: Array, x: Array, y: Array) -> tuple[Array, ...]:
@@ -128,7 +128,7 @@ def reference_where(attrs: NoAttrs, condition: Array, x: Array, y: Array) -> tup
 
 def infer_cast(attrs: CastAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's shape, the dtype asked for."""
-    return (tensor(need(specs, 0).dims, attrs.to),)
+    return (tensor(given(specs, 0).dims, attrs.to),)
 
 
 def reference_cast(attrs: CastAttrs, x: Array) -> tuple[Array, ...]:
@@ -139,7 +139,7 @@ def reference_cast(attrs: CastAttrs, x: Array) -> tuple[Array, ...]:
 
 def infer_identity(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's spec."""
-    return (need(specs, 0),)
+    return (given(specs, 0),)
 
 
 def reference_identity(attrs: NoAttrs, x: Array) -> tuple[Array, ...]:
@@ -149,9 +149,9 @@ def reference_identity(attrs: NoAttrs, x: Array) -> tuple[Array, ...]:
 
 def infer_dropout(attrs: DropoutAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's spec, and the mask's; a node may leave out the mask."""
-    x = need(specs, 0, FLOATS)
-    training, ratio = at(values, 2), at(values, 1)
-    if at(specs, 2) is not None and (training is None or training.any()) and (ratio is None or ratio.any()):
+    x = given(specs, 0, dtypes=FLOATS)
+    training, ratio = optional(values, 2), optional(values, 1)
+    if optional(specs, 2) is not None and (training is None or training.any()) and (ratio is None or ratio.any()):
         raise GraphError("expected training_mode to be false, got true or a computed one; export it for inference")
     return x, TensorSpec(x.shape, "bool")
 

@@ -16,9 +16,7 @@ from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
-from alula.runtime.ops.checks import FLOATS
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.operands import NUMBERS, at, broadcast, choice, need, need_same_dtype
 from alula.runtime.ops.traits import SLOPE, Operand, Step
 
 
@@ -68,7 +66,7 @@ class SwishAttrs:
 def unary(
     name: str,
     function: Callable[[Any, Array], Any],
-    dtypes: tuple[str, ...] = FLOATS,
+    dtypes: tuple[str, ...] = checks.FLOATS,
     attrs: type = NoAttrs,
     step: Step | None = None,
     slope: str = "",
@@ -79,7 +77,7 @@ def unary(
     def infer(attrs: Any, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
         if check is not None:
             check(attrs)
-        return (need(specs, 0, dtypes),)
+        return (checks.given(specs, 0, dtypes=dtypes),)
 
     def reference(attrs: Any, x: Array) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):  # infinities and NaNs are the answers that IEEE 754 gives
@@ -140,11 +138,11 @@ def gelu(x: Array, approximate: str) -> Array:
 
 def infer_clip(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's spec; bounds are scalars of its dtype."""
-    x = need(specs, 0, NUMBERS)
+    x = checks.given(specs, 0, dtypes=checks.NUMBERS)
     for index, name in ((1, "min"), (2, "max")):
-        bound = at(specs, index)
+        bound = checks.optional(specs, index)
         if bound is not None:
-            need_same_dtype(specs, (0, index))
+            checks.common_dtype(specs, (0, index))
             if bound.size != 1 or len(bound.shape) > 1:
                 raise ShapeError(f"expected {name} to be a scalar, got {bound}; clip by tensors with Min and Max")
     return (x,)
@@ -159,10 +157,10 @@ def reference_clip(attrs: NoAttrs, x: Array, low: Array | None = None, high: Arr
 
 def infer_prelu(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's spec; slope broadcasts to it, in one direction."""
-    x = need(specs, 0, NUMBERS)
-    need_same_dtype(specs, (0, 1))
-    slope = need(specs, 1)
-    if broadcast(x.dims, slope.dims) != x.dims:
+    x = checks.given(specs, 0, dtypes=checks.NUMBERS)
+    checks.common_dtype(specs, (0, 1))
+    slope = checks.given(specs, 1)
+    if checks.broadcast(x.dims, slope.dims) != x.dims:
         raise ShapeError(f"expected slope to broadcast to {x.dims}, got {slope.dims}; reshape slope")
     return (x,)
 
@@ -241,7 +239,7 @@ def _activation(
     step: Step | str,
     *,
     attrs: type = NoAttrs,
-    dtypes: tuple[str, ...] = FLOATS,
+    dtypes: tuple[str, ...] = checks.FLOATS,
     of: str = "x",
     slope_step: str = "",
     check: Callable[[Any], None] | None = None,
@@ -263,7 +261,7 @@ def _named(step: str) -> Step:
 
 
 _activation(
-    "Relu", lambda a, x: np.maximum(x, 0), lambda a, y: y > 0, lambda a: ("clip", 0.0, math.inf), dtypes=NUMBERS, of="y",
+    "Relu", lambda a, x: np.maximum(x, 0), lambda a, y: y > 0, lambda a: ("clip", 0.0, math.inf), dtypes=checks.NUMBERS, of="y",
     slope_step="relu_grad",
 )  # fmt: skip
 _activation("Sigmoid", lambda a, x: sigmoid(x), lambda a, y: y * (1 - y), "sigmoid", of="y")
@@ -293,10 +291,10 @@ _activation("Mish", lambda a, x: x * np.tanh(softplus(x)), _mish_slope, "mish")
 _activation(
     "Gelu", lambda a, x: gelu(x.astype(np.float64), a.approximate), _gelu_slope,
     lambda a: ("gelu_tanh" if a.approximate == "tanh" else "gelu", 0.0, 0.0), attrs=GeluAttrs,
-    check=lambda a: choice(a.approximate, ("none", "tanh"), "approximate"),
+    check=lambda a: checks.choice(a.approximate, ("none", "tanh"), "approximate"),
 )  # fmt: skip
 register(
-    unary("Erf", lambda a, x: erf(x), NUMBERS, step=_named("erf")),
+    unary("Erf", lambda a, x: erf(x), checks.NUMBERS, step=_named("erf")),
     Op("Clip", infer_clip, reference_clip, n_inputs=(1, 3), elementwise=True),
     Op("ClipGrad", _infer_slope, clip_grad, n_inputs=(2, 4), elementwise=True),
     Op("PRelu", infer_prelu, reference_prelu, n_inputs=(2, 2), elementwise=True, operands={1: Operand(SLOPE)}),

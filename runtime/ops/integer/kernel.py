@@ -12,7 +12,7 @@ import numpy as np
 
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i8p, i32p, i64, i64p, kernel
 from alula.runtime.kernels.memory import address_of, i64_at, offset
-from alula.runtime.kernels.simd import TILES
+from alula.runtime.kernels.simd import TILES, dispatch
 from alula.runtime.ops.integer.kernel_tile import copy_of, s8_tile
 
 if COMPILING:
@@ -23,15 +23,13 @@ if COMPILING:
 def tile_runner(codes):
     """A device function that runs the tile of as many rows (1 to MR) and columns (a multiple of 4) as asked."""
     values = "tiles, x, step, taps, offsets, length, weights, panels, out, out_stride, bias, factor, zero, flip"
-    lines, scope = [f"def run(width, rows, {values}):"], {}
+    branches, tiles = {}, {}
     for width in range(NR, 0, -4):
-        lines.append(f"    {'if' if width == NR else 'elif'} width == {width}:")
-        for rows in range(MR, 0, -1):
-            scope[f"tile{width}_{rows}"] = s8_tile(rows, width, BY_LANE, codes)
-            lines.append(f"        {'if' if rows == MR else 'elif'} rows == {rows}:")
-            lines.append(f"            tile{width}_{rows}({values})")
-    exec("\n".join(lines), scope)  # an if-elif over the tiles of this CPU
-    return device(scope["run"])
+        tiles |= {f"tile{width}_{rows}": s8_tile(rows, width, BY_LANE, codes) for rows in range(1, MR + 1)}
+        branches[f"width == {width}"] = {
+            f"rows == {rows}": f"tile{width}_{rows}({values})" for rows in range(MR, 0, -1)
+        }
+    return dispatch(f"width, rows, {values}", branches, tiles)
 
 
 @device

@@ -7,10 +7,8 @@ weights (K / 16, columns, 16), then (columns, 8) where K is 8 more than a multip
 int16, which cannot overflow because weights are -127 to 127; x86 widens to int16 first.
 """
 
-from contextlib import contextmanager
-
 from alula.runtime.kernels.lang import COMPILING, intrinsic
-from alula.runtime.kernels.simd import TILES, i64
+from alula.runtime.kernels.simd import TILES, countdown, i64
 
 if COMPILING:
     from llvmlite import ir
@@ -194,27 +192,6 @@ class Codes:
         return builder.xor(emit.join(halves), self.flip)
 
 
-@contextmanager
-def repeat(builder, count, may_be_none=False):
-    """A loop that runs `count` times, and that LLVM must not unroll: the registers are full."""
-    before, body = builder.basic_block, builder.append_basic_block("body")
-    done = builder.append_basic_block("done")
-    if may_be_none:
-        builder.cbranch(builder.icmp_signed("!=", count, i64(0)), body, done)
-    else:
-        builder.branch(body)
-    builder.position_at_end(body)
-    left = builder.phi(I64)
-    left.add_incoming(count, before)
-    yield
-    fewer = builder.sub(left, i64(1))
-    left.add_incoming(fewer, builder.basic_block)
-    again = builder.cbranch(builder.icmp_signed("!=", fewer, i64(0)), body, done)
-    disable = builder.module.add_metadata([ir.MetaDataString(builder.module, "llvm.loop.unroll.disable")])
-    again.set_metadata("llvm.loop", builder.module.add_metadata([disable]))
-    builder.position_at_end(done)
-
-
 class Place:
     """A pointer that moves on as loops go; it becomes a register."""
 
@@ -282,7 +259,7 @@ def s8_tile(rows, columns, by_lane, codes):
             return [emit.load(start, B8, 8 * c) for c in range(count)]
 
         # Blocks of 16 bytes, then the tail: 8 and 4 (by lane), or 8 (in pairs)
-        with repeat(builder, builder.lshr(length, i64(4)), may_be_none=True):
+        with countdown(builder, builder.lshr(length, i64(4)), may_be_none=True):
             accumulate(emit, totals, places, B16, take_16, 4 if by_lane else 1)
         left = builder.and_(length, i64(15))
         if by_lane:
@@ -350,12 +327,12 @@ def s8_tile(rows, columns, by_lane, codes):
             target = Place(builder, builder.inttoptr(out, I8.as_pointer()))
             form = Codes(emit, zero, flip) if codes else None
             # Tiles outside, panels inside, then taps: x of a tile stays in the cache for all panels, weights restart at each tile
-            with repeat(builder, tiles):
+            with countdown(builder, tiles):
                 x = inputs.here()
                 for place, start in ((weight, weights), (bias, biases_at), (factor, factors_at)):
                     place.set(start)
                 target.set(builder.inttoptr(results_at.here(), I8.as_pointer()))
-                with repeat(builder, panels):
+                with countdown(builder, panels):
                     # Accumulators start from the bias (by lane), or from zero (in pairs: the bias is added to the sums)
                     start = bias.take(columns)
                     biases = [emit.load(start, S4, 4 * j) for j in range(quads)]
@@ -364,7 +341,7 @@ def s8_tile(rows, columns, by_lane, codes):
                         for place, value in zip(row, first, strict=True):
                             builder.store(value, place)
                     tap = Place(builder, offsets)
-                    with repeat(builder, taps):
+                    with countdown(builder, taps):
                         at = builder.add(x, builder.load(tap.take(1)))
                         places = []
                         for r in range(rows):

@@ -16,7 +16,6 @@ from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.conv.op import ConvAttrs, conv, infer_conv
-from alula.runtime.ops.operands import at, need, tensor
 from alula.runtime.ops.traits import ChannelsLast, first
 
 CODES = ("int8", "uint8")
@@ -38,26 +37,26 @@ def _parameter(name: str, spec: TensorSpec | None, dtype: str, c_out: int) -> No
 
 
 def _infer_integer(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    x, weight = need(specs, 0, CODES), need(specs, 1, CODES)
+    x, weight = checks.given(specs, 0, dtypes=CODES), checks.given(specs, 1, dtypes=CODES)
     dims = _picture(attrs, x, weight)
-    _parameter("x_zero_point", at(specs, 2), x.dtype, 1)
-    _parameter("w_zero_point", at(specs, 3), weight.dtype, dims[-1])
-    return (tensor(dims, "int32"),)
+    _parameter("x_zero_point", checks.optional(specs, 2), x.dtype, 1)
+    _parameter("w_zero_point", checks.optional(specs, 3), weight.dtype, dims[-1])
+    return (checks.tensor(dims, "int32"),)
 
 
 def _infer_qlinear(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    x, weight = need(specs, 0, CODES), need(specs, 3, CODES)
-    zero, bias = need(specs, 7, CODES), at(specs, 8)
+    x, weight = checks.given(specs, 0, dtypes=CODES), checks.given(specs, 3, dtypes=CODES)
+    zero, bias = checks.given(specs, 7, dtypes=CODES), checks.optional(specs, 8)
     dims = _picture(attrs, x, weight)
     for index, name, c_out in ((1, "x_scale", 1), (4, "w_scale", dims[-1]), (6, "y_scale", 1)):
-        _parameter(name, need(specs, index), "float32", c_out)
-    _parameter("x_zero_point", need(specs, 2), x.dtype, 1)
-    _parameter("w_zero_point", need(specs, 5), weight.dtype, dims[-1])
+        _parameter(name, checks.given(specs, index), "float32", c_out)
+    _parameter("x_zero_point", checks.given(specs, 2), x.dtype, 1)
+    _parameter("w_zero_point", checks.given(specs, 5), weight.dtype, dims[-1])
     _parameter("y_zero_point", zero, zero.dtype, 1)
     if bias is not None:
         checks.one_of("a bias", bias, ("int32",))
         checks.vector("a bias", bias, dims[-1], "one value per output channel")
-    return (tensor(dims, zero.dtype),)
+    return (checks.tensor(dims, zero.dtype),)
 
 
 def _sums(attrs: ConvAttrs, x: Array, weight: Array, x_zero: Array | None, w_zero: Array | None) -> Array:
@@ -106,11 +105,11 @@ def qlinear_conv(
 
 
 def _integer_macs(attrs: ConvAttrs, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
-    return outputs[0].size * math.prod(need(specs, 1).dims[1:])
+    return outputs[0].size * math.prod(checks.given(specs, 1).dims[1:])
 
 
 def _qlinear_macs(attrs: ConvAttrs, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
-    return outputs[0].size * math.prod(need(specs, 3).dims[1:])
+    return outputs[0].size * math.prod(checks.given(specs, 3).dims[1:])
 
 
 register(

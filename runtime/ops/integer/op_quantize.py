@@ -7,9 +7,8 @@ import numpy as np
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.ops.checks import FLOATS, axis_of
+from alula.runtime.ops.checks import FLOATS, axis_of, choice, given, optional, tensor
 from alula.runtime.ops.contract import Op, Specs, Values, register
-from alula.runtime.ops.operands import at, choice, need, tensor
 from alula.runtime.ops.traits import first
 
 CODES = ("uint8", "int8", "uint16", "int16")
@@ -35,7 +34,7 @@ class QuantizeAttrs:
 
 def check_scale(attrs: DequantizeAttrs | QuantizeAttrs, x: TensorSpec, specs: Specs) -> None:
     """The scale fits x, and the zero point (if any) has the scale's shape."""
-    scale, zero = need(specs, 1, FLOATS), at(specs, 2)
+    scale, zero = given(specs, 1, dtypes=FLOATS), optional(specs, 2)
     dims, rank = scale.dims, len(x.dims)
     if zero is not None and zero.dims != dims:
         raise ShapeError(f"expected zero_point of the scale's shape {dims}, got {zero.dims}; make them equal")
@@ -65,7 +64,7 @@ def spread(attrs: DequantizeAttrs | QuantizeAttrs, parameter: Array, x: Array) -
 
 def infer_quantize(attrs: QuantizeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's shape, as codes."""
-    x, zero = need(specs, 0, (*FLOATS, "int32")), at(specs, 2)
+    x, zero = given(specs, 0, dtypes=(*FLOATS, "int32")), optional(specs, 2)
     choice(attrs.output_dtype, ("", *CODES), "output_dtype")
     dtype = attrs.output_dtype or (zero.dtype if zero else "uint8")
     if dtype not in CODES or (zero is not None and zero.dtype != dtype):
@@ -90,11 +89,11 @@ def reference_quantize(attrs: QuantizeAttrs, x: Array, scale: Array, zero: Array
 
 def infer_dequantize(attrs: DequantizeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The input's shape, in the scale's dtype."""
-    x, zero = need(specs, 0, (*CODES, "int32")), at(specs, 2)
+    x, zero = given(specs, 0, dtypes=(*CODES, "int32")), optional(specs, 2)
     if zero is not None and zero.dtype != x.dtype:
         raise DTypeError(f"expected zero_point to be {x.dtype} as the codes, got {zero.dtype}; cast it")
     check_scale(attrs, x, specs)
-    return (tensor(x.dims, need(specs, 1).dtype),)
+    return (tensor(x.dims, given(specs, 1).dtype),)
 
 
 def reference_dequantize(

@@ -11,7 +11,6 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.traits import BIAS, WEIGHT, Linear, Operand, always, broadcast
 
 NUMBERS = (*checks.FLOATS, "int32", "uint32", "int64", "uint64")
@@ -46,7 +45,7 @@ def _infer_matmul(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorS
         )
     m = rows[-2:-1] if len(a.dims) > 1 else ()
     n = cols[-1:] if len(b.dims) > 1 else ()
-    return (tensor((*batch, *m, *n), a.dtype),)
+    return (checks.tensor((*batch, *m, *n), a.dtype),)
 
 
 def matmul(attrs: NoAttrs, a: Array, b: Array) -> tuple[Array]:
@@ -81,7 +80,7 @@ def _infer_gemm(attrs: GemmAttrs, specs: Specs, values: Values) -> tuple[TensorS
         fits = len(c.dims) <= 2 and all(have in (1, want) for have, want in zip(c.dims[::-1], (n, m), strict=False))
         if not fits:
             raise ShapeError(f"expected C to broadcast to ({m}, {n}), got {checks.show(c.dims)}; check the model")
-    return (tensor((m, n), a.dtype),)
+    return (checks.tensor((m, n), a.dtype),)
 
 
 def gemm(attrs: GemmAttrs, a: Array, b: Array, c: Array | None = None) -> tuple[Array]:

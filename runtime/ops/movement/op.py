@@ -10,22 +10,22 @@ import numpy as np
 from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.ops.checks import axis_of
-from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.operands import (
+from alula.runtime.ops.checks import (
     INDICES,
     MANY,
-    at,
     axes_of,
+    axis_of,
     broadcast,
     choice,
+    common_dtype,
+    given,
     integers,
-    known,
-    known_if_given,
-    need,
-    need_same_dtype,
+    known_integers,
+    optional,
+    optional_integers,
     tensor,
 )
+from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.traits import TABLE, ChannelsLast, Operand, first
 
 
@@ -95,15 +95,17 @@ def pad_widths(pads: tuple[int, ...], axes: tuple[int, ...] | None, rank: int) -
 def infer_pad(attrs: PadAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """Larger, or smaller where a pad is negative."""
     choice(attrs.mode, ("constant", "reflect", "edge", "wrap"), "mode")
-    x = need(specs, 0)
-    fill = at(specs, 2)
+    x = given(specs, 0)
+    fill = optional(specs, 2)
     if fill is not None:
-        need_same_dtype(specs, (0, 2))
+        common_dtype(specs, (0, 2))
         if fill.size != 1:
             raise ShapeError(f"expected constant_value to be a scalar, got {fill}; pad with one value")
     out = []
     for dim, (before, after) in zip(
-        x.dims, pad_widths(known(values, 1, "pads"), known_if_given(specs, values, 3, "axes"), len(x.dims)), strict=True
+        x.dims,
+        pad_widths(known_integers(values, 1, "pads"), optional_integers(specs, values, 3, "axes"), len(x.dims)),
+        strict=True,
     ):
         left = dim + min(before, 0) + min(after, 0)  # what cropping leaves
         most = max(before, after)
@@ -129,8 +131,8 @@ def reference_pad(
 
 def infer_concat(attrs: ConcatAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The sizes at the axis add up; all others are equal."""
-    dtype = need_same_dtype(specs, range(len(specs)))
-    shapes = [need(specs, index).dims for index in range(len(specs))]
+    dtype = common_dtype(specs, range(len(specs)))
+    shapes = [given(specs, index).dims for index in range(len(specs))]
     axis = axis_of(attrs.axis, len(shapes[0]))
     if len({len(s) for s in shapes}) > 1 or len({s[:axis] + s[axis + 1 :] for s in shapes}) > 1:
         raise ShapeError(f"expected equal shapes but for axis {axis}, got {' and '.join(map(str, shapes))}")
@@ -161,9 +163,9 @@ def split_sizes(attrs: SplitAttrs, dim: int, split: tuple[int, ...] | None) -> t
 
 def infer_split(attrs: SplitAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """One output for each part."""
-    x = need(specs, 0)
+    x = given(specs, 0)
     axis = axis_of(attrs.axis, len(x.dims))
-    sizes = split_sizes(attrs, x.dims[axis], known_if_given(specs, values, 1, "split"))
+    sizes = split_sizes(attrs, x.dims[axis], optional_integers(specs, values, 1, "split"))
     return tuple(tensor((*x.dims[:axis], size, *x.dims[axis + 1 :]), x.dtype) for size in sizes)
 
 
@@ -195,13 +197,13 @@ def slices(
 
 def infer_slice(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The number of elements that each slice takes."""
-    x = need(specs, 0)
+    x = given(specs, 0)
     chosen = slices(
         x.dims,
-        known(values, 1, "starts"),
-        known(values, 2, "ends"),
-        known_if_given(specs, values, 3, "axes"),
-        known_if_given(specs, values, 4, "steps"),
+        known_integers(values, 1, "starts"),
+        known_integers(values, 2, "ends"),
+        optional_integers(specs, values, 3, "axes"),
+        optional_integers(specs, values, 4, "steps"),
     )
     return (tensor((len(range(*s.indices(dim))) for s, dim in zip(chosen, x.dims, strict=True)), x.dtype),)
 
@@ -216,9 +218,9 @@ def reference_slice(
 
 def infer_gather(attrs: GatherAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The shape of the indices in place of the axis. Known indices must be in range."""
-    x, indices = need(specs, 0), need(specs, 1, INDICES)
+    x, indices = given(specs, 0), given(specs, 1, dtypes=INDICES)
     axis = axis_of(attrs.axis, len(x.dims))
-    dim, found = x.dims[axis], at(values, 1)
+    dim, found = x.dims[axis], optional(values, 1)
     if indices.size and (dim == 0 or (found is not None and (found.min() < -dim or found.max() >= dim))):
         got = "some" if found is None else f"{found.min()} to {found.max()}"
         raise ShapeError(f"expected indices in [{-dim}, {dim}), got {got}; the table has {dim} entries at axis {axis}")
@@ -234,7 +236,7 @@ def reference_gather(attrs: GatherAttrs, x: Array, indices: Array) -> tuple[Arra
 
 def infer_transpose(attrs: TransposeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """Permuted dimensions."""
-    x = need(specs, 0)
+    x = given(specs, 0)
     perm = tuple(reversed(range(len(x.dims)))) if attrs.perm is None else attrs.perm
     if sorted(perm) != list(range(len(x.dims))):
         raise ShapeError(f"expected perm to order the axes of {x}, got {perm}; name each axis once")
@@ -248,7 +250,7 @@ def reference_transpose(attrs: TransposeAttrs, x: Array) -> tuple[Array, ...]:
 
 def infer_expand(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """Broadcast both ways: the result may be larger than the shape asked for."""
-    x, shape = need(specs, 0), known(values, 1, "shape")
+    x, shape = given(specs, 0), known_integers(values, 1, "shape")
     if any(dim < 0 for dim in shape):
         raise ShapeError(f"expected sizes of 0 or more, got {shape}; write 1 to keep a dimension")
     return (tensor(broadcast(x.dims, shape), x.dtype),)
@@ -261,7 +263,7 @@ def reference_expand(attrs: NoAttrs, x: Array, shape: Array) -> tuple[Array, ...
 
 def infer_tile(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """Each dimension times its number of repeats."""
-    x, repeats = need(specs, 0), known(values, 1, "repeats")
+    x, repeats = given(specs, 0), known_integers(values, 1, "repeats")
     if len(repeats) != len(x.dims) or any(times < 0 for times in repeats):
         raise ShapeError(f"expected a number of repeats for each axis of {x}, got {repeats}")
     return (tensor((dim * times for dim, times in zip(x.dims, repeats, strict=True)), x.dtype),)
@@ -275,7 +277,7 @@ def reference_tile(attrs: NoAttrs, x: Array, repeats: Array) -> tuple[Array, ...
 def picture(attrs: Any, specs: Specs) -> tuple[TensorSpec, tuple[int, int, int, int]]:
     """The input of DepthToSpace or SpaceToDepth and its dimensions n h w c; the block size must be positive."""
     choice(attrs.mode, ("DCR", "CRD"), "mode")
-    x = need(specs, 0)
+    x = given(specs, 0)
     if len(x.dims) != 4:
         raise ShapeError(f"expected (N, H, W, C), got {x}; reshape it")
     if attrs.blocksize < 1:

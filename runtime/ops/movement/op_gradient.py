@@ -9,7 +9,6 @@ from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
 from alula.runtime.ops.movement.op import slices
-from alula.runtime.ops.operands import integers
 
 
 @frozen
@@ -51,9 +50,9 @@ def slice_grad(
     attrs: SliceGradAttrs, dy: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
 ) -> tuple[Array]:
     """The gradient where the slice was cut, zero elsewhere; inputs as Slice's."""
-    rest = [None if v is None else integers(v) for v in (axes, steps)]
+    rest = [None if v is None else checks.integers(v) for v in (axes, steps)]
     dx = np.zeros(attrs.shape, dy.dtype)
-    dx[slices(attrs.shape, integers(starts), integers(ends), *rest)] = dy
+    dx[slices(attrs.shape, checks.integers(starts), checks.integers(ends), *rest)] = dy
     return (dx,)
 
 

@@ -12,7 +12,6 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.traits import ChannelsLast, first
 from alula.runtime.ops.window import Window
 
@@ -68,7 +67,7 @@ def _infer_max_pool(attrs: MaxPoolAttrs, specs: Specs, values: Values) -> tuple[
     checks.spatial(x)
     checks.one_of("the input", x, (*checks.FLOATS, "int8", "uint8"))
     shape = (x.dims[0], *pool_window(attrs, x.dims).out, x.dims[-1])
-    return tensor(shape, x.dtype), tensor(shape, "int64")
+    return checks.tensor(shape, x.dtype), checks.tensor(shape, "int64")
 
 
 def max_pool(attrs: MaxPoolAttrs, x: Array) -> tuple[Array, Array]:
@@ -106,7 +105,7 @@ def _infer_average_pool(attrs: AveragePoolAttrs, specs: Specs, values: Values) -
     x = checks.given(specs, 0, "X")
     checks.spatial(x)
     checks.one_of("the input", x, checks.FLOATS)
-    return (tensor((x.dims[0], *pool_window(attrs, x.dims).out, x.dims[-1]), x.dtype),)
+    return (checks.tensor((x.dims[0], *pool_window(attrs, x.dims).out, x.dims[-1]), x.dtype),)
 
 
 def pixel_counts(window: Window, spatial: tuple[int, ...], include_pads: bool) -> Array:
@@ -140,7 +139,7 @@ def _infer_global(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorS
     sizes = checks.spatial(x)
     if min(sizes) < 1:
         raise ShapeError(f"expected a picture with pixels, got {checks.show(x.dims)}; check the input")
-    return (tensor((x.dims[0], *(1 for _ in sizes), x.dims[-1]), x.dtype),)
+    return (checks.tensor((x.dims[0], *(1 for _ in sizes), x.dims[-1]), x.dtype),)
 
 
 def global_average_pool(attrs: NoAttrs, x: Array) -> tuple[Array]:

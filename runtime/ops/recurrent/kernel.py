@@ -10,7 +10,7 @@ from alula.runtime.kernels.fmath import F, sigmoid, tanh
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, kernel
 from alula.runtime.kernels.memory import address_of, i64_at, offset
 from alula.runtime.kernels.product import matmul_tile
-from alula.runtime.kernels.simd import TILES
+from alula.runtime.kernels.simd import TILES, dispatch
 
 RV = 4  # vectors of a panel of recurrent weights
 TABLE = 32  # elements of scratch for the addresses of a block's rows
@@ -23,18 +23,13 @@ if COMPILING:
 
 def row_chooser():
     """A device function that runs the tile of as many rows as asked, 1 to RR."""
-    if not COMPILING:
-        return None
-    lines, scope = ["def choose(rows, table, weights, length, panels, out, stride):"], {"F": F}
-    for rows in range(RR, 0, -1):
-        scope[f"tile{rows}"] = matmul_tile(rows, (W,) * RV, False)
-        call = f"tile{rows}(table, weights, 1, length, panels, out, stride, out, F(0.0), F(0.0))"
-        lines.append(f"    if rows == {rows}: {call}")
-    exec("\n".join(lines), scope)  # an if-elif over the rows of this CPU's block
-    return device(scope["choose"])
+    values = "table, weights, 1, length, panels, out, stride, out, F(0.0), F(0.0)"
+    tiles = {f"tile{rows}": matmul_tile(rows, (W,) * RV, False) for rows in range(1, RR + 1)}
+    branches = {f"rows == {rows}": f"tile{rows}({values})" for rows in range(RR, 0, -1)}
+    return dispatch("rows, table, weights, length, panels, out, stride", branches, {"F": F, **tiles}, then="if")
 
 
-recurrent_tile = row_chooser()
+recurrent_tile = row_chooser() if COMPILING else None
 
 
 @device

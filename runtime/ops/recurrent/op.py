@@ -16,7 +16,6 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
-from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.traits import BIAS, WEIGHT, Operand, always
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}  # is each reversed in time?
@@ -135,7 +134,7 @@ def _infer(attrs: LSTMAttrs | GRUAttrs, specs: Specs, values: Values) -> tuple[T
     lengths = checks.known(values, 4)
     if lengths is not None and (lengths.min() < 0 or lengths.max() > t):
         raise ShapeError(f"expected sequence_lens from 0 to {t}, got {lengths.tolist()}; check the model")
-    y = tensor((n, t, d, h) if attrs.layout else (t, d, n, h), x.dtype)
+    y = checks.tensor((n, t, d, h) if attrs.layout else (t, d, n, h), x.dtype)
     last = TensorSpec(state, x.dtype)
     return (y, last, last) if is_lstm else (y, last)
 

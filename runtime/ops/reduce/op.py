@@ -10,9 +10,19 @@ import numpy as np
 from alula.runtime.errors import ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.ops.checks import FLOATS, axis_of
+from alula.runtime.ops.checks import (
+    BOOL,
+    FLOATS,
+    INDICES,
+    NUMBERS,
+    axes_of,
+    axis_of,
+    given,
+    integers,
+    optional_integers,
+    tensor,
+)
 from alula.runtime.ops.contract import Op, Specs, Values, register
-from alula.runtime.ops.operands import BOOL, INDICES, NUMBERS, axes_of, integers, known_if_given, need, tensor
 
 SUMMABLE = (*FLOATS, "int32", "int64", "uint32", "uint64")
 
@@ -54,10 +64,10 @@ def reduction(name: str, function: Function, dtypes: tuple[str, ...] = SUMMABLE,
     """A reduction by a function of (x, axes, keepdims); a wide one computes floats in float64."""
 
     def infer(attrs: ReduceAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-        x = need(specs, 0, dtypes)
+        x = given(specs, 0, dtypes=dtypes)
         if len(specs) > 1 and specs[1] is not None:
-            need(specs, 1, INDICES)
-        axes = reduced_axes(attrs, known_if_given(specs, values, 1, "axes"), len(x.dims))
+            given(specs, 1, dtypes=INDICES)
+        axes = reduced_axes(attrs, optional_integers(specs, values, 1, "axes"), len(x.dims))
         return (tensor(reduced_shape(x.dims, axes, attrs.keepdims), x.dtype),)
 
     def reference(attrs: ReduceAttrs, x: Array, axes: Array | None = None) -> tuple[Array, ...]:
@@ -104,7 +114,7 @@ def smallest(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
 
 def infer_arg(attrs: ArgAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """int64 indices along an axis that is not empty."""
-    x = need(specs, 0, NUMBERS)
+    x = given(specs, 0, dtypes=NUMBERS)
     axis = axis_of(attrs.axis, len(x.dims))
     if x.dims[axis] == 0:
         raise ShapeError(f"expected at least one element along axis {axis}, got {x}; there is no largest of none")

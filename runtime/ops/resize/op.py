@@ -17,7 +17,6 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import Op, Specs, Values, register
-from alula.runtime.ops.operands import tensor
 from alula.runtime.ops.traits import first
 
 MODES = ("nearest", "linear", "cubic")
@@ -209,7 +208,7 @@ def _infer(attrs: ResizeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec
     shape = list(x.dims)
     for geometry in resize_geometry(attrs, x.dims, roi, scales, sizes):
         shape[geometry.axis] = geometry.size_out
-    return (tensor(shape, x.dtype),)
+    return (checks.tensor(shape, x.dtype),)
 
 
 def resize(

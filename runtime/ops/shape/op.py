@@ -11,19 +11,19 @@ import numpy as np
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.ops.checks import FLOATS
-from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.operands import (
+from alula.runtime.ops.checks import (
+    FLOATS,
     INDICES,
-    at,
     axes_of,
+    common_dtype,
+    given,
     integers,
-    known,
-    known_if_given,
-    need,
-    need_same_dtype,
+    known_integers,
+    optional,
+    optional_integers,
     tensor,
 )
+from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.traits import Rank, always
 
 
@@ -76,9 +76,9 @@ def reshaped(dims: tuple[int, ...], target: tuple[int, ...], allowzero: int) -> 
 
 def infer_reshape(attrs: ReshapeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The target shape, with its 0 and -1 filled in."""
-    x = need(specs, 0)
-    need(specs, 1, INDICES)
-    return (tensor(reshaped(x.dims, known(values, 1, "shape"), attrs.allowzero), x.dtype),)
+    x = given(specs, 0)
+    given(specs, 1, dtypes=INDICES)
+    return (tensor(reshaped(x.dims, known_integers(values, 1, "shape"), attrs.allowzero), x.dtype),)
 
 
 def reference_reshape(attrs: ReshapeAttrs, x: Array, shape: Array) -> tuple[Array, ...]:
@@ -96,7 +96,7 @@ def flattened(dims: tuple[int, ...], axis: int) -> tuple[int, int]:
 
 def infer_flatten(attrs: FlattenAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """Two dimensions."""
-    x = need(specs, 0)
+    x = given(specs, 0)
     return (tensor(flattened(x.dims, attrs.axis), x.dtype),)
 
 
@@ -117,8 +117,8 @@ def squeezed(dims: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, 
 
 def infer_squeeze(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """Fewer dimensions of size 1."""
-    x = need(specs, 0)
-    return (tensor(squeezed(x.dims, known_if_given(specs, values, 1, "axes")), x.dtype),)
+    x = given(specs, 0)
+    return (tensor(squeezed(x.dims, optional_integers(specs, values, 1, "axes")), x.dtype),)
 
 
 def reference_squeeze(attrs: NoAttrs, x: Array, axes: Array | None = None) -> tuple[Array, ...]:
@@ -135,9 +135,9 @@ def unsqueezed(dims: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
 
 def infer_unsqueeze(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """More dimensions of size 1."""
-    x = need(specs, 0)
-    need(specs, 1, INDICES)
-    return (tensor(unsqueezed(x.dims, known(values, 1, "axes")), x.dtype),)
+    x = given(specs, 0)
+    given(specs, 1, dtypes=INDICES)
+    return (tensor(unsqueezed(x.dims, known_integers(values, 1, "axes")), x.dtype),)
 
 
 def reference_unsqueeze(attrs: NoAttrs, x: Array, axes: Array) -> tuple[Array, ...]:
@@ -147,7 +147,7 @@ def reference_unsqueeze(attrs: NoAttrs, x: Array, axes: Array) -> tuple[Array, .
 
 def infer_shape(attrs: ShapeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """A list of int64."""
-    return (tensor((len(need(specs, 0).dims[attrs.start : attrs.end]),), "int64"),)
+    return (tensor((len(given(specs, 0).dims[attrs.start : attrs.end]),), "int64"),)
 
 
 def reference_shape(attrs: ShapeAttrs, x: Array) -> tuple[Array, ...]:
@@ -157,7 +157,7 @@ def reference_shape(attrs: ShapeAttrs, x: Array) -> tuple[Array, ...]:
 
 def infer_size(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """A scalar int64."""
-    need(specs, 0)
+    given(specs, 0)
     return (tensor((), "int64"),)
 
 
@@ -174,8 +174,8 @@ def integer_range(dtype: str) -> tuple[int, int]:
 
 def infer_constant_of_shape(attrs: ConstantOfShapeAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """The shape that the input holds."""
-    need(specs, 0, INDICES)
-    dims = known(values, 0, "shape")
+    given(specs, 0, dtypes=INDICES)
+    dims = known_integers(values, 0, "shape")
     if any(dim < 0 for dim in dims):
         raise ShapeError(f"expected sizes of 0 or more, got {dims}; write the shape without -1")
     out = tensor(dims, attrs.dtype)
@@ -208,8 +208,8 @@ def range_length(start: Array, limit: Array, delta: Array) -> int:
 
 def infer_range(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """A list from start to before limit."""
-    dtype = need_same_dtype(specs, (0, 1, 2), (*FLOATS, "int16", "int32", "int64"))
-    start, limit, delta = at(values, 0), at(values, 1), at(values, 2)
+    dtype = common_dtype(specs, (0, 1, 2), (*FLOATS, "int16", "int32", "int64"))
+    start, limit, delta = optional(values, 0), optional(values, 1), optional(values, 2)
     if start is None or limit is None or delta is None:
         raise ShapeError("expected start, limit and delta to be known when the program is planned, got computed ones")
     return (tensor((range_length(start, limit, delta),), dtype),)

@@ -17,7 +17,6 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.operands import MANY
 
 
 @frozen
@@ -201,7 +200,7 @@ register(
     _step("AverageUpdate", _infer_pair("rate"), average, NoAttrs, 3),
     _step("AccumulateUpdate", _infer_pair("keep"), accumulate, NoAttrs, 3),
     Op(
-        "SquaredNorm", _infer_norm, squared_norm, NoAttrs, (1, MANY),
+        "SquaredNorm", _infer_norm, squared_norm, NoAttrs, (1, checks.MANY),
         lambda attrs, specs, outputs: sum(spec.size for spec in specs if spec), in_storage=True,
     ),
 )  # fmt: skip

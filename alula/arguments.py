@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share, and benchmarks with them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def natural(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
     return int(text)
+
+
+def threads_list(text: str) -> list[int]:
+    """`1,2,4`."""
+    return [positive(part) for part in text.split(",")]
 
 
 def named_path(text: str) -> tuple[str, Path]:
