@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,22 +137,28 @@ def rooms() -> list[str]:
     return sorted(path.parent.name for path in ROOMS.glob("*/op.py"))
 
 
-def import_files(room: str, stem: str) -> None:
-    """Import the files of a room that begin so: `op`, `lower`, `gradient` or `kernel`."""
-    for path in sorted((ROOMS / room).glob(f"{stem}*.py")):
-        importlib.import_module(f"{__package__}.{room}.{path.stem}")
+def files_for(op: str, stem: str, room: str = "*") -> list[Path]:
+    """The files (of one room) that begin so, `op`, `lower`, `gradient` or `kernel`; those that name the op come first."""
+    return sorted(ROOMS.glob(f"{room}/{stem}*.py"), key=lambda path: (op not in _names_in(path), path))
+
+
+@cache
+def _names_in(path: Path) -> frozenset[str]:
+    """What a file writes in quotes: a file that registers an op names it, and need not be imported to tell."""
+    return frozenset(re.findall(r'"([A-Z]\w+)"', path.read_text(encoding="utf-8")))
+
+
+def import_file(path: Path) -> None:
+    """Import a file of a room."""
+    importlib.import_module(f"{__package__}.{path.parent.name}.{path.stem}")
 
 
 class Registry(dict[str, Op]):
-    """The ops by name. An op that is not there yet is looked for room by room."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._closed = rooms()[::-1]
+    """The ops by name. The file of an op is imported when it is first looked up."""
 
     def __missing__(self, name: str) -> Op:
-        while self._closed:
-            import_files(self._closed.pop(), "op")
+        for path in files_for(name, "op"):
+            import_file(path)
             if super().__contains__(name):
                 return self[name]
         raise KeyError(name)
@@ -163,8 +171,8 @@ class Registry(dict[str, Op]):
 
     def all(self) -> Registry:
         """The same, with every room imported: to list ops."""
-        while self._closed:
-            import_files(self._closed.pop(), "op")
+        for path in files_for("", "op"):
+            import_file(path)
         return self
 
     def ours(self) -> dict[str, Op]:

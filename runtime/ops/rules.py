@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from alula.runtime.ops.contract import Op, import_files
+from alula.runtime.ops.contract import Op, files_for, import_file
 
 Rule = TypeVar("Rule", bound=Callable[..., object])
 
@@ -38,7 +38,11 @@ class Rules(Generic[Rule]):
     def find(self, op: Op) -> Rule | None:
         """The rule of an op; None if it has none."""
         if op.name not in self._rules and op.room not in self._imported:
+            for path in files_for("", "op", op.room):
+                import_file(path)
+            for path in files_for(op.name, self._stem, op.room):
+                import_file(path)
+                if op.name in self._rules:
+                    return self._rules[op.name]
             self._imported.add(op.room)
-            for stem in ("op", self._stem):
-                import_files(op.room, stem)
         return self._rules.get(op.name)

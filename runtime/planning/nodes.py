@@ -71,18 +71,18 @@ def emit_move(lowering: Lowering, source: str, target: str) -> None:
 
 def _lower_in_storage(lowering: Lowering, node: Node) -> None:
     """Emit a node's kernels; what it writes for a variable is moved to the variable's order, unless it does so itself."""
-    moved, op = {}, find(node.op, node.label)
-    lowering.node = node
-    in_storage = IN_STORAGE.find(op)
+    lowering.node, op = node, find(node.op, node.label)
+    owners = {
+        name: owner for name in node.outputs
+        if name and (owner := lowering.variable_of(lowering.root(name)) or lowering.variable_of(name))
+    }  # fmt: skip
+    in_storage = IN_STORAGE.find(op) if owners else None
     if in_storage is not None and in_storage(lowering, node):
         return
-    if not op.in_storage:
-        for name in node.outputs:
-            variable = lowering.variable_of(lowering.root(name)) or lowering.variable_of(name) if name else None
-            if variable and variable.packing is None:
-                variable.settle()
-            if variable and not variable.is_plain:
-                moved[name] = variable
+    for variable in owners.values() if not op.in_storage else ():
+        if variable.packing is None:
+            variable.settle()
+    moved = {name: variable for name, variable in owners.items() if not (op.in_storage or variable.is_plain)}
     if not moved:
         _lower(lowering, node)
         return

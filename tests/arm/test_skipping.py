@@ -47,7 +47,7 @@ def test_a_skipped_block_costs_what_the_network_without_it_costs(board: Board, t
     from alula.host.pack import pack
     from alula.host.zoo import build
     from alula.runtime.passes.guards import with_guard
-    from alula.runtime.train.network import trainable_form
+    from alula.runtime.passes.trainable import trainable_form
     from tests.bench.skipping import block, without
 
     graph = trainable_form(import_onnx(build("resnet20-cifar")).graph)

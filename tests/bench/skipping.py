@@ -27,9 +27,9 @@ from alula.runtime.graph import Graph
 from alula.runtime.model import Model
 from alula.runtime.passes import optimise
 from alula.runtime.passes.guards import with_guard
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.planning.program import Program
 from alula.runtime.train import SGD, Trainer
-from alula.runtime.train.network import trainable_form
 from tests.bench.output import finish
 
 ZOO_NAME, BATCH, ASKED_S, RUNS = "resnet20-cifar", 8, 2e-4, 9

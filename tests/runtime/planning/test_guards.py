@@ -17,9 +17,9 @@ from alula.runtime.model import Model
 from alula.runtime.ops.contract import NoAttrs, find
 from alula.runtime.passes import optimise
 from alula.runtime.passes.guards import with_guard
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.planning.reference import evaluate
 from alula.runtime.train import MSE, SGD, Adam, Trainer
-from alula.runtime.train.network import trainable_form
 
 C = 16
 ON, OFF = np.array(1), np.array(0)
