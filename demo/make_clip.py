@@ -94,7 +94,7 @@ def words(rng: np.random.Generator, count: int) -> list[str]:
     return [str(word) for word in rng.permutation(chosen)]
 
 
-def panel_picture(rng: np.random.Generator, text: str, letter_height: float) -> NDArray[np.float32]:
+def panel_image(rng: np.random.Generator, text: str, letter_height: float) -> NDArray[np.float32]:
     """(h, w, 3): a painted board, a little dirty."""
     face = str(FONTS / FACES[rng.integers(len(FACES))])
     left, top, right, bottom = ImageFont.truetype(face, 200).getbbox("H")
@@ -138,7 +138,7 @@ def lay_signs(rng: np.random.Generator, ground: NDArray[np.uint8]) -> tuple[NDAr
     panels = []
     for place, text in enumerate(words(rng, columns * lanes)):
         letter_height = float(rng.uniform(15.0, 36.0))
-        board = panel_picture(rng, text, letter_height)
+        board = panel_image(rng, text, letter_height)
         h, w = board.shape[:2]
         column, lane = place % columns, place // columns
         x = (column + 0.5 + rng.uniform(-0.12, 0.12)) * (width - 420) / columns + 210
@@ -206,14 +206,14 @@ def shoot(
 ) -> NDArray[np.uint8]:
     """One frame: the exposure is the mean of what the moving camera sees while the shutter is open."""
     steps = 9
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    image = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     for step in range(steps):
         view = between(pose, after, shutter * (step / (steps - 1) - 0.5)).homography()
         seen = cv2.warpPerspective(ground, view, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        picture += seen
-    picture *= light / steps
-    picture += rng.normal(size=picture.shape).astype(np.float32) * np.sqrt(np.maximum(picture, 0.0) * 0.05 + noise**2)
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+        image += seen
+    image *= light / steps
+    image += rng.normal(size=image.shape).astype(np.float32) * np.sqrt(np.maximum(image, 0.0) * 0.05 + noise**2)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
 def encode(frames: list[NDArray[np.uint8]], path: Path, largest_bytes: int) -> None:
@@ -299,7 +299,7 @@ def main() -> None:
     args = parser.parse_args()
     photograph = cv2.imread(str(args.ground))
     if photograph is None:
-        raise SystemExit(f"{args.ground}: expected a picture, got none that OpenCV reads")
+        raise SystemExit(f"{args.ground}: expected an image, got none that OpenCV reads")
     frames, truth = film(args.seed, photograph)
     encode(frames, args.out, LARGEST_BYTES)
     write_truth(truth, args.out.with_suffix(".truth.json"))

@@ -49,7 +49,7 @@ def main() -> None:
                     quads, key=lambda name: float(np.abs(quads[name].mean(axis=0) - centre).max()), default=None
                 )
                 if nearest and np.abs(quads[nearest].mean(axis=0) - centre).max() < 12:
-                    kept.append((frame.index, nearest, crop_quad(frame.picture, sighting.quad, CLASSIFIER_WIDTH)))
+                    kept.append((frame.index, nearest, crop_quad(frame.image, sighting.quad, CLASSIFIER_WIDTH)))
     frames, texts, crops = zip(*kept, strict=True)
     np.savez_compressed(
         CROPS, frames=np.array(frames, np.int32), texts=np.array(texts), widths=np.array([c.shape[1] for c in crops], np.int32),

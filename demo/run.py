@@ -143,7 +143,7 @@ def warm_up(networks: dict[str, Any], config: SpotterConfig | None) -> float:
     """
     began_s = time.perf_counter()
     with VideoFile(CLIP) as clip:
-        height, width = next(iter(clip)).picture.shape[:2]
+        height, width = next(iter(clip)).image.shape[:2]
     shapes = [("detect", (1, 3, height, width))]
     if config:
         shapes += [("classify", (n, 3, CROP_HEIGHT, CLASSIFIER_WIDTH)) for n in config.batches]

@@ -24,7 +24,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable
         if check:
             check(temporary)
         os.replace(temporary, path)
-        settle(path.parent)
+        sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -33,7 +33,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable
         raise
 
 
-def settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk, so that new ones survive a power cut."""
     with contextlib.suppress(OSError):  # a file system without that (some network shares) has nothing to bring
         handle = os.open(folder, os.O_RDONLY)

@@ -14,7 +14,7 @@ import pytest
 
 from alula.cli import COMMANDS, Parser
 from alula.demo.networks import INSTALL_OCR
-from alula.device.doctor.system import FIRST_UNTRIED_PYTHON, LEAST_PYTHON
+from alula.device.doctor.system import FIRST_UNTRIED_PYTHON, MIN_PYTHON
 from alula.runtime.ops.contract import REGISTRY
 from alula.runtime.planning.lowering import LOWERING
 
@@ -137,7 +137,7 @@ def test_the_same_pythons_are_promised_everywhere() -> None:
     assert f'requires-python = ">=3.{first},<3.{last + 1}"' in text["pyproject.toml"]
     assert f"Python 3.{first} to 3.{last}" in text["README.md"]
     assert f"    {' | '.join(f'3.{minor}' for minor in minors)}) ;;" in text["deploy/install.sh"]
-    assert (LEAST_PYTHON, FIRST_UNTRIED_PYTHON) == ((3, first), (3, last + 1))
+    assert (MIN_PYTHON, FIRST_UNTRIED_PYTHON) == ((3, first), (3, last + 1))
 
 
 def test_the_command_that_installs_the_ocr_networks_is_the_same_everywhere() -> None:

@@ -1,4 +1,4 @@
-"""`alula train`: from pictures to a packed network; killed at any moment, it goes on; bad input is one line."""
+"""`alula train`: from images to a packed network; killed at any moment, it goes on; bad input is one line."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_a_network_learns_and_is_written(data: Path, tmp_path: Path, capsys: pyt
     assert records[-1]["test_accuracy"] > 0.9 > records[0]["accuracy"]
     assert all(record["energy_j"] > 0 and record["energy_accuracy"] in ("measured", "estimate") for record in records)
     x = np.load(data / "test.npz")
-    pictures = ((x["x"] / 255 - x["x"].mean() / 255) / (x["x"] / 255).std()).transpose(0, 3, 1, 2).astype(np.float32)
+    images = ((x["x"] / 255 - x["x"].mean() / 255) / (x["x"] / 255).std()).transpose(0, 3, 1, 2).astype(np.float32)
     for path in (out, tmp_path / "run" / "best.alula"):
-        assert (np.asarray(alula.load(path)(pictures)).argmax(axis=1) == x["y"]).mean() > 0.85
+        assert (np.asarray(alula.load(path)(images)).argmax(axis=1) == x["y"]).mean() > 0.85
     # What was written is trained further
     assert main(["train", str(out), "--data", str(data), "--epochs", "1", "--update", "last:1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["epochs"][0]["test_accuracy"] > 0.85
@@ -133,7 +133,7 @@ def test_a_run_that_is_killed_goes_on(data: Path, tmp_path: Path, capsys: pytest
         (["--update", "last:\N{SUPERSCRIPT TWO}"], "expected last:1"),
         (["--update", "auto:1e308GB"], "expected auto:64MB"),
         (["--threads", "100000"], "expected a whole number from 1"),
-        (["--pad", "1000000"], "expected at most the picture's size"),
+        (["--pad", "1000000"], "expected at most the image's size"),
         (["--graph", "other"], "expected an .alula file with it"),
     ],
 )
@@ -145,9 +145,7 @@ def test_what_cannot_be_is_one_line(
     assert expected in said and said.count("\n") == 1 and "Traceback" not in said
 
 
-def test_labels_and_pictures_must_fit_the_network(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_and_images_must_fit_the_network(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "train.npz", x=np.zeros((20, 28, 28, 1), np.uint8), y=np.arange(20))
     assert main(_arguments(tmp_path)) == 2
     assert "expected" in capsys.readouterr().err

@@ -65,9 +65,7 @@ def run(args: argparse.Namespace) -> Report:
 
 def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     if args.shape:
-        _refuse_unused(
-            args, "--shape", "the pictures give the shapes; leave it out, or choose one network with --graph"
-        )
+        _refuse_unused(args, "--shape", "the images give the shapes; leave it out, or choose one network with --graph")
     for name in ("OPENCV_LOG_LEVEL", "OPENCV_VIDEOIO_LOG_LEVEL"):
         os.environ.setdefault(name, "SILENT")  # what OpenCV cannot read is counted and said by us, in one line
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -137,10 +135,10 @@ def _infer(args: argparse.Namespace) -> Report:
     import numpy as np
 
     from alula.device.tasks.networks import GRAPHS
-    from alula.host.inputs import PICTURES, load_inputs, parse_shapes
+    from alula.host.inputs import IMAGES, load_inputs, parse_shapes
 
-    if args.shape and Path(args.input).suffix.lower() not in PICTURES:
-        _refuse_unused(args, "--shape", "it is what a picture is resized to, and arrays have shapes; leave it out")
+    if args.shape and Path(args.input).suffix.lower() not in IMAGES:
+        _refuse_unused(args, "--shape", "it is what an image is resized to, and arrays have shapes; leave it out")
     for name in ("video", "energy", "frames", "every"):
         if getattr(args, name):
             _refuse_unused(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alula.runtime.data import Loader
     from alula.runtime.graph import Graph
     from alula.runtime.train import Step, Trainer
-    from alula.runtime.train.classes import Pictures
+    from alula.runtime.train.classes import Images
     from alula.runtime.train.energy import EnergyLog
     from alula.runtime.train.hyperparameters import Hyperparameters
     from alula.runtime.train.records import Record
@@ -74,13 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "auto:64MB for the layers that contribute most within this memory",
     )
     recipe.add_argument("--seed", type=natural, default=0, help="seed of random weights, order and augmentation (0)")
-    pictures = parser.add_argument_group("images")
-    pictures.add_argument(
+    images = parser.add_argument_group("images")
+    images.add_argument(
         "--pad", type=natural, default=0, metavar="N", help="border around an image before a random crop"
     )
-    pictures.add_argument("--flip", action="store_true", help="mirror half of the images, at random")
-    pictures.add_argument("--raw", action="store_true", help="do not normalise channels to mean 0 and deviation 1")
-    pictures.add_argument("--holdout", type=number, metavar="X", help="test on this part of the training set (0 to 1)")
+    images.add_argument("--flip", action="store_true", help="mirror half of the images, at random")
+    images.add_argument("--raw", action="store_true", help="do not normalise channels to mean 0 and deviation 1")
+    images.add_argument("--holdout", type=number, metavar="X", help="test on this part of the training set (0 to 1)")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--checkpoints", type=Path, metavar="DIR", help="keep the state of the run here")
     run_.add_argument("--every", type=number, default=60.0, metavar="S", help="seconds between checkpoints (60)")
@@ -123,19 +123,19 @@ def run(args: argparse.Namespace) -> Report:
     """Plan, then train."""
     from alula.models import open_graph
     from alula.runtime.errors import GraphError
-    from alula.runtime.train.classes import Pictures, count_classes
+    from alula.runtime.train.classes import Images, count_classes
 
     if args.resume and not args.checkpoints:
         raise GraphError("--resume: expected --checkpoints DIR with it, got none; the run's state lies there")
     _check_files(args)
     graph = open_graph(args.model, args.graph, args.seed)
     classes = count_classes(graph, args.model)
-    pictures = Pictures(args.pad, args.flip, args.raw, args.holdout)
-    train, test = pictures.loaders(args.data, graph, classes, args.batch, args.seed)
+    images = Images(args.pad, args.flip, args.raw, args.holdout)
+    train, test = images.loaders(args.data, graph, classes, args.batch, args.seed)
     how = _hyperparameters(args)
     update, lines = _chosen(args, how, graph, train)
     trainer = how.trainer(graph, train, update)
-    report = _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test, pictures)
+    report = _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test, images)
     return Report({**report.document, "update": list(trainer.trained)}, [*lines, *report.parts])
 
 
@@ -238,9 +238,7 @@ def _roles(trainer: Trainer) -> Table:
     )
 
 
-def _train(
-    args: argparse.Namespace, trainer: Trainer, train: Loader, test: Loader | None, pictures: Pictures
-) -> Report:
+def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Loader | None, images: Images) -> Report:
     """The run itself."""
     from alula.runtime.train.fit import Run
     from alula.runtime.train.rehearsal import step_memory
@@ -248,7 +246,7 @@ def _train(
 
     memory = step_memory(trainer, train)
     options = {
-        "pictures": str(pictures), "update": args.update, "epochs": str(args.epochs), "clip": str(args.clip_norm),
+        "images": str(images), "update": args.update, "epochs": str(args.epochs), "clip": str(args.clip_norm),
     }  # fmt: skip
     checkpoint = args.checkpoints / CHECKPOINT if args.checkpoints else None
     title = f"training, {size(memory.total)} a step"
@@ -275,7 +273,7 @@ def _report(
     """What a run has to say.
 
     resumed : where it went on
-    damaged : pictures that were left out
+    damaged : images that were left out
     """
     document = {"epochs": records, "output": args.output and str(args.output), "resumed": resumed, "damaged": damaged,
                 "memory_total_bytes": step_bytes}  # fmt: skip
@@ -287,7 +285,7 @@ def _report(
     source = f"J ({records[-1]['energy_accuracy']})" if records else "J"
     table = Table(("epoch", "loss", "accuracy", "test loss", "test accuracy", "s", source), rows)
     lines = [f"a step of {args.batch}: {size(step_bytes)} of memory", *([resumed] if resumed else [])]
-    lines += [f"{len(damaged)} damaged pictures were left out: {next(iter(damaged))}"] if damaged else []
+    lines += [f"{len(damaged)} damaged images were left out: {next(iter(damaged))}"] if damaged else []
     return Report(document, [*lines, table, *([f"{args.output}: written"] if args.output else [])])
 
 

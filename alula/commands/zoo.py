@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> Report:
         document = {
             "networks": [{"name": n, "input_shape": e.input_shape, "classes": e.num_classes} for n, e in ZOO.items()]
         }
-        return Report(document, [Table(("network", "picture", "classes"), rows)])
+        return Report(document, [Table(("network", "image", "classes"), rows)])
     check_outputs([args.output])
     model = build(args.name, args.seed, args.classes, "pretrained" if args.pretrained else None)
     path = args.output or Path(f"{args.name}.onnx")

@@ -24,7 +24,7 @@ DRIVER_DEFAULT_SHUNT_UOHM = 10_000
 CONVERSION_S = {"ina209": 0.0681, "ina219": 0.0681, "ina220": 0.0681, "ina3221": 0.0681}
 DEFAULT_CONVERSION_S = 0.0352
 # A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
-LEAST_BOARD_W, MOST_BOARD_W = 0.3, 60.0
+MIN_BOARD_W, MAX_BOARD_W = 0.3, 60.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Hwmon:
             warnings.append(
                 f"{self.name}: power is negative ({power_w:.2f} W): the battery charges, or the shunt is turned round"
             )
-        elif not LEAST_BOARD_W <= power_w <= MOST_BOARD_W:
+        elif not MIN_BOARD_W <= power_w <= MAX_BOARD_W:
             warnings.append(
                 f"{self.name}: {power_w:.2f} W is not plausible for a running board; check shunt_resistor and wiring"
             )

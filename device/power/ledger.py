@@ -20,7 +20,7 @@ from alula.device.power.meter import Reading
 
 OTHER = ""  # the path of time outside all phases
 # A counter moves in steps of 1 to 10 ms: over a shorter interval its mean power is noise, and no peak.
-LEAST_PEAK_S = 0.02
+MIN_PEAK_S = 0.02
 
 
 @dataclass
@@ -190,5 +190,5 @@ class Ledger:
 
     def _note_peak(self, reading: Reading, mean_w: float | None, counted: bool, whole_s: float) -> None:
         power_w = mean_w if reading.power_w is None else reading.power_w
-        if power_w is not None and (not counted or whole_s >= LEAST_PEAK_S):
+        if power_w is not None and (not counted or whole_s >= MIN_PEAK_S):
             self.peak_w = power_w if self.peak_w is None else max(self.peak_w, power_w)

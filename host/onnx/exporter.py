@@ -19,7 +19,7 @@ from alula.runtime.errors import GraphError, require
 from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import ChannelsLast
-from alula.runtime.passes.fusion import unfuse_chains
+from alula.runtime.passes.fusion import unfuse_epilogues
 from alula.runtime.passes.shapes import Shapes
 from alula.runtime.passes.transposes import is_pointwise
 
@@ -42,7 +42,7 @@ def export_onnx(
     raise    : GraphError if an op has no counterpart in ONNX
     """
     onnx = require("onnx", "host", "writing an ONNX file")
-    model = _Writer(unfuse_chains(graph)).model()
+    model = _Writer(unfuse_epilogues(graph)).model()
     onnx.helper.set_model_props(model, {key: str(value) for key, value in (metadata or {}).items()})
     shapeless = [info.type.tensor_type for info in model.graph.output if not info.type.tensor_type.HasField("shape")]
     try:
@@ -127,13 +127,13 @@ class _Writer:
             return forms[perm]
         if name in self.graph.constants:
             array = self.graph.constants[name]
-            held = name if name not in self.initializers else self.fresh(f"{name}.turned")
+            held = name if name not in self.initializers else self.fresh(f"{name}.transposed")
             self.initializers[held] = np.ascontiguousarray(array.transpose(perm)) if perm else array
             forms[perm] = held
             return held
         source, held = next(iter(forms.items()))
         order = perm if not source else tuple(source.index(axis) for axis in perm or range(len(source)))
-        forms[perm] = self.fresh(f"{name}.turned" if perm else f"{name}.plain")
+        forms[perm] = self.fresh(f"{name}.transposed" if perm else f"{name}.plain")
         self._add("Transpose", [held], [forms[perm]], perm=list(order))
         return forms[perm]
 
@@ -171,8 +171,8 @@ class _Writer:
             return
         attrs = self._attributes(node)
         spatial = find(node.op, node.label).channels_last
-        turned = self._spatial(node, spatial) if spatial else self._turned(node, attrs)
-        perm, inputs = turned or ((), [self.want(name) if name else "" for name in node.inputs])
+        transposed = self._spatial(node, spatial) if spatial else self._transposed(node, attrs)
+        perm, inputs = transposed or ((), [self.want(name) if name else "" for name in node.inputs])
         outputs = list(node.outputs)
         for index, name in enumerate(node.outputs):
             if name:
@@ -220,7 +220,7 @@ class _Writer:
         self._add("Mul", [source, gate], [y], node.name)
         self.forms[y] = {perm: y}
 
-    def _turned(self, node: Node, attrs: dict[str, Any]) -> tuple[Perm, list[str]] | None:
+    def _transposed(self, node: Node, attrs: dict[str, Any]) -> tuple[Perm, list[str]] | None:
         """How to write a node on permuted inputs, if one is permuted and the op allows it; may change `attrs`."""
         variables = [name for name in node.inputs if name and name not in self.graph.constants]
         found = [perm for name in variables for perm in self.forms[name] if () not in self.forms[name]]
@@ -229,7 +229,7 @@ class _Writer:
         perm = found[0]
         rank = len(perm)
         if is_pointwise(node):
-            return self._turned_pointwise(node, perm)
+            return self._transposed_pointwise(node, perm)
         if node.op in ALONG_AXIS:
             data = node.inputs if node.op == "Concat" else node.inputs[:1]
             if any(name in self.graph.constants or self.shapes.rank(name) != rank for name in data):
@@ -239,10 +239,10 @@ class _Writer:
             return perm, [*(self.want(name, perm) for name in data), *rest]
         if node.inputs[0] not in variables or len(variables) != 1:
             return None
-        extra = self._turned_operands(node, perm)
+        extra = self._transposed_operands(node, perm)
         return None if extra is None else (perm, [self.want(node.inputs[0], perm), *extra])
 
-    def _turned_pointwise(self, node: Node, perm: Perm) -> tuple[Perm, list[str]] | None:
+    def _transposed_pointwise(self, node: Node, perm: Perm) -> tuple[Perm, list[str]] | None:
         names = []
         for name in node.inputs:
             rank = self.shapes.rank(name) if name else 0
@@ -255,12 +255,12 @@ class _Writer:
                 names.append(self.want(name))
             elif constant is not None and rank is not None and rank < len(perm):
                 wide = constant.reshape((1,) * (len(perm) - rank) + constant.shape).transpose(perm)
-                names.append(self.constant(f"{name}.turned", np.ascontiguousarray(wide)))
+                names.append(self.constant(f"{name}.transposed", np.ascontiguousarray(wide)))
             else:
                 return None
         return perm, names
 
-    def _turned_operands(self, node: Node, perm: Perm) -> list[str] | None:
+    def _transposed_operands(self, node: Node, perm: Perm) -> list[str] | None:
         """The constant operands of an op, for an input in another order; None if it has no such rule."""
         operands = [self.graph.constants[name] if name else None for name in node.inputs[1:]]
         names = node.inputs[1:]
@@ -273,7 +273,7 @@ class _Writer:
             rows = [np.array([perm.index(int(axis) % rank) for axis in operands[0].reshape(-1)], np.int64)]
         else:
             return None
-        return ["" if row is None else self.constant(f"{name}.turned", row) for name, row in zip(names, rows)]
+        return ["" if row is None else self.constant(f"{name}.transposed", row) for name, row in zip(names, rows)]
 
     def _attributes(self, node: Node) -> dict[str, Any]:
         """What differs from the defaults, as ONNX writes it."""
@@ -314,7 +314,7 @@ class _Writer:
         spoken_for = set(names.values()) | {name for _, name in copies}
         for name in spoken_for & (produced | set(self.initializers) | set(self.graph.inputs)):
             if name not in names:  # another permutation has the output's name
-                names[name] = self.fresh(f"{name}.turned")
+                names[name] = self.fresh(f"{name}.transposed")
         for node in self.nodes:
             node.input[:] = [names.get(name, name) for name in node.input]
             node.output[:] = [names.get(name, name) for name in node.output]

@@ -37,12 +37,12 @@ class Layout:
 
     def __init__(self, build: Build) -> None:
         self.build = build
-        self.turned: dict[str, str] = {}  # tensor -> the same, channels last
+        self.transposed: dict[str, str] = {}  # tensor -> the same, channels last
 
     def channels_last(self, name: str, rank: int, steps: list[Step]) -> str:
         """The name of a tensor in channels-last order; appends a Transpose unless it is a constant or known."""
-        if name not in self.turned:
-            other = self.turned[name] = self.build.fresh(f"{name}{CHANNELS_LAST}")
+        if name not in self.transposed:
+            other = self.transposed[name] = self.build.fresh(f"{name}{CHANNELS_LAST}")
             perm = to_last(rank)
             if name in self.build.constants:
                 value = self.build.constants[name]
@@ -51,7 +51,7 @@ class Layout:
                 )
             else:
                 steps.append(Step("Transpose", [name], [other], {"perm": perm}))
-        return self.turned[name]
+        return self.transposed[name]
 
     def wrap(self, step: Step) -> list[Step]:
         """The steps that compute an NCHW step with a channels-last op."""
@@ -68,6 +68,6 @@ class Layout:
         for index in (number for number in spatial.outputs if number < len(step.outputs)):
             first, last = step.outputs[index], self.build.fresh(f"{step.outputs[index]}{CHANNELS_LAST}")
             if first:
-                self.turned[first] = step.outputs[index] = last
+                self.transposed[first] = step.outputs[index] = last
                 after.append(Step("Transpose", [last], [first], {"perm": to_first(rank)}))
         return [*steps, step, *after]

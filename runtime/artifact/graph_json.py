@@ -116,10 +116,10 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     if not low <= len(inputs) <= high:
         raise ArtifactError(f"{label}: expected {low} to {high} inputs of {op.name}, got {len(inputs)}; {DAMAGED}")
     attrs = op.make_attrs(as_dict(keys.get("attrs", {}), f"{label}: attrs"), label)
-    chain = tuple(
+    epilogue = tuple(
         _node_from_json(n, label, fused=True) for n in as_list(keys.get("fused", []), f"{label}: fused", MAX_FUSED)
     )
-    for link in chain:
+    for link in epilogue:
         if not find(link.op, label).elementwise:
             raise ArtifactError(f"{label}: expected element-wise ops in its epilogue, got {link.op}; {DAMAGED}")
     guard = as_name(keys.get("guard", ""), f"{label}: guard")
@@ -129,5 +129,12 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
             f"{label}: expected a guard, and otherwise one tensor for each output, got others; {DAMAGED}"
         )
     return Node(
-        op.name, inputs, outputs, attrs, name, chain, guard, tuple(as_name(n, f"{label}: otherwise") for n in otherwise)
+        op.name,
+        inputs,
+        outputs,
+        attrs,
+        name,
+        epilogue,
+        guard,
+        tuple(as_name(n, f"{label}: otherwise") for n in otherwise),
     )

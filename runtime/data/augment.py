@@ -69,9 +69,7 @@ class Augment:
                 raise DataError(f"{name}: expected {what} of {channels} channels, got {len(values)}; give one for each")
         if len(shape) != 3:
             if self.crop or self.padding or self.flip:
-                raise DataError(
-                    f"{name}: expected pictures (H, W, C) to crop or flip, got samples {shape}; leave it out"
-                )
+                raise DataError(f"{name}: expected images (H, W, C) to crop or flip, got samples {shape}; leave it out")
             return shape
         h, w, c = shape
         crop_h, crop_w = self.crop or (h, w)
@@ -124,15 +122,15 @@ class Augmenter:
             np.multiply(self.stored[: len(index)], self._factor, out=out)
             out += self._offset
             return
-        pictures = self._cropped(epoch, index)
+        images = self._cropped(epoch, index)
         if self._planar:
-            np.multiply(pictures.transpose(0, 3, 1, 2), self._factor[:, None, None], out=out)
+            np.multiply(images.transpose(0, 3, 1, 2), self._factor[:, None, None], out=out)
             out += self._offset[:, None, None]
             return
-        b, h, w, c = pictures.shape
+        b, h, w, c = images.shape
         # Rows as one axis: NumPy's inner loop is then W * C long instead of C
         rows = out.reshape(b, h, w * c)
-        np.multiply(pictures.reshape(b, h, w * c), np.tile(self._factor, w), out=rows)
+        np.multiply(images.reshape(b, h, w * c), np.tile(self._factor, w), out=rows)
         rows += np.tile(self._offset, w)
 
     def _cropped(self, epoch: int, index: Labels) -> Array:
@@ -140,26 +138,26 @@ class Augmenter:
         b, h_padded, w_padded, c = padded.shape
         h, w, _ = self._sample
         augment = self._augment
-        pictures = padded
+        images = padded
         if (h, w) != (h_padded, w_padded):
             if augment.random:
                 top = below(draws(self._seed, epoch, CROP_Y, index), h_padded - h + 1)
                 left = below(draws(self._seed, epoch, CROP_X, index), w_padded - w + 1)
             else:
                 top, left = np.full(b, (h_padded - h) // 2), np.full(b, (w_padded - w) // 2)
-            picture, row, pixel, one = padded.strides
+            image, row, pixel, one = padded.strides
             # Every window of every image: (B, H_PADDED - H + 1, W_PADDED - W + 1, H, W * C)
             windows = as_strided(
                 padded,
                 (b, h_padded - h + 1, w_padded - w + 1, h, w * c),
-                (picture, row, pixel, row, one),
+                (image, row, pixel, row, one),
                 writeable=False,
             )
-            pictures = windows[np.arange(b), top, left].reshape(b, h, w, c)
+            images = windows[np.arange(b), top, left].reshape(b, h, w, c)
         if augment.flip and augment.random:
             mirrored = (draws(self._seed, epoch, FLIP, index) >> np.uint64(63)).astype(bool)
-            pictures[mirrored] = pictures[mirrored, :, ::-1]
-        return pictures
+            images[mirrored] = images[mirrored, :, ::-1]
+        return images
 
 
 @frozen

@@ -28,13 +28,13 @@ def find_idx(folder: Path) -> bool:
 
 def open_idx(folder: Path, split: str) -> ArraySet:
     """One split: images (N, H, W, 1) uint8 and their labels."""
-    pictures, labels = _file(folder, split, "images", 3), _file(folder, split, "labels", 1)
-    if pictures is None or labels is None:
-        missing = "images-idx3" if pictures is None else "labels-idx1"
+    images, labels = _file(folder, split, "images", 3), _file(folder, split, "labels", 1)
+    if images is None or labels is None:
+        missing = "images-idx3" if images is None else "labels-idx1"
         raise SourceError(
             f"{folder}: expected {PREFIXES[split][0]}-{missing}-ubyte or the same with .gz, got no such file; add it"
         )
-    return ArraySet(str(folder), read_idx(pictures, 3)[..., None], read_idx(labels, 1))
+    return ArraySet(str(folder), read_idx(images, 3)[..., None], read_idx(labels, 1))
 
 
 def read_idx(path: Path, ndim: int) -> Array:

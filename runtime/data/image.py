@@ -39,7 +39,7 @@ class Decoder:
         pixels = self._with_channels(pixels)
         if self._size is None or pixels.shape[:2] == self._size:
             return pixels
-        cv2 = require("cv2", "vision", "scaling pictures")
+        cv2 = require("cv2", "vision", "scaling images")
         smaller = pixels.shape[0] >= self._size[0] and pixels.shape[1] >= self._size[1]
         scaled: Array = cv2.resize(
             pixels, self._size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
@@ -47,7 +47,7 @@ class Decoder:
         return scaled.reshape(*self._size, self._channels)
 
     def _by_opencv(self, encoded: bytes) -> Array:
-        cv2 = require("cv2", "vision", "decoding pictures")
+        cv2 = require("cv2", "vision", "decoding images")
         _check_whole(encoded)
         flags = cv2.IMREAD_COLOR if self._channels == 3 else cv2.IMREAD_GRAYSCALE
         try:
@@ -55,7 +55,7 @@ class Decoder:
         except cv2.error as error:  # more pixels than OpenCV decodes
             raise ValueError(str(error).strip().splitlines()[-1]) from error
         if pixels is None:
-            raise ValueError("not a picture, or a damaged one")
+            raise ValueError("not an image, or a damaged one")
         return pixels[:, :, None] if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, ::-1])
 
     def _with_channels(self, pixels: Array) -> Array:

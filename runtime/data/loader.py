@@ -157,7 +157,7 @@ class Loader:
                     break
             else:
                 raise DataError(
-                    f"{self.data.name}: expected pictures that can be read, got none of {len(order)}; check the files"
+                    f"{self.data.name}: expected images that can be read, got none of {len(order)}; check the files"
                 )
         return index
 

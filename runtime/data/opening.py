@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alula.runtime.data.cifar import find_cifar, open_cifar
 from alula.runtime.data.dataset import Dataset, check_classes
-from alula.runtime.data.folder import KEEP_BYTES, find_pictures, open_pictures
+from alula.runtime.data.folder import KEEP_BYTES, find_images, open_images
 from alula.runtime.data.idx import find_idx, open_idx
 from alula.runtime.data.npz import open_npz
 from alula.runtime.errors import DataError, SourceError
@@ -81,8 +81,8 @@ def _open(
     archive = path / f"{split}.npz"
     if archive.is_file():
         return open_npz(archive, split, names, layout)
-    if find_pictures(path):
-        return open_pictures(path, split, size, channels, keep_bytes)
+    if find_images(path):
+        return open_images(path, split, size, channels, keep_bytes)
     if any(path.glob("data_batch_[1-5]")):
         raise DataError(
             f"{path}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"

@@ -23,7 +23,7 @@ class WeightStore:
             self._wanted.setdefault(key, make)
         return key
 
-    def settle(self, threads: int) -> None:
+    def make(self, threads: int) -> None:
         """Make what is wanted: decoding and packing are kernels, which run outside the GIL."""
         wanted, self._wanted = deque(self._wanted.items()), {}
         failures: list[Exception] = []

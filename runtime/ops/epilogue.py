@@ -15,7 +15,7 @@ MAX_STEPS = 8
 
 
 def operand_kind(host: Sequence[Dim], operand: Sequence[Dim]) -> str | None:
-    """How an operand meets the host's result: "scalar", "channel", "picture" or "element"; None if it may not.
+    """How an operand meets the host's result: "scalar", "channel", "image" or "element"; None if it may not.
 
     Free dimensions of different names are taken to be equal: `split` decides when their sizes are known.
     """
@@ -31,7 +31,7 @@ def operand_kind(host: Sequence[Dim], operand: Sequence[Dim]) -> str | None:
     if all(map(_same, host, dims)):
         return "element"
     if len(host) > 2 and _same(host[0], dims[0]) and all(dim == 1 for dim in dims[1:-1]):
-        return "picture"
+        return "image"
     return None
 
 

@@ -76,13 +76,13 @@ class Window:
         if min(out) < 1:
             padded = tuple(s + b + e for s, b, e in zip(spatial, begin, end, strict=True))
             raise ShapeError(
-                f"expected a padded picture of at least {show(extent)}, got {show(padded)}; "
-                "the window does not fit: use a larger picture"
+                f"expected a padded image of at least {show(extent)}, got {show(padded)}; "
+                "the window does not fit: use a larger image"
             )
         return cls(kernel, strides, dilations, tuple(begin), tuple(end), tuple(out))
 
     @classmethod
-    def spreading(
+    def transposed(
         cls, attrs: WindowAttrs, spatial: Ints, kernel: Ints, output_padding: Ints = (), output_shape: Ints = ()
     ) -> Window:
         """The window of a transposed convolution; `output_shape`, if given, decides the pads.

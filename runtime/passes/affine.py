@@ -16,7 +16,7 @@ from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import Linear, Operand, axis_for, broadcast
 from alula.runtime.passes.operands import other_operand
-from alula.runtime.passes.rewrite import Draft
+from alula.runtime.passes.rewrite import Rewrite
 from alula.runtime.passes.shapes import Shapes
 
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
@@ -30,10 +30,10 @@ class Affine:
     summand: Array
 
     @staticmethod
-    def of(draft: Draft, node: Node, tensor: str) -> Affine | None:
+    def of(rewrite: Rewrite, node: Node, tensor: str) -> Affine | None:
         """What a node does to one of its inputs, if the other is a constant scalar or vector."""
         other = other_operand(node, tensor) if node.op in ARITHMETIC else None
-        value = draft.value(other) if other is not None else None
+        value = rewrite.value(other) if other is not None else None
         if value is None or value.dtype.kind != "f" or value.ndim > 1:
             return None
         number, first = value.astype(np.float64), node.inputs[0] == tensor
@@ -53,40 +53,40 @@ class Affine:
 
 def fold_affine(graph: Graph) -> Graph:
     """Fold constant arithmetic into products (`Op.linear`), on both sides."""
-    shapes, draft = Shapes(graph), Draft(graph)
+    shapes, rewrite = Shapes(graph), Rewrite(graph)
     before = -1
-    while before != draft.changes:
-        before = draft.changes
-        for node in draft.nodes():
-            if draft.holds(node) and find(node.op, node.label).linear is not None:
-                _fold_behind(draft, node)
-        for node in draft.nodes(*ARITHMETIC):
-            _fold_before(draft, shapes, node)
-    return draft.graph()
+    while before != rewrite.changes:
+        before = rewrite.changes
+        for node in rewrite.nodes():
+            if rewrite.holds(node) and find(node.op, node.label).linear is not None:
+                _fold_behind(rewrite, node)
+        for node in rewrite.nodes(*ARITHMETIC):
+            _fold_before(rewrite, shapes, node)
+    return rewrite.graph()
 
 
-def _fold_behind(draft: Draft, host: Node) -> None:
+def _fold_behind(rewrite: Rewrite, host: Node) -> None:
     """host, then arithmetic -> host with other weights."""
-    after = draft.only_reader(host.outputs[0], *ARITHMETIC)
-    affine = Affine.of(draft, after, host.outputs[0]) if after is not None else None
-    weights = _Weights.of(draft, host)
+    after = rewrite.only_reader(host.outputs[0], *ARITHMETIC)
+    affine = Affine.of(rewrite, after, host.outputs[0]) if after is not None else None
+    weights = _Weights.of(rewrite, host)
     if after is None or affine is None or weights is None or not affine.fits(weights.c_out):
         return
     folded = weights.scaled(affine)
     if folded is not None:
-        draft.exchange([host, after], [replace(folded.node(draft, host), outputs=after.outputs)])
+        rewrite.exchange([host, after], [replace(folded.node(rewrite, host), outputs=after.outputs)])
 
 
-def _fold_before(draft: Draft, shapes: Shapes, node: Node) -> None:
+def _fold_before(rewrite: Rewrite, shapes: Shapes, node: Node) -> None:
     """Arithmetic that only hosts read -> hosts with other weights."""
     output = node.outputs[0]
-    data = next((name for name in node.inputs if not draft.is_constant(name)), None)
-    affine = Affine.of(draft, node, data) if data is not None else None
-    if affine is None or data is None or output in draft.outputs or shapes.shape(data) != shapes.shape(output):
+    data = next((name for name in node.inputs if not rewrite.is_constant(name)), None)
+    affine = Affine.of(rewrite, node, data) if data is not None else None
+    if affine is None or data is None or output in rewrite.outputs or shapes.shape(data) != shapes.shape(output):
         return
-    readers, new = draft.readers(output), []
+    readers, new = rewrite.readers(output), []
     for host in readers:
-        weights = _Weights.of(draft, host)
+        weights = _Weights.of(rewrite, host)
         if weights is None or host.inputs[0] != output or output in (*host.inputs[1:], *host.reads[len(host.inputs) :]):
             return
         fed = weights.fed(affine, data) if affine.fits(weights.c_in) else None
@@ -94,9 +94,9 @@ def _fold_before(draft: Draft, shapes: Shapes, node: Node) -> None:
             return
         new.append(fed)
     for host, folded in zip(readers, new, strict=True):
-        draft.exchange([host], [folded.node(draft, host)])
+        rewrite.exchange([host], [folded.node(rewrite, host)])
     if readers:
-        draft.exchange([node], [])
+        rewrite.exchange([node], [])
 
 
 @frozen
@@ -111,15 +111,15 @@ class _Weights:
     dtype: np.dtype[Any]
 
     @staticmethod
-    def of(draft: Draft, node: Node) -> _Weights | None:
+    def of(rewrite: Rewrite, node: Node) -> _Weights | None:
         """The weights of a product without an epilogue, if they are constant floats."""
         op = find(node.op, node.label)
         linear = op.linear
         if linear is None or node.fused or node.guard:
             return None
-        weight, operand = draft.value(node.inputs[linear.weight]), op.operands[linear.weight]
+        weight, operand = rewrite.value(node.inputs[linear.weight]), op.operands[linear.weight]
         named = node.inputs[linear.bias] if linear.bias is not None and linear.bias < len(node.inputs) else ""
-        bias = draft.value(named) if named else None
+        bias = rewrite.value(named) if named else None
         if weight is None or weight.dtype.kind != "f" or (named and bias is None):
             return None
         if op.rank is broadcast and weight.ndim != 2:
@@ -219,7 +219,7 @@ class _Folded:
     weight: Array
     bias: Array | None
 
-    def node(self, draft: Draft, host: Node) -> Node:
+    def node(self, rewrite: Rewrite, host: Node) -> Node:
         """The host with these weights; a constant that nothing else reads keeps its name."""
         linear, names = self.linear, [self.x, *host.inputs[1:]]
         for index, value in ((linear.weight, self.weight), (linear.bias, self.bias)):
@@ -227,9 +227,9 @@ class _Folded:
                 continue
             names += [""] * (index + 1 - len(names))
             old = names[index]
-            if old and len(draft.readers(old)) == 1 and old not in draft.outputs:
-                draft.define(old, value)
+            if old and len(rewrite.readers(old)) == 1 and old not in rewrite.outputs:
+                rewrite.define(old, value)
             else:
-                names[index] = draft.constant(old or f"{host.outputs[0]}.bias", value)
+                names[index] = rewrite.constant(old or f"{host.outputs[0]}.bias", value)
         attrs: Any = replace(host.attrs, **{linear.bias_gain: 1.0}) if linear.bias_gain else host.attrs
         return replace(host, inputs=tuple(names), attrs=attrs)

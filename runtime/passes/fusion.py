@@ -5,73 +5,75 @@ from __future__ import annotations
 from dataclasses import replace
 
 from alula.runtime.graph import Graph, Node
-from alula.runtime.ops import epilogue as chain
+from alula.runtime.ops import epilogue
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.rewrite import Draft
+from alula.runtime.passes.rewrite import Rewrite
 from alula.runtime.passes.shapes import Shapes
 
 
-def fuse_chains(graph: Graph) -> Graph:
+def fuse_epilogues(graph: Graph) -> Graph:
     """Append to each host the element-wise nodes that alone read its result.
 
     A step may need other tensors; they are computed before the host, whose place in the order moves back if it must.
     Nothing that is needed can depend on the host, since the step alone reads its result.
     """
-    shapes, draft = Shapes(graph), Draft(graph, guarded=True)
-    for node in draft.nodes():
-        if draft.holds(node) and _is_step(draft, node):
-            _fuse(draft, shapes, node)
-    return draft.graph()
+    shapes, rewrite = Shapes(graph), Rewrite(graph, guarded=True)
+    for node in rewrite.nodes():
+        if rewrite.holds(node) and _is_step(rewrite, node):
+            _fuse(rewrite, shapes, node)
+    return rewrite.graph()
 
 
-def unfuse_chains(graph: Graph) -> Graph:
+def unfuse_epilogues(graph: Graph) -> Graph:
     """Every step of every epilogue as a separate node."""
-    return graph.with_nodes([part for node in graph.nodes for part in chain.unfuse(node)])
+    return graph.with_nodes([part for node in graph.nodes for part in epilogue.unfuse(node)])
 
 
-def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
+def _fuse(rewrite: Rewrite, shapes: Shapes, step: Node) -> None:
     """Hang a node on the producer of one of its inputs: the one that comes last, whose memory is the warmest."""
-    hosts = [host for name in dict.fromkeys(step.inputs) if name and (host := _host(draft, shapes, step, name))]
+    hosts = [host for name in dict.fromkeys(step.inputs) if name and (host := _host(rewrite, shapes, step, name))]
     if not hosts:
         return
-    host = max(hosts, key=lambda node: (find(node.op, node.label).hosts, draft.place(node)))
+    host = max(hosts, key=lambda node: (find(node.op, node.label).hosts, rewrite.place(node)))
     before, output = host.outputs[0], step.outputs[0]
     body, whole = f"{output}|body", step
     step = replace(step, guard="", otherwise=())
     if host.fused:
-        chained = list(host.fused)
-        first = chained[0]
-        chained[0] = replace(first, inputs=tuple(body if name == host.body_output else name for name in first.inputs))
-        chained.append(step)
+        steps_of_host = list(host.fused)
+        first = steps_of_host[0]
+        steps_of_host[0] = replace(
+            first, inputs=tuple(body if name == host.body_output else name for name in first.inputs)
+        )
+        steps_of_host.append(step)
     else:
-        chained = [replace(step, inputs=tuple(body if name == before else name for name in step.inputs))]
+        steps_of_host = [replace(step, inputs=tuple(body if name == before else name for name in step.inputs))]
     outputs, otherwise = (output, *host.outputs[1:]), ((whole.otherwise or ("",))[0], *host.otherwise[1:])
-    fused = replace(host, outputs=outputs, fused=tuple(chained), otherwise=otherwise if any(otherwise) else ())
-    draft.exchange([host, whole], [fused])
+    fused = replace(host, outputs=outputs, fused=tuple(steps_of_host), otherwise=otherwise if any(otherwise) else ())
+    rewrite.exchange([host, whole], [fused])
 
 
-def _is_step(draft: Draft, node: Node) -> bool:
+def _is_step(rewrite: Rewrite, node: Node) -> bool:
     """Whether kernels can run the node in an epilogue."""
     if len(node.outputs) != 1 or not node.inputs:
         return False
     if node.op == "Clip":
-        return all(not name or draft.scalar(name) is not None for name in node.inputs[1:])
+        return all(not name or rewrite.scalar(name) is not None for name in node.inputs[1:])
     if node.op == "ClipGrad":
-        return all(not name or draft.scalar(name) is not None for name in node.inputs[2:])
+        return all(not name or rewrite.scalar(name) is not None for name in node.inputs[2:])
     if node.op == "Pow":
-        return draft.scalar(node.inputs[1]) in (0.5, 1.0, 2.0)
+        return rewrite.scalar(node.inputs[1]) in (0.5, 1.0, 2.0)
     return find(node.op, node.label).elementwise and len(node.inputs) <= 2
 
 
-def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
+def _host(rewrite: Rewrite, shapes: Shapes, step: Node, tensor: str) -> Node | None:
     """The producer of a tensor, if `step` may be appended to it."""
-    host = draft.maker(tensor)
-    if host is None or host.outputs[0] != tensor or tensor in draft.outputs or draft.readers(tensor) != [step]:
+    host = rewrite.maker(tensor)
+    if host is None or host.outputs[0] != tensor or tensor in rewrite.outputs or rewrite.readers(tensor) != [step]:
         return None
     if (
         step.fused
-        or len(host.fused) >= chain.MAX_STEPS
-        or not (find(host.op, host.label).hosts or _is_step(draft, host))
+        or len(host.fused) >= epilogue.MAX_STEPS
+        or not (find(host.op, host.label).hosts or _is_step(rewrite, host))
     ):
         return None
     if host.guard != step.guard or any(host.otherwise[:1]):
@@ -90,6 +92,6 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
     others = [name for name in step.inputs if name and name != tensor]
     for name in others:
         shape = shapes.shape(name)
-        if shape is None or chain.operand_kind(before.shape, shape) is None:
+        if shape is None or epilogue.operand_kind(before.shape, shape) is None:
             return None
     return host

@@ -10,7 +10,7 @@ from alula.runtime.passes.rewrite import renamed
 
 CHANNELS_LAST = ".channels_last"  # how the name of a tensor ends that is in that order
 TRIMMED = ".trimmed"  # of a constant without leading ones
-SUFFIXES = (CHANNELS_LAST, ".turned", TRIMMED)
+SUFFIXES = (CHANNELS_LAST, ".transposed", TRIMMED)
 
 
 def restore_names(graph: Graph) -> Graph:

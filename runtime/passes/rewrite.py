@@ -15,7 +15,7 @@ def make_node(op: str, inputs: list[str], output: str, name: str = "", **attrs: 
     return Node(op, tuple(inputs), (output,), find(op, name or output).make_attrs(attrs, name or output), name)
 
 
-class Draft:
+class Rewrite:
     """The nodes of a graph by their first output. Exchange them in any order: `graph` sorts them.
 
     guarded : whether nodes with a guard are shown as makers, as lone readers and in `nodes`; a pass that does not ask for

@@ -8,7 +8,7 @@ from alula.runtime.graph import Arrays, Graph, TensorSpec
 from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
-from alula.runtime.passes.fusion import fuse_chains
+from alula.runtime.passes.fusion import fuse_epilogues
 from alula.runtime.passes.names import restore_names
 
 
@@ -26,7 +26,7 @@ def trainable_form(graph: Graph) -> Graph:
     inputs = {**graph.inputs, **{name: TensorSpec.of(array) for name, array in shared.items()}}
     form = replace(graph, inputs=inputs, constants=own)
     for rewrite in PASSES:
-        if rewrite not in (open_batch_norm, fold_affine, fuse_chains):
+        if rewrite not in (open_batch_norm, fold_affine, fuse_epilogues):
             form = rewrite(form)
     read = {name for node in form.nodes for name in node.reads} | set(form.outputs)
     kept = {name: array for name, array in shared.items() if name in read}

@@ -15,14 +15,14 @@ import numpy as np
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Dim, Node
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.rewrite import Draft, make_node
+from alula.runtime.passes.rewrite import Rewrite, make_node
 from alula.runtime.passes.shapes import Shapes
 
 Perm = tuple[int, ...]
 
 
 @frozen
-class Turn:
+class Change:
     """What changes.
 
     perms  : the permutation of each output
@@ -52,7 +52,7 @@ class Turn:
         return Node(self.op or node.op, tuple(inputs), tuple(outputs), attrs, node.name)
 
 
-Rule = Callable[[Draft, Shapes, Node, Perm], Turn | None]
+Rule = Callable[[Rewrite, Shapes, Node, Perm], Change | None]
 
 
 def inverse(perm: Perm) -> Perm:
@@ -87,113 +87,113 @@ def rule_for(node: Node) -> Rule | None:
     return _pointwise if is_pointwise(node) else RULES.get(node.op)
 
 
-def _pointwise(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    return Turn((perm,))
+def _pointwise(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
+    return Change((perm,))
 
 
-def _axis(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    return Turn((perm,) * len(node.outputs), {"axis": perm[node.attrs.axis]})
+def _axis(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
+    return Change((perm,) * len(node.outputs), {"axis": perm[node.attrs.axis]})
 
 
-def _arg(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
+def _arg(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
     axis = node.attrs.axis % len(perm)
     kept = perm if node.attrs.keepdims else _without(perm, (axis,))
-    return Turn((kept,), {"axis": perm[axis]})
+    return Change((kept,), {"axis": perm[axis]})
 
 
-def _reduce(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
+def _reduce(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
     axes: Sequence[int] = range(len(perm))
     inputs = {}
     if len(node.inputs) > 1 and node.inputs[1]:
-        axes = draft.integers(node.inputs[1]) or ()
+        axes = rewrite.integers(node.inputs[1]) or ()
         if not axes:
             return None
-        inputs[1] = _integers(draft, node.inputs[1], sorted(perm[axis] for axis in axes))
+        inputs[1] = _integers(rewrite, node.inputs[1], sorted(perm[axis] for axis in axes))
     elif node.attrs.noop_with_empty_axes:
-        return Turn((perm,))
-    return Turn((perm if node.attrs.keepdims else _without(perm, axes),), inputs=inputs)
+        return Change((perm,))
+    return Change((perm if node.attrs.keepdims else _without(perm, axes),), inputs=inputs)
 
 
-def _pad(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    pads, given = draft.integers(node.inputs[1]), len(node.inputs) > 3 and node.inputs[3]
-    axes = draft.integers(node.inputs[3]) if given else tuple(range(len(perm)))
+def _pad(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
+    pads, given = rewrite.integers(node.inputs[1]), len(node.inputs) > 3 and node.inputs[3]
+    axes = rewrite.integers(node.inputs[3]) if given else tuple(range(len(perm)))
     if pads is None or axes is None or len(pads) != 2 * len(axes):
         return None
     begins, ends = [0] * len(perm), [0] * len(perm)
     for index, axis in enumerate(axes):
         begins[perm[axis]], ends[perm[axis]] = pads[index], pads[index + len(axes)]
-    inputs = {1: _integers(draft, node.inputs[1], begins + ends)}
-    return Turn((perm,), inputs={**inputs, 3: ""} if given else inputs)
+    inputs = {1: _integers(rewrite, node.inputs[1], begins + ends)}
+    return Change((perm,), inputs={**inputs, 3: ""} if given else inputs)
 
 
-def _slice(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
+def _slice(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
     starts = shapes.value(node.inputs[1])
     if starts is None:
         return None
     axes: Sequence[int] | None = range(len(starts))
     if len(node.inputs) > 3 and node.inputs[3]:
-        axes = draft.integers(node.inputs[3])
+        axes = rewrite.integers(node.inputs[3])
     if axes is None:
         return None
-    return Turn((perm,), inputs={3: _integers(draft, f"{node.outputs[0]}.axes", [perm[axis] for axis in axes])})
+    return Change((perm,), inputs={3: _integers(rewrite, f"{node.outputs[0]}.axes", [perm[axis] for axis in axes])})
 
 
-def _resize(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
+def _resize(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
     axes = node.attrs.axes or tuple(range(len(perm)))
-    turned = [perm[axis] for axis in axes]
-    order = sorted(range(len(axes)), key=turned.__getitem__)
+    transposed = [perm[axis] for axis in axes]
+    order = sorted(range(len(axes)), key=transposed.__getitem__)
     inputs = {}
     for index, name in enumerate(node.inputs[1:], 1):
-        value = draft.value(name) if name else None
+        value = rewrite.value(name) if name else None
         if name and value is None:  # the axes can be named in any order, but not by every kernel
-            return Turn((perm,), {"axes": tuple(turned)})
+            return Change((perm,), {"axes": tuple(transposed)})
         if value is not None and value.size:
             rows = value.reshape(-1, len(axes))[:, order]  # roi has two rows: starts and ends
-            inputs[index] = draft.constant(f"{name}.turned", np.ascontiguousarray(rows.reshape(-1)))
-    attrs = {"axes": tuple(turned[i] for i in order)} if node.attrs.axes else {}
-    return Turn((perm,), attrs, inputs)
+            inputs[index] = rewrite.constant(f"{name}.transposed", np.ascontiguousarray(rows.reshape(-1)))
+    attrs = {"axes": tuple(transposed[i] for i in order)} if node.attrs.axes else {}
+    return Change((perm,), attrs, inputs)
 
 
-def _tile(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    sizes = draft.integers(node.inputs[1])
+def _tile(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
+    sizes = rewrite.integers(node.inputs[1])
     if sizes is None or len(sizes) != len(perm):
         return None
-    return Turn((perm,), inputs={1: _integers(draft, node.inputs[1], [sizes[axis] for axis in inverse(perm)])})
+    return Change((perm,), inputs={1: _integers(rewrite, node.inputs[1], [sizes[axis] for axis in inverse(perm)])})
 
 
-def _squeeze(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    axes = draft.integers(node.inputs[1]) if len(node.inputs) > 1 else None
+def _squeeze(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
+    axes = rewrite.integers(node.inputs[1]) if len(node.inputs) > 1 else None
     if axes is None:
         return None
-    turned = sorted(perm[axis] for axis in axes)
-    return Turn((_without(perm, axes),), inputs={1: _integers(draft, node.inputs[1], turned)})
+    transposed = sorted(perm[axis] for axis in axes)
+    return Change((_without(perm, axes),), inputs={1: _integers(rewrite, node.inputs[1], transposed)})
 
 
-def _unsqueeze(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
-    axes = draft.integers(node.inputs[1])
+def _unsqueeze(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
+    axes = rewrite.integers(node.inputs[1])
     if axes is None or perm != to_first(len(perm)):
         return None
     rank = len(perm) + len(axes)
     new = sorted(axis % rank for axis in axes)
     if new[0] < 2:  # the channels would no longer be axis 1
         return None
-    return Turn((to_first(rank),), inputs={1: _integers(draft, node.inputs[1], [axis - 1 for axis in new])})
+    return Change((to_first(rank),), inputs={1: _integers(rewrite, node.inputs[1], [axis - 1 for axis in new])})
 
 
-def _gather(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
+def _gather(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
     axis, rank = node.attrs.axis % len(perm), shapes.rank(node.inputs[1])
     if rank not in (0, 1):
         return None
-    return Turn((perm if rank else _without(perm, (axis,)),), {"axis": perm[axis]})
+    return Change((perm if rank else _without(perm, (axis,)),), {"axis": perm[axis]})
 
 
-def _reshape(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | None:
+def _reshape(rewrite: Rewrite, shapes: Shapes, node: Node, perm: Perm) -> Change | None:
     """Reshape and Flatten: dimensions are merged, split or kept in groups; whole groups can change places."""
     before, after = shapes.shape(node.inputs[0]), shapes.shape(node.outputs[0])
     if before is None or after is None or (node.op == "Reshape" and node.attrs.allowzero):
         return None
     groups = _groups(before, after)
-    order = _turned_order(groups, before, perm)
+    order = _transposed_order(groups, before, perm)
     if order is None:
         return None
     axes = [axis for index in order for axis in groups[index][1]]  # axis k of the new output is axis axes[k] of the old
@@ -201,13 +201,13 @@ def _reshape(draft: Draft, shapes: Shapes, node: Node, perm: Perm) -> Turn | Non
     target = _target([after[axis] for axis in axes], x_dims)
     perms, hint = (inverse(tuple(axes)),), f"{node.outputs[0]}.shape"
     if target is not None:
-        return Turn(perms, inputs={1: _integers(draft, hint, target)}, op="Reshape")
+        return Change(perms, inputs={1: _integers(rewrite, hint, target)}, op="Reshape")
     wanted = shapes.value(node.inputs[1]) if node.op == "Reshape" else None
     if wanted is None or 0 in wanted:  # a 0 copies the dimension in its own place
         return None
-    picks, turned = _integers(draft, f"{hint}.axes", axes), draft.fresh(f"{hint}.turned")
-    gather = make_node("Gather", [node.inputs[1], picks], turned, axis=0)
-    return Turn(perms, inputs={1: turned}, before=(gather,))
+    picks, transposed = _integers(rewrite, f"{hint}.axes", axes), rewrite.fresh(f"{hint}.transposed")
+    gather = make_node("Gather", [node.inputs[1], picks], transposed, axis=0)
+    return Change(perms, inputs={1: transposed}, before=(gather,))
 
 
 def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -225,7 +225,7 @@ def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[tuple[int
     return groups + [((len(before) - i,), (len(after) - i,)) for i in range(tail, 0, -1)]
 
 
-def _turned_order(
+def _transposed_order(
     groups: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], before: Sequence[Dim], perm: Perm
 ) -> list[int] | None:
     """The groups in the order in which x holds them; None if x holds one in pieces. Axes of size 1 do not count."""
@@ -272,9 +272,9 @@ def _without(perm: Perm, axes: Sequence[int]) -> Perm:
     return tuple(sorted(kept).index(place) for place in kept)
 
 
-def _integers(draft: Draft, hint: str, values: Sequence[int]) -> str:
-    name = hint if hint.endswith(".turned") else f"{hint}.turned"
-    return draft.constant(name, np.array(values, np.int64))
+def _integers(rewrite: Rewrite, hint: str, values: Sequence[int]) -> str:
+    name = hint if hint.endswith(".transposed") else f"{hint}.transposed"
+    return rewrite.constant(name, np.array(values, np.int64))
 
 
 RULES: dict[str, Rule] = {

@@ -17,7 +17,7 @@ ALIGNMENT = 64
 
 
 @frozen
-class Layout:
+class ArenaPlan:
     """Where each buffer lies.
 
     offsets : byte offset in the arena
@@ -37,7 +37,7 @@ def lifetimes(instructions: Sequence[Instruction]) -> dict[str, tuple[int, int]]
     return spans
 
 
-def lay_out(instructions: Sequence[Instruction], sizes: Mapping[str, int]) -> Layout:
+def plan_arena(instructions: Sequence[Instruction], sizes: Mapping[str, int]) -> ArenaPlan:
     """Place the buffers in `sizes` (bytes); other buffers lie elsewhere (inputs, outputs, weights)."""
     spans = lifetimes(instructions)
     merged = _merge_in_place(instructions, sizes, spans)
@@ -50,7 +50,7 @@ def lay_out(instructions: Sequence[Instruction], sizes: Mapping[str, int]) -> La
     for instruction in instructions:
         if instruction.inplace:
             offsets[instruction.inplace[0]] = offsets[instruction.inplace[1]]
-    return Layout(offsets, nbytes)
+    return ArenaPlan(offsets, nbytes)
 
 
 def _place(

@@ -196,9 +196,9 @@ class Tape:
         build : appends them; the names of the outputs
         """
         start, sums = len(self.nodes), Sums()
-        for output, dy in zip(build(), gradients, strict=False):
-            if dy:
-                sums.add(output, dy, self._guard)
+        for output, grad_y in zip(build(), gradients, strict=False):
+            if grad_y:
+                sums.add(output, grad_y, self._guard)
         own = self.nodes[start:]
         self._needed |= _reached_by(own, self._needed)
         self._walk(own, sums)
@@ -227,9 +227,9 @@ class Tape:
                 if gradient and self.wants(name):
                     assert self.spec(gradient) == self.spec(name), (node.label, name, gradient)
                     sums.add(name, gradient, guard)
-            for name, dy in zip(node.otherwise, outputs, strict=False):
-                if name and dy and self.wants(name):
-                    sums.pass_by(name, self.always(dy), guard)
+            for name, grad_y in zip(node.otherwise, outputs, strict=False):
+                if name and grad_y and self.wants(name):
+                    sums.pass_by(name, self.always(grad_y), guard)
 
     def _total(self, sums: Sums, name: str) -> str:
         """The sum of what flowed into a tensor's gradient; it is made once.

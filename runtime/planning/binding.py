@@ -88,7 +88,7 @@ class Binding:
 
     def __init__(self, program: Program, arena: Arena, tables: Tables) -> None:
         self.program, self.arena, self.tables = program, arena, tables
-        self._watch = Watch(program.sizes, program.layout) if is_checking() else None
+        self._watch = Watch(program.sizes, program.arena_plan) if is_checking() else None
         self._bound = -1
         self._inputs: Mapping[str, Array] = {}
         self._arrays: dict[str, Array] = {}
@@ -146,11 +146,11 @@ class Binding:
 
     def _bind(self) -> None:
         """Write the addresses of all buffers but inputs and outputs."""
-        layout = self.program.layout
-        base = self.arena.reserve(layout.nbytes)
+        arena_plan = self.program.arena_plan
+        base = self.arena.reserve(arena_plan.nbytes)
         addresses = np.empty(len(self.tables.fixed), np.int64)
         for i, name in enumerate(self.tables.fixed):
-            addresses[i] = base + layout.offsets[name] if name in layout.offsets else self.program.address(name)
+            addresses[i] = base + arena_plan.offsets[name] if name in arena_plan.offsets else self.program.address(name)
         which, places, offsets = self.tables.fixups
         self.tables.words[places] = addresses[which] + offsets
         self._bound = self.arena.version
@@ -164,12 +164,12 @@ class Binding:
         run_node(node, values)
         for name in node.outputs:
             root = program.lowering.root(name) if name else ""
-            if root in program.layout.offsets or root in self._arrays or root in program.state.variables:
+            if root in program.arena_plan.offsets or root in self._arrays or root in program.state.variables:
                 self._view(name, flat)[...] = values[name]
 
     def _view(self, name: str, flat: bool = False) -> Array:
         """A tensor as an array. flat: what belongs to a variable comes in the variable's own order."""
-        program, layout = self.program, self.program.layout
+        program, arena_plan = self.program, self.program.arena_plan
         root, spec = program.lowering.root(name), program.network.specs[name]
         variable = program.lowering.variable_of(name) or program.lowering.variable_of(root)
         if flat and variable:
@@ -183,8 +183,8 @@ class Binding:
             return (self._inputs[root] if root in self._inputs else self._arrays[root]).reshape(spec.dims)
         if not flat and variable and not variable.is_plain:
             stored = TensorSpec((variable.size,), spec.dtype)
-            return variable.canonical(self.arena.view(layout.offsets[root], stored)).reshape(spec.dims)
-        return self.arena.view(layout.offsets[root], spec)
+            return variable.canonical(self.arena.view(arena_plan.offsets[root], stored)).reshape(spec.dims)
+        return self.arena.view(arena_plan.offsets[root], spec)
 
 
 class Parts:

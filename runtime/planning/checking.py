@@ -14,13 +14,13 @@ import numpy as np
 
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.memory.aligned import POISON
-from alula.runtime.planning.arena import ALIGNMENT, Layout, lifetimes
+from alula.runtime.planning.arena import ALIGNMENT, ArenaPlan, lifetimes
 from alula.runtime.planning.lowering import Instruction, Lowering
 
 GUARD = 4 * ALIGNMENT  # bytes before and after each buffer
 
 
-def prove_layout(instructions: Sequence[Instruction], sizes: Mapping[str, int], layout: Layout) -> None:
+def prove_arena(instructions: Sequence[Instruction], sizes: Mapping[str, int], arena_plan: ArenaPlan) -> None:
     """Fail if two buffers that are alive at the same time share a byte, and neither is written over the other in place."""
     spans = {name: span for name, span in lifetimes(instructions).items() if name in sizes}
     begins: dict[int, list[str]] = {}
@@ -30,9 +30,9 @@ def prove_layout(instructions: Sequence[Instruction], sizes: Mapping[str, int], 
     for i, instruction in enumerate(instructions):
         alive = {name for name in alive if spans[name][1] >= i}
         for name in begins.get(i, ()):
-            begin = layout.offsets[name]
+            begin = arena_plan.offsets[name]
             for other in alive:
-                at = layout.offsets[other]
+                at = arena_plan.offsets[other]
                 apart = begin + sizes[name] <= at or at + sizes[other] <= begin
                 if apart:
                     continue
@@ -69,25 +69,25 @@ def _read(name: str, lowering: Lowering, updates: Mapping[str, str]) -> tuple[st
     return name, is_new
 
 
-def spaced(instructions: Sequence[Instruction], sizes: Mapping[str, int], layout: Layout) -> Layout:
+def spaced(instructions: Sequence[Instruction], sizes: Mapping[str, int], arena_plan: ArenaPlan) -> ArenaPlan:
     """A layout in which buffers share memory only where one is written over the other in place; all have guards."""
     over = {each.inplace[0]: each.inplace[1] for each in instructions if each.inplace}
     offsets: dict[str, int] = {}
     at = GUARD
-    for name in layout.offsets:
+    for name in arena_plan.offsets:
         if name not in over:
             offsets[name] = at
             at += -(-sizes[name] // ALIGNMENT) * ALIGNMENT + GUARD
     offsets.update({name: offsets[root] for name, root in over.items()})
-    return Layout(offsets, at)
+    return ArenaPlan(offsets, at)
 
 
 class Watch:
     """The poisoned memory of one program, laid out by `spaced`."""
 
-    def __init__(self, sizes: Mapping[str, int], layout: Layout) -> None:
+    def __init__(self, sizes: Mapping[str, int], arena_plan: ArenaPlan) -> None:
         ends: dict[int, tuple[int, str]] = {}
-        for name, offset in layout.offsets.items():
+        for name, offset in arena_plan.offsets.items():
             ends[offset] = max(ends.get(offset, (0, "")), (offset + sizes[name], name))
         self._guards = [(begin - GUARD, begin, name) for begin, (_, name) in ends.items()]
         self._guards += [(end, end + GUARD, name) for end, name in ends.values()]

@@ -27,7 +27,7 @@ def lowered(network: Specialised, store: WeightStore, tiles: Tiles, n_threads: i
         for output in node.outputs:
             if output in state.updates:
                 lowering.forget(state.updates[output])
-    store.settle(n_threads)
+    store.make(n_threads)
     state.settle()
     return lowering
 

@@ -20,12 +20,12 @@ from alula.runtime.memory.variables import State
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.epilogue import unfuse
-from alula.runtime.planning.arena import lay_out
+from alula.runtime.planning.arena import plan_arena
 from alula.runtime.planning.binding import Binding, Parts, Tables
-from alula.runtime.planning.checking import prove_layout, prove_updates, spaced
+from alula.runtime.planning.checking import prove_arena, prove_updates, spaced
 from alula.runtime.planning.lowering import Instruction
 from alula.runtime.planning.nodes import lowered
-from alula.runtime.planning.prefetch import look_ahead
+from alula.runtime.planning.prefetch import prefetch
 from alula.runtime.planning.specialise import Specialised
 from alula.runtime.threads import Team
 
@@ -80,9 +80,9 @@ class Program:
             for name in instruction.named:
                 if name in network.specs and name not in external and name not in network.values:
                     sizes[name] = lowering.storage(name)[1] * network.specs[name].itemsize
-        look_ahead(self.instructions, {name: variable.nbytes for name, variable in variables.items()})
-        self.layout = lay_out(self.instructions, sizes)
-        self.arena_bytes = self.layout.nbytes
+        prefetch(self.instructions, {name: variable.nbytes for name, variable in variables.items()})
+        self.arena_plan = plan_arena(self.instructions, sizes)
+        self.arena_bytes = self.arena_plan.nbytes
         if is_checking():
             self._prove()
         self.made = {name: aligned(table) for name, table in lowering.tables.items()}
@@ -99,9 +99,9 @@ class Program:
 
     def _prove(self) -> None:
         """Prove the plan, and move to memory of its own that shows what goes wrong."""
-        prove_layout(self.instructions, self.sizes, self.layout)
+        prove_arena(self.instructions, self.sizes, self.arena_plan)
         prove_updates(self.instructions, self.lowering, self.state.updates)
-        self.layout, self.arena = spaced(self.instructions, self.sizes, self.layout), Arena()
+        self.arena_plan, self.arena = spaced(self.instructions, self.sizes, self.arena_plan), Arena()
 
     def address(self, name: str) -> int:
         """Where a buffer lies that is not in the arena, and no input or output."""

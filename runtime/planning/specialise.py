@@ -13,7 +13,7 @@ import numpy as np
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Dim, Graph, Node, TensorSpec
-from alula.runtime.ops import epilogue as chain
+from alula.runtime.ops import epilogue
 from alula.runtime.ops.contract import NoAttrs, find, infer
 from alula.runtime.planning.reference import run_node
 
@@ -182,7 +182,7 @@ class _Walk:
         specs = self._infer(node)
         bad = self._misfit(node, specs[0]) if node.fused else None
         if bad is not None:
-            for part in chain.split(node, bad):
+            for part in epilogue.split(node, bad):
                 self._visit(part)
             return
         names = (node.body_output, *node.outputs[1:])
@@ -235,7 +235,7 @@ class _Walk:
         for index, step in enumerate(node.fused):
             specs = [body if name == before else self._spec(name) if name else None for name in step.inputs]
             for name, spec in zip(step.inputs, specs, strict=True):
-                if spec is not None and name != before and chain.operand_kind(body.shape, spec.shape) is None:
+                if spec is not None and name != before and epilogue.operand_kind(body.shape, spec.shape) is None:
                     return index
             if infer(step, specs, [None] * len(specs)) != (body,):
                 return index

@@ -18,7 +18,7 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import axis_for
-from alula.runtime.passes.rewrite import Draft, make_node
+from alula.runtime.passes.rewrite import Rewrite, make_node
 
 WHOLE = 1.0
 
@@ -46,7 +46,7 @@ class Part:
 
 
 def split_weights(
-    graph: Graph, fractions: Mapping[str, float], readers: Mapping[str, Sequence[Node]]
+    graph: Graph, slices: Mapping[str, float], readers: Mapping[str, Sequence[Node]]
 ) -> tuple[Graph, list[Part]]:
     """The graph with layers split in a trained and a frozen part, and the parts.
 
@@ -54,8 +54,8 @@ def split_weights(
     readers   : parameter -> the nodes that read it
     raise     : GraphError if several layers share a weight that is to be split
     """
-    draft, parts, everywhere = Draft(graph, guarded=True), list[Part](), graph.consumers()
-    for weight, fraction in fractions.items():
+    rewrite, parts, everywhere = Rewrite(graph, guarded=True), list[Part](), graph.consumers()
+    for weight, fraction in slices.items():
         axis = _input_axis(graph, readers[weight][0], weight) if fraction < WHOLE else None
         if axis is None:
             continue
@@ -68,8 +68,8 @@ def split_weights(
             )
         value = graph.constants[weight]
         if (count := max(1, round(fraction * value.shape[axis]))) < value.shape[axis]:
-            parts.append(_split(draft, readers[weight][0], weight, value, axis, count))
-    return draft.graph(), parts
+            parts.append(_split(rewrite, readers[weight][0], weight, value, axis, count))
+    return rewrite.graph(), parts
 
 
 def _input_axis(graph: Graph, node: Node, weight: str) -> int | None:
@@ -82,19 +82,19 @@ def _input_axis(graph: Graph, node: Node, weight: str) -> int | None:
     return axis % rank if axis is not None and -rank <= axis < rank else None
 
 
-def _split(draft: Draft, node: Node, weight: str, value: Array, axis: int, count: int) -> Part:
+def _split(rewrite: Rewrite, node: Node, weight: str, value: Array, axis: int, count: int) -> Part:
     rows = np.moveaxis(value, axis, 0)
     magnitude = np.abs(rows).reshape(len(rows), -1).sum(axis=1, dtype=np.float64)
     chosen = np.sort(np.argsort(-magnitude, kind="stable")[:count])
     rest = np.setdiff1d(np.arange(len(rows)), chosen)
     x, y = node.inputs[0], node.outputs[0]
-    order = draft.constant(f"{weight}|order", np.concatenate([chosen, rest]))
-    sizes = draft.constant(f"{weight}|sizes", np.array([len(chosen), len(rest)]))
+    order = rewrite.constant(f"{weight}|order", np.concatenate([chosen, rest]))
+    sizes = rewrite.constant(f"{weight}|sizes", np.array([len(chosen), len(rest)]))
     ordered, inside, outside, partial, base = (
-        draft.fresh(f"{y}|{part}") for part in ("ordered", "chosen", "frozen", "partial", "base")
+        rewrite.fresh(f"{y}|{part}") for part in ("ordered", "chosen", "frozen", "partial", "base")
     )
     trained, frozen_rest = (
-        draft.constant(f"{weight}|{part}", np.ascontiguousarray(np.take(value, index, axis)))
+        rewrite.constant(f"{weight}|{part}", np.ascontiguousarray(np.take(value, index, axis)))
         for part, index in (("part", chosen), ("frozen", rest))
     )
     split = replace(make_node("Split", [ordered, sizes], inside, axis=-1), outputs=(inside, outside))
@@ -104,5 +104,5 @@ def _split(draft: Draft, node: Node, weight: str, value: Array, axis: int, count
         replace(node, inputs=(outside, frozen_rest, *node.inputs[2:]), outputs=(base,), otherwise=()),
         make_node("Add", [base, partial], y),
     ]  # fmt: skip
-    draft.exchange([node], new)
+    rewrite.exchange([node], new)
     return Part(weight, trained, axis, tuple(map(int, chosen)))

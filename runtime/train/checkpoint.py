@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.errors import CheckpointError
-from alula.runtime.files import settle, write_whole
+from alula.runtime.files import sync_folder, write_whole
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph
 
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if path.exists():
         os.replace(path, previous(path))
     os.replace(fresh, path)
-    settle(path.parent)
+    sync_folder(path.parent)
 
 
 def previous(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Networks that tell classes apart: what they must look like, and the batches of pictures that they are trained with."""
+"""Networks that tell classes apart: what they must look like, and the batches of images that they are trained with."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TEST_BATCH = 100
 def count_classes(graph: Graph, where: str) -> int:
     """How many classes a network tells apart.
 
-    raise : GraphError unless it goes from one picture of fixed size to scores (N, C)
+    raise : GraphError unless it goes from one image of fixed size to scores (N, C)
     """
     name, shape = next((name, spec.shape) for name, spec in graph.inputs.items())
     if len(graph.inputs) != 1 or len(shape) not in (2, 4) or any(isinstance(dim, str) for dim in shape[1:]):
         raise GraphError(
-            f"{where}: expected a network of one picture of fixed size, got {', '.join(map(str, graph.inputs.values()))}; "
+            f"{where}: expected a network of one image of fixed size, got {', '.join(map(str, graph.inputs.values()))}; "
             "train others with alula.runtime.train"
         )
     fixed = specialise(graph, {name: TensorSpec((1, *shape[1:]), graph.inputs[name].dtype)})
@@ -34,11 +34,11 @@ def count_classes(graph: Graph, where: str) -> int:
 
 
 @frozen
-class Pictures:
+class Images:
     """How a data set becomes batches.
 
-    pad     : border around a picture before a random crop
-    flip    : mirror every other picture
+    pad     : border around an image before a random crop
+    flip    : mirror every other image
     raw     : leave channels as they are; else they get mean 0 and deviation 1
     holdout : test with this part of the training set
     """
@@ -64,7 +64,7 @@ class Pictures:
         normal: dict[str, Any] = {} if self.raw else dict(moments(data).as_options())
         crop = shape[1:] if len(shape) == 3 else None
         if crop and self.pad > max(crop):
-            raise DataError(f"--pad: expected at most the picture's size {max(crop)}, got {self.pad}; make it smaller")
+            raise DataError(f"--pad: expected at most the image's size {max(crop)}, got {self.pad}; make it smaller")
         augment = Augment(crop=crop, padding=self.pad, flip=self.flip, **normal)
         layout = "NCHW" if len(shape) == 3 else "NHWC"
         loader = Loader(data, batch, seed=seed, drop_last=True, augment=augment, layout=layout, reuse=True)

@@ -21,7 +21,7 @@ from alula.runtime.train.optimizers import Optimizer
 from alula.runtime.train.parameters import is_layer, parameters
 from alula.runtime.train.trainer import Trainer
 
-FRACTIONS = (1.0, 0.5, 0.25, 0.125)  # of a layer's input channels, as in the paper
+SLICES = (1.0, 0.5, 0.25, 0.125)  # of a layer's input channels, as in the paper
 
 Batches = Sequence[Sequence[Array]]
 Watch = Callable[[int, int], None]
@@ -90,7 +90,7 @@ def choose_update(
     def fill(order: Sequence[str]) -> Choice:
         chosen, memory = dict[str, float](), 0
         for label in order:
-            for fraction in FRACTIONS:
+            for fraction in SLICES:
                 total = bytes_of(_rules(layers, {**chosen, label: fraction}))
                 if total <= max_bytes:
                     chosen[label], memory = fraction, total
@@ -104,7 +104,7 @@ def choose_update(
     found = [fill(order) for order in dict.fromkeys(map(tuple, orders))]
     best = max(found, key=lambda choice: sum(gains[label] * part for label, part in choice.chosen.items()))
     if not best.chosen:
-        smallest = min(bytes_of(_rules(layers, {label: FRACTIONS[-1]})) for label in useful)
+        smallest = min(bytes_of(_rules(layers, {label: SLICES[-1]})) for label in useful)
         raise MemoryBudgetError(
             f"update: expected a step within {max_bytes:,} bytes, got {smallest:,} at the least; raise the budget to that "
             "or make the batch smaller"

@@ -11,14 +11,14 @@ from alula.runtime.ops.contract import find
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.dead_code import drop_dead_code
-from alula.runtime.passes.fusion import fuse_chains
-from alula.runtime.passes.rewrite import Draft, renamed
+from alula.runtime.passes.fusion import fuse_epilogues
+from alula.runtime.passes.rewrite import Rewrite, renamed
 from alula.runtime.planning.autodiff import Tape
 from alula.runtime.planning.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
-from alula.runtime.train.ordering import by_depth, schedule, sharing
-from alula.runtime.train.recompute import plans, recomputed
+from alula.runtime.train.ordering import by_depth, order_updates, sharing
+from alula.runtime.train.recompute import candidates, recomputed
 
 
 def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:
@@ -27,13 +27,13 @@ def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float 
     Where several share their running statistics, each starts from the result of the one before it.
     momentum : of the running statistics instead of the network's own; 0 keeps those of the last batch alone
     """
-    draft = Draft(graph, guarded=True)
+    rewrite = Rewrite(graph, guarded=True)
     newest: dict[str, str] = {}  # running statistic -> what the last node made of it
-    for node in draft.nodes("BatchNormalization"):
+    for node in rewrite.nodes("BatchNormalization"):
         output, attrs = node.outputs[0], node.attrs
         if output not in outputs:
             continue
-        extra = tuple(draft.fresh(f"{output}.{part}") for part in ("mean|new", "var|new", "mean|saved", "std|saved"))
+        extra = tuple(rewrite.fresh(f"{output}.{part}") for part in ("mean|new", "var|new", "mean|saved", "std|saved"))
         made = find("BatchNormalizationTraining", node.label).make_attrs(
             {"epsilon": attrs.epsilon, "momentum": attrs.momentum if momentum is None else momentum}, node.label
         )
@@ -44,8 +44,8 @@ def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float 
         if node.guard:  # skipped, it keeps the statistics that it has
             otherwise = (*(node.otherwise or ("",)), *inputs[3:5])
             new = replace(new, guard=node.guard, otherwise=otherwise)
-        draft.exchange([node], [new])
-    return draft.graph()
+        rewrite.exchange([node], [new])
+    return rewrite.graph()
 
 
 def with_variables(graph: Graph, names: Sequence[str]) -> Graph:
@@ -66,7 +66,7 @@ class TrainingNetwork:
     targets : the loss's inputs
     outputs : what a run returns: loss, the network's outputs, then gradients if those were asked for
     norm    : the gradients' norm, one of the network's outputs; "" if it is not computed
-    n_plans : how many ways there are to need less memory, and more work
+    n_candidates : how many ways there are to need less memory, and more work
     """
 
     network: Specialised
@@ -75,7 +75,7 @@ class TrainingNetwork:
     targets: dict[str, Target]
     outputs: tuple[str, ...]
     norm: str = ""
-    n_plans: int = 1
+    n_candidates: int = 1
 
 
 @frozen
@@ -125,7 +125,7 @@ def training_network(
     variables : every tensor that a step may change, with those that the optimiser remembers
     then      : what is done with the gradients: a recipe updates the weights, "sum" adds them to those of earlier
                 batches, "return" returns them after loss and outputs and changes nothing
-    frugality : which plan of `recompute.plans` is followed: 0 keeps every activation
+    frugality : which plan of `recompute.candidates` is followed: 0 keeps every activation
     """
     free = {name: spec for name, spec in variables.items() if name in graph.inputs}
     data = {name: spec for name, spec in shapes.items() if name not in free}
@@ -151,7 +151,7 @@ def training_network(
             total = slot(name, SUM)
             made = tape.node("AccumulateUpdate", [total, gradient, SCALARS.keep], name=f"{name}|summed")
             updates[made], follows[total] = total, name
-    choices = plans(tape, n_forward)
+    choices = candidates(tape, n_forward)
     if frugality:
         tape.nodes = recomputed(tape, n_forward, choices[min(frugality, len(choices) - 1)])
     results = (value, *outputs, *(gradients.values() if then == "return" else ()))
@@ -253,5 +253,5 @@ def _closed(
     needed = {read for node in tape.nodes for read in node.reads} | set(outputs)
     constants = Arrays({key: values[key] for key in needed if key in values})
     constants.update({key: array for key, array in tape.made.items() if key in needed})
-    fused = fuse_chains(Graph(name, inputs, outputs, tuple(tape.nodes), constants))
-    return specialise(replace(fused, nodes=schedule(fused.nodes, updates)), inputs)
+    fused = fuse_epilogues(Graph(name, inputs, outputs, tuple(tape.nodes), constants))
+    return specialise(replace(fused, nodes=order_updates(fused.nodes, updates)), inputs)

@@ -34,7 +34,7 @@ def sharing(nodes: Iterable[Node], names: Iterable[str]) -> dict[str, str]:
     return owner
 
 
-def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:
+def order_updates(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:
     """Every node that updates a variable as soon as what it reads is there and nothing still reads the old value.
 
     So a gradient is still in the cache when it is used, and its memory is free before the next one is computed.

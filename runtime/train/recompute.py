@@ -24,7 +24,7 @@ LIGHT_BYTES_RATIO = 0.17  # of the bytes: what the first plan may drop beside wh
 LIGHT_WORK_RATIO = 0.043  # of a step's multiply-adds: what it may add for that
 
 
-def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
+def candidates(tape: Tape, n_forward: int) -> list[frozenset[str]]:
     """Sets of activations to drop, from none on, each with more work than the one before.
 
     n_forward : how many of the tape's nodes are the forward pass

@@ -17,7 +17,7 @@ from alula.runtime.memory.arena import Arena
 from alula.runtime.memory.variables import State, Variables
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.model import Model
-from alula.runtime.passes.fusion import fuse_chains
+from alula.runtime.passes.fusion import fuse_epilogues
 from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.specialise import specialise
@@ -184,7 +184,7 @@ class Trainer:
         """The program of the forward pass alone, for inputs of these specs."""
         key = ("infer", *((name, spec.shape, spec.dtype) for name, spec in specs.items()))
         if key not in self._programs:
-            graph = fuse_chains(with_variables(self._split, (*self.trained, *self._statistics)))
+            graph = fuse_epilogues(with_variables(self._split, (*self.trained, *self._statistics)))
             free = {name: variable.spec for name, variable in self._variables.items() if name in graph.inputs}
             network = specialise(graph, {**specs, **free})
             plan = TrainingNetwork(network, {}, {}, {}, graph.outputs)
@@ -330,7 +330,7 @@ class Trainer:
         specs_of = {name: variable.spec for name, variable in self._variables.items()}
         found = planned(1)
         if self.max_bytes is not None and found[1].memory.total > self.max_bytes:
-            found = self._within(self.max_bytes, planned, found[0].n_plans)
+            found = self._within(self.max_bytes, planned, found[0].n_candidates)
         self._programs[key] = found
         trim_heap()
         return found

@@ -20,7 +20,7 @@ from alula.device.tasks.spotter import SpotterConfig
 def spot(packed: Path, long_side: int, wanted: list[int]) -> list[dict[str, Any]]:
     """The whole signs in each of the wanted frames, each looked at for the first time.
 
-    OpenCV rounds otherwise on another CPU, which decides what is read of a sign that the picture's edge cuts.
+    OpenCV rounds otherwise on another CPU, which decides what is read of a sign that the image's edge cuts.
     """
     networks, charset = load_networks(packed)
     config = SpotterConfig(long_side=long_side)

@@ -39,11 +39,11 @@ def line_sums(width, k, stride, vectors):
 
     @intrinsic
     def run(
-        context, x, x_line, x_image, x_pixel, dy, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, target,
+        context, x, x_line, x_image, x_pixel, grad_y, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, target,
         target_apart, fresh,
     ):  # fmt: skip
         def generate(cx, builder, signature, args):
-            x, x_line, x_image, x_pixel, dy, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, *rest = args
+            x, x_line, x_image, x_pixel, grad_y, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, *rest = args
             target, target_apart, fresh = rest
             emit = Emitter(builder, width)
             targets = [target, builder.gep(target, [target_apart])][:vectors]
@@ -78,7 +78,7 @@ def line_sums(width, k, stride, vectors):
                         column = builder.load(columns[v][(j * stride + tap) % k])
                         builder.store(emit.fma(column, gradient, builder.load(sums[v][tap])), sums[v][tap])
 
-            image = [cgutils.alloca_once_value(builder, builder.ptrtoint(p, I64)) for p in (x, dy)]
+            image = [cgutils.alloca_once_value(builder, builder.ptrtoint(p, I64)) for p in (x, grad_y)]
             rounds, left = builder.sdiv(pixels, index(k)), builder.srem(pixels, index(k))
             with countdown(builder, images, may_be_none=True):
                 line = [cgutils.alloca_once_value(builder, builder.load(p)) for p in image]
@@ -108,7 +108,7 @@ def line_sums(width, k, stride, vectors):
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(x, i, i, i, dy, i, i, i, i, i, i, i, target, i, i), generate
+        return types.void(x, i, i, i, grad_y, i, i, i, i, i, i, i, target, i, i), generate
 
     return run
 
@@ -121,15 +121,15 @@ def input_run(width, lines, columns):
     """
 
     @intrinsic
-    def run(context, dy, dy_line, dy_column, dy_step, weight, weight_line, weight_column, dx, dx_step, pixels):
+    def run(context, grad_y, dy_line, dy_column, dy_step, weight, weight_line, weight_column, grad_x, dx_step, pixels):
         def generate(cx, builder, signature, args):
-            dy, dy_line, dy_column, dy_step, weight, weight_line, weight_column, dx, dx_step, pixels = args
+            grad_y, dy_line, dy_column, dy_step, weight, weight_line, weight_column, grad_x, dx_step, pixels = args
             emit = Emitter(builder, width)
             taps = [((i, dy_line), (j, dy_column)) for i in range(lines) for j in range(columns)]
             factors = [
                 emit.load_at(weight, (i, weight_line), (j, weight_column)) for i in range(lines) for j in range(columns)
             ]
-            source, target = cgutils.alloca_once_value(builder, dy), cgutils.alloca_once_value(builder, dx)
+            source, target = cgutils.alloca_once_value(builder, grad_y), cgutils.alloca_once_value(builder, grad_x)
             with countdown(builder, pixels):
                 total = None
                 for factor, tap in zip(factors, taps, strict=True):
@@ -141,7 +141,7 @@ def input_run(width, lines, columns):
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(dy, i, i, i, weight, i, i, dx, i, i), generate
+        return types.void(grad_y, i, i, i, weight, i, i, grad_x, i, i), generate
 
     return run
 
@@ -177,7 +177,7 @@ if COMPILING:
 
 @kernel(compact=True)
 def f32_depthwise_weight_grad(
-    x: f32p, dy: f32p, target: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
+    x: f32p, grad_y: f32p, target: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
     stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, together: i64,
     block_images: i64, block_lines: i64, accumulate: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
@@ -212,7 +212,7 @@ def f32_depthwise_weight_grad(
             line = max(first_output(tap_y, stride_h, pad_top), top)
             lines = min(end_of_outputs(tap_y, stride_h, pad_top, h, h_out), bottom) - line
             source = offset(x, ((image * h + line * stride_h + tap_y - pad_top) * w - pad_left) * c + channel)
-            gradient = offset(dy, (image * h_out + line) * w_out * c + channel)
+            gradient = offset(grad_y, (image * h_out + line) * w_out * c + channel)
             some = images if lines > 0 else 0
             left = first_output(0, stride_w, pad_left)
             right = max(end_of_outputs(k_w - 1, stride_w, pad_left, w, w_out), left) if together != 0 else left
@@ -239,7 +239,7 @@ def f32_depthwise_weight_grad(
 
 @kernel(compact=True)
 def f32_depthwise_input_grad(
-    dy: f32p, weight: f32p, dx: f32p, zeros: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
+    grad_y: f32p, weight: f32p, grad_x: f32p, zeros: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
     stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """dx: (n, h, w, c); c is at least half a vector. A direction has a stride or dilations, not both."""
@@ -252,7 +252,7 @@ def f32_depthwise_input_grad(
         tap_y, out_y = y % stride_h, y // stride_h
         first_y = (max(out_y - h_out + 1, 0) + dilation_h - 1) // dilation_h
         lines = max(min((k_h - tap_y + stride_h - 1) // stride_h, out_y // dilation_h + 1) - first_y, 0)
-        of_line = offset(dy, (image * h_out + out_y - first_y * dilation_h) * w_out * c)
+        of_line = offset(grad_y, (image * h_out + out_y - first_y * dilation_h) * w_out * c)
         dy_line, dy_column = -dilation_h * w_out * c, -dilation_w * c
         for v in range(vectors):
             at = min(v * width, c - width)
@@ -264,7 +264,7 @@ def f32_depthwise_input_grad(
                 fast = lines > 0 and lines <= 3 and columns > 0 and columns <= 3
                 begin = min(max((columns - 1) * dilation_w - base, 0), count) if fast else count
                 end = max(min(count, w_out - base), begin) if fast else count
-                target = offset(dx, (row * w + phase) * c + at)
+                target = offset(grad_x, (row * w + phase) * c + at)
                 factors = offset(filters, tap_x * width)
                 if end > begin:
                     run_input(width, lines, columns, offset(of_line, (base + begin) * c + at), dy_line, dy_column, c,
@@ -287,7 +287,7 @@ def f32_depthwise_input_grad(
 
 
 @kernel(compact=True)
-def f32_turn_taps(source: f32p, target: f32p, vectors: i64, taps: i64, width: i64, tid: i64, n_threads: i64):
+def f32_transpose_taps(source: f32p, target: f32p, vectors: i64, taps: i64, width: i64, tid: i64, n_threads: i64):
     """Filters (vectors, taps, width) with their taps in the opposite order."""
     for vector in range(vectors * tid // n_threads, vectors * (tid + 1) // n_threads):
         at = vector * taps * width

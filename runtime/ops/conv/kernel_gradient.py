@@ -17,10 +17,10 @@ from alula.runtime.ops.conv.kernel_outer_tile import outer_tile
 
 # Rows of a tile of one vector, of two... so that its sums, its vectors and an input fit the register file
 if COMPILING:
-    MOST_ROWS = (8, 12, 8) if TILES.by_lane else (16, 14) if TILES.width == 16 else (12, 6)
+    MAX_ROWS = (8, 12, 8) if TILES.by_lane else (16, 14) if TILES.width == 16 else (12, 6)
     W, NR, STEP = TILES.width, TILES.columns, TILES.step
     ROW_STEP = W if TILES.by_lane else 1
-    WHOLE = NR if len(MOST_ROWS) * W >= NR else NR // 2  # columns of the tiles of a whole panel
+    WHOLE = NR if len(MAX_ROWS) * W >= NR else NR // 2  # columns of the tiles of a whole panel
 
 
 def outer_tile_runner():
@@ -29,9 +29,9 @@ def outer_tile_runner():
         "x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, pixels, lines, images, target, stride, fresh"
     )
     branches, tiles = {}, {}
-    for width in range(min(NR, len(MOST_ROWS) * W), 0, -STEP):
+    for width in range(min(NR, len(MAX_ROWS) * W), 0, -STEP):
         widths = (W,) * (width // W) + (STEP,) * (width % W // STEP)
-        most = MOST_ROWS[len(widths) - 1]
+        most = MAX_ROWS[len(widths) - 1]
         tiles |= {f"tile{width}_{rows}": outer_tile(rows, widths) for rows in range(1, most + 1)}
         branches[f"width == {width}"] = {
             f"rows == {rows}": f"tile{width}_{rows}({values})" for rows in range(most, 0, -1)
@@ -41,8 +41,8 @@ def outer_tile_runner():
 
 if COMPILING:
     run_outer_tile = outer_tile_runner()
-    most_rows_of_one, most_rows_of_two = MOST_ROWS[0], MOST_ROWS[1]
-    most_rows_of_three = MOST_ROWS[-1]
+    most_rows_of_one, most_rows_of_two = MAX_ROWS[0], MAX_ROWS[1]
+    most_rows_of_three = MAX_ROWS[-1]
 
 
 @device
@@ -72,7 +72,7 @@ def end_of_outputs(tap, stride, pad, size, out):
 
 @kernel(compact=True)
 def f32_conv_weight_grad(
-    x: f32p, dy: f32p, target: f32p, n: i64, h: i64, w: i64, c_in: i64, x_stride: i64,
+    x: f32p, grad_y: f32p, target: f32p, n: i64, h: i64, w: i64, c_in: i64, x_stride: i64,
     h_out: i64, w_out: i64, c_out: i64, dy_stride: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, merged: i64,
     block_images: i64, block_lines: i64, dy_tap: i64, tap_rows: i64, accumulate: i64, tid: i64, n_threads: i64,
@@ -140,7 +140,7 @@ def f32_conv_weight_grad(
             run_outer_tile(
                 width, rows, offset(x, inside + first_row),
                 4 * stride_w * x_stride, 4 * stride_h * w * x_stride, 4 * h * w * x_stride,
-                offset(dy, gradient + left * dy_stride), 4 * dy_stride, 4 * w_out * dy_stride, 4 * h_out * w_out * dy_stride,
+                offset(grad_y, gradient + left * dy_stride), 4 * dy_stride, 4 * w_out * dy_stride, 4 * h_out * w_out * dy_stride,
                 right - left, lines, some if right > left else 0, out, stride, fresh,
             )  # fmt: skip
             if merged != 0 and some > 0:
@@ -156,7 +156,7 @@ def f32_conv_weight_grad(
                             run_outer_tile(
                                 width, below - above, offset(x, source + from_x * stride_w * x_stride + above),
                                 4 * stride_w * x_stride, 4 * stride_h * w * x_stride, 4 * h * w * x_stride,
-                                offset(dy, gradient + from_x * dy_stride), 4 * dy_stride, 4 * w_out * dy_stride,
+                                offset(grad_y, gradient + from_x * dy_stride), 4 * dy_stride, 4 * w_out * dy_stride,
                                 4 * h_out * w_out * dy_stride, to_x - from_x, lines, images,
                                 offset(out, (above - first_row) * stride), stride, 0,
                             )  # fmt: skip

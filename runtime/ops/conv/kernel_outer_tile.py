@@ -34,7 +34,7 @@ def outer_tile(rows, widths):
         x_pixel,
         x_line,
         x_image,
-        dy,
+        grad_y,
         dy_pixel,
         dy_line,
         dy_image,
@@ -46,7 +46,7 @@ def outer_tile(rows, widths):
         fresh,
     ):
         def generate(cx, builder, signature, args):
-            x, x_pixel, x_line, x_image, dy, dy_pixel, dy_line, dy_image, *rest = args
+            x, x_pixel, x_line, x_image, grad_y, dy_pixel, dy_line, dy_image, *rest = args
             pixels, lines, images, target, stride, fresh = rest
             emits = [Emitter(builder, width) for width in widths]
             places = [sum(widths[:v]) for v in range(len(widths))]
@@ -60,7 +60,7 @@ def outer_tile(rows, widths):
                     for line, row in zip(_lines(builder, target, stride, rows), sums, strict=True):
                         for emit, at, place in zip(emits, places, row, strict=True):
                             builder.store(emit.load(line, at), place)
-            image = [cgutils.alloca_once_value(builder, builder.ptrtoint(p, I64)) for p in (x, dy)]
+            image = [cgutils.alloca_once_value(builder, builder.ptrtoint(p, I64)) for p in (x, grad_y)]
             with countdown(builder, images, may_be_none=True):
                 line = [cgutils.alloca_once_value(builder, builder.load(p)) for p in image]
                 with countdown(builder, lines):
@@ -76,7 +76,7 @@ def outer_tile(rows, widths):
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(x, i, i, i, dy, i, i, i, i, i, i, target, i, i), generate
+        return types.void(x, i, i, i, grad_y, i, i, i, i, i, i, target, i, i), generate
 
     return tile
 
@@ -94,11 +94,11 @@ def move(builder, places, steps):
         builder.store(builder.add(builder.load(place), step), place)
 
 
-def _add(builder, emits, sums, x, dy):
+def _add(builder, emits, sums, x, grad_y):
     """One pixel, by its addresses."""
-    x, dy = (builder.inttoptr(address, F32.as_pointer()) for address in (x, dy))
+    x, grad_y = (builder.inttoptr(address, F32.as_pointer()) for address in (x, grad_y))
     lanes = TILES.width
-    vectors = load_vectors(builder, emits, dy)
+    vectors = load_vectors(builder, emits, grad_y)
     fours = len(sums) // lanes if TILES.by_lane else 0
     loaded = load_vectors(builder, [Emitter(builder, lanes)] * fours, x)
     for r, row in enumerate(sums):

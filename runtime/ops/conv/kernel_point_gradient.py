@@ -19,7 +19,7 @@ if COMPILING:
 
     I32 = ir.IntType(32)
     W, NR, STEP = TILES.width, TILES.columns, TILES.step
-    MOST_PIXELS = 4 if TILES.by_lane or W == 16 else 2  # whose sums, with the rows, fit the register file
+    MAX_PIXELS = 4 if TILES.by_lane or W == 16 else 2  # whose sums, with the rows, fit the register file
 
 
 def dot_tile(pixels):
@@ -31,14 +31,14 @@ def dot_tile(pixels):
     """
 
     @intrinsic
-    def tile(context, weights, last_weights, dy, dy_stride, dx, dx_stride, depth, panels, rest):
+    def tile(context, weights, last_weights, grad_y, dy_stride, grad_x, dx_stride, depth, panels, rest):
         def generate(cx, builder, signature, args):
-            weights, last_weights, dy, dy_stride, dx, dx_stride, depth, panels, rest = args
+            weights, last_weights, grad_y, dy_stride, grad_x, dx_stride, depth, panels, rest = args
             emit, step = Vectors(builder, W), Vectors(builder, STEP)
             sums = [emit.accumulator() for _ in range(pixels * ROWS)]
             for place in sums:
                 builder.store(emit.constant(0.0), place)
-            at = cgutils.alloca_once_value(builder, dy)
+            at = cgutils.alloca_once_value(builder, grad_y)
 
             def add(load, rows, here):
                 for p in range(pixels):
@@ -70,12 +70,12 @@ def dot_tile(pixels):
                     lanes = ir.Constant(ir.VectorType(I32, ROWS), list(range(r, r + ROWS)))
                     four = builder.shuffle_vector(folded, ir.Constant(folded.type, ir.Undefined), lanes)
                     pixel = (first + r) // ROWS
-                    target = builder.gep(dx, [builder.mul(index(pixel), dx_stride)])
+                    target = builder.gep(grad_x, [builder.mul(index(pixel), dx_stride)])
                     Vectors(builder, ROWS).store(four, target)
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(weights, last_weights, dy, i, dx, i, i, i, i), generate
+        return types.void(weights, last_weights, grad_y, i, grad_x, i, i, i, i), generate
 
     return tile
 
@@ -111,12 +111,12 @@ def _folded(builder, vectors):
 
 
 if COMPILING:
-    dot_pixels, dot_pixel = dot_tile(MOST_PIXELS), dot_tile(1)
+    dot_pixels, dot_pixel = dot_tile(MAX_PIXELS), dot_tile(1)
 
 
 @kernel(compact=True)
 def f32_point_input_grad(
-    dy: f32p, weights: f32p, dx: f32p, pixels: i64, c_in: i64, c_out: i64, tid: i64, n_threads: i64
+    grad_y: f32p, weights: f32p, grad_x: f32p, pixels: i64, c_in: i64, c_out: i64, tid: i64, n_threads: i64
 ):
     """dx (pixels, c_in) of dy (pixels, c_out) and panels of (c_in, c_out).
 
@@ -129,9 +129,13 @@ def f32_point_input_grad(
         row = block * ROWS
         whole, last = offset(weights, row * NR), offset(weights, panels * c_in * NR + row * rest)
         p = 0
-        while p + MOST_PIXELS <= pixels:
-            dot_pixels(whole, last, offset(dy, p * c_out), c_out, offset(dx, p * c_in + row), c_in, c_in, panels, rest)
-            p += MOST_PIXELS
+        while p + MAX_PIXELS <= pixels:
+            dot_pixels(
+                whole, last, offset(grad_y, p * c_out), c_out, offset(grad_x, p * c_in + row), c_in, c_in, panels, rest
+            )
+            p += MAX_PIXELS
         while p < pixels:
-            dot_pixel(whole, last, offset(dy, p * c_out), c_out, offset(dx, p * c_in + row), c_in, c_in, panels, rest)
+            dot_pixel(
+                whole, last, offset(grad_y, p * c_out), c_out, offset(grad_x, p * c_in + row), c_in, c_in, panels, rest
+            )
             p += 1

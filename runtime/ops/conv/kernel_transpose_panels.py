@@ -44,7 +44,7 @@ if COMPILING:
 
 
 @kernel(compact=True)
-def f32_turn_panels(
+def f32_transpose_panels(
     source: f32p, target: f32p, c_in: i64, c_out: i64, k_h: i64, k_w: i64, first_y: i64, first_x: i64, stride_h: i64,
     stride_w: i64, taps_y: i64, taps_x: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
@@ -52,7 +52,7 @@ def f32_turn_panels(
 
     Tap t of a direction is the source's tap first + stride * (taps - 1 - t), and zero where there is none.
     """
-    depth, turned_depth = k_h * k_w * c_in, taps_y * taps_x * c_out
+    depth, transposed_depth = k_h * k_w * c_in, taps_y * taps_x * c_out
     blocks = (c_in + STEP - 1) // STEP
     units = taps_y * taps_x * blocks
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
@@ -67,7 +67,7 @@ def f32_turn_panels(
         rows = min(STEP, c_in - begin)
         for column in range(0, c_out, STEP):
             columns = min(STEP, c_out - column)
-            out = offset(target, panel * turned_depth + (tap * c_out + column) * stride + begin - panel)
+            out = offset(target, panel * transposed_depth + (tap * c_out + column) * stride + begin - panel)
             of = column // NR * NR
             source_stride = panel_width(c_out - of)
             block = offset(source, of * depth + ((y * k_w + x) * c_in + begin) * source_stride + column - of)

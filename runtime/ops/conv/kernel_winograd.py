@@ -10,7 +10,7 @@ with bias and clamp. F(4x4) needs a quarter of the multiply-adds of the direct f
 from functools import partial
 
 from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, intrinsic, kernel, words
-from alula.runtime.kernels.memory import LINE, address_of, call_kernel, fetch_ahead, i64_at, offset
+from alula.runtime.kernels.memory import LINE, address_of, call_kernel, i64_at, offset, prefetch
 from alula.runtime.kernels.product import clamp_all
 from alula.runtime.kernels.simd import TILES, Emitter, fence, in_register
 from alula.runtime.ops.conv.kernel import copy_block, tile_runner
@@ -296,7 +296,7 @@ def f32_winograd(
     x: f32p, weight: f32p, component: i64, bias: f32p, y: f32p, scratch: f32p, scratch_size: i64, n: i64, h: i64, w: i64, c_in: i64,
     h_out: i64, w_out: i64, c_out: i64, y_pixel: i64, first_channel: i64, pad_top: i64, pad_left: i64, m: i64, block: i64,
     kept: i64, fresh: i64, low: f32, high: f32,
-    ahead: f32p, ahead_lines: i64, later: f32p, later_lines: i64, epilogue: i64, chain: words, tid: i64, n_threads: i64,
+    ahead: f32p, ahead_lines: i64, later: f32p, later_lines: i64, epilogue: i64, epilogue_steps: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """3x3, stride 1.
 
@@ -346,8 +346,8 @@ def f32_winograd(
         strips = (count + MR - 1) // MR
         for k in range(components):
             matrix = offset(weight, k * component)
-            fetch_ahead(ahead, ahead_lines, b * components + k, blocks * components)
-            fetch_ahead(later, later_lines, b * components + k, blocks * components)
+            prefetch(ahead, ahead_lines, b * components + k, blocks * components)
+            prefetch(later, later_lines, b * components + k, blocks * components)
             for strip in range(strips):
                 row = count * strip // strips
                 rows = count * (strip + 1) // strips - row
@@ -383,5 +383,5 @@ def f32_winograd(
                     arguments[3] = run
                     arguments[4] = first_channel
                     arguments[5] = c_out
-                    arguments[6] = address_of(chain)
+                    arguments[6] = address_of(epilogue_steps)
                     call_kernel(epilogue, address_of(arguments), 0, 1)

@@ -113,14 +113,14 @@ if COMPILING:
 
 
 @device
-def transform_gradient(dy, pixel_stride, patch, v, v_stride, rows, columns, w, c):
+def transform_gradient(grad_y, pixel_stride, patch, v, v_stride, rows, columns, w, c):
     """One tile's transform: `rows` x `columns` pixels of dy, at most 4x4, w pixels in a line -> 36 rows of c."""
-    source, row_stride = dy, w * pixel_stride
+    source, row_stride = grad_y, w * pixel_stride
     if rows < 4 or columns < 4:  # the tile hangs over the border: a copy with zeros around
         fill_zero(patch, 16 * c)
         for i in range(rows):
             for j in range(columns):
-                copy_run(offset(dy, i * row_stride + j * pixel_stride), offset(patch, (i * 4 + j) * c), c)
+                copy_run(offset(grad_y, i * row_stride + j * pixel_stride), offset(patch, (i * 4 + j) * c), c)
         source, row_stride, pixel_stride = patch, 4 * c, c
     for k in range((c + W - 1) // W):
         at = min(k * W, c - W)  # the last vector may overlap the one before it
@@ -129,7 +129,7 @@ def transform_gradient(dy, pixel_stride, patch, v, v_stride, rows, columns, w, c
 
 @kernel
 def f32_winograd_weight_products(
-    x: f32p, dy: f32p, dy_stride: i64, sums: f32p, sums_size: i64, scratch: f32p, scratch_size: i64, product: i64,
+    x: f32p, grad_y: f32p, dy_stride: i64, sums: f32p, sums_size: i64, scratch: f32p, scratch_size: i64, product: i64,
     n: i64, h: i64, w: i64, c_in: i64, h_out: i64, w_out: i64, c_out: i64, pad_top: i64, pad_left: i64, block: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
@@ -165,7 +165,7 @@ def f32_winograd_weight_products(
                 top - pad_top, left - pad_left, h, w, c_in,
             )  # fmt: skip
             transform_gradient(
-                offset(dy, ((image * h_out + top) * w_out + left) * dy_stride), dy_stride, patch,
+                offset(grad_y, ((image * h_out + top) * w_out + left) * dy_stride), dy_stride, patch,
                 offset(gradients, t * c_out), line * c_out, min(4, h_out - top), min(4, w_out - left), w_out, c_out,
             )  # fmt: skip
             left += 4

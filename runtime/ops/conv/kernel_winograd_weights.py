@@ -104,7 +104,7 @@ def f32_winograd_weights(
 
 
 @kernel(compact=True)
-def f32_winograd_turned_weights(
+def f32_winograd_transposed_weights(
     source: f32p, target: f32p, scratch: f32p, component: i64, c_in: i64, c_out: i64, first: i64, count: i64, m: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip

@@ -29,31 +29,31 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
         return False
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
-    window, picture, out, tail = layer.window, layer.picture, layer.out, layer.tail
+    window, image, out, tail = layer.window, layer.image, layer.out, layer.tail
     c_out, group = out[-1], node.attrs.group
-    if group == picture[-1] == c_out and lower_depthwise(lowering, node, window, picture, tail):
+    if group == image[-1] == c_out and lower_depthwise(lowering, node, window, image, tail):
         return True
     k = math.prod(lowering.spec(weight).dims[1:])
 
     def transformed(m: int, first: int, count: int) -> Ref:
         source = _storage_panels(lowering, weight)
-        return transform_filters(lowering, source, picture[-1], c_out, m, first, count)
+        return transform_filters(lowering, source, image[-1], c_out, m, first, count)
 
     changing = None if lowering.known(weight) else transformed
-    if group == 1 and lower_winograd(lowering, node, window, picture, tail, changing):
+    if group == 1 and lower_winograd(lowering, node, window, image, tail, changing):
         return True
-    c_in, filters = picture[-1] // group, c_out // group
+    c_in, filters = image[-1] // group, c_out // group
     packed = lowering.packed(weight, panels(lowering.tiles, group))
     biases = bias_ref(lowering, bias, filters, group)
     for g in range(group):
         emit_conv(
             lowering, lowering.ref(x) + 4 * g * c_in, packed + 4 * g * panels_size(k, filters, lowering.tiles),
             biases + (4 * g * bias_size(filters, lowering.tiles) if bias else 0),
-            lowering.ref(node.outputs[0]) + 4 * g * filters, window, picture, c_in, filters,
+            lowering.ref(node.outputs[0]) + 4 * g * filters, window, image, c_in, filters,
             (window.out[0] * window.out[1] * c_out, window.out[1] * c_out, c_out),
             tail if group == 1 else Epilogue(tail.low, tail.high, 0, []),
         )  # fmt: skip
-    if group > 1 and tail.chain:
+    if group > 1 and tail.steps:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
 

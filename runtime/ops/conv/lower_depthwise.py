@@ -8,7 +8,7 @@ from alula.runtime.graph import Array, Node
 from alula.runtime.kernels.memory import LINE
 from alula.runtime.memory.packing import Packing
 from alula.runtime.ops.conv import kernel_depthwise as kernels
-from alula.runtime.ops.conv.kernel_depthwise_gradient import f32_turn_taps as turn_taps
+from alula.runtime.ops.conv.kernel_depthwise_gradient import f32_transpose_taps as transpose_taps
 from alula.runtime.ops.conv.lower_product import bias_ref
 from alula.runtime.ops.elementwise.lower import Epilogue
 from alula.runtime.ops.window import Window
@@ -23,11 +23,11 @@ def pack_filters(filters: Array, width: int) -> Array:
     return packed
 
 
-def filters_order(width: int, turned: bool = False) -> Packing:
+def filters_order(width: int, transposed: bool = False) -> Packing:
     """The packing of `pack_filters`. turned: with the taps reversed."""
     return Packing(
-        "depthwise transposed" if turned else "depthwise",
-        lambda filters: pack_filters(filters[:, ::-1, ::-1] if turned else filters, width),
+        "depthwise transposed" if transposed else "depthwise",
+        lambda filters: pack_filters(filters[:, ::-1, ::-1] if transposed else filters, width),
         (width,),
     )
 
@@ -44,10 +44,10 @@ def sweeps(window: Window, w: int) -> int:
 
 
 def lower_depthwise(
-    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue, turned: bool = False
+    lowering: Lowering, node: Node, window: Window, image: tuple[int, ...], tail: Epilogue, transposed: bool = False
 ) -> bool:
     """Emit the kernel if there are enough channels. turned: with the filters' taps reversed."""
-    n, h, w, c = picture
+    n, h, w, c = image
     if c < lowering.tiles.width // 2 or c == 1:
         return False
     width = lowering.tiles.width if c >= lowering.tiles.width else lowering.tiles.width // 2
@@ -61,14 +61,14 @@ def lower_depthwise(
     columns = -(-window.out[1] // max(blocks, 1)) * right + k_w
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
 
-    def turn(source: Ref) -> Ref:
+    def transpose(source: Ref) -> Ref:
         vectors, taps = -(-c // width), k_h * k_w
         target = lowering.scratch(4 * vectors * taps * width)
-        lowering.emit(turn_taps, source=source, target=target, vectors=vectors, taps=taps, width=width)
+        lowering.emit(transpose_taps, source=source, target=target, vectors=vectors, taps=taps, width=width)
         return target
 
-    filters, packing = node.inputs[1], filters_order(width, turned)
-    derived = lowering.derived(filters, str(packing), filters_order(width), turn) if turned else None
+    filters, packing = node.inputs[1], filters_order(width, transposed)
+    derived = lowering.derived(filters, str(packing), filters_order(width), transpose) if transposed else None
     lowering.emit(
         kernels.f32_depthwise, x=lowering.ref(node.inputs[0]),
         weight=derived or lowering.packed(filters, packing),
@@ -79,6 +79,6 @@ def lower_depthwise(
         stride_h=down, stride_w=right, pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
         sweep=sweep, blocks=max(blocks, 1), groups=groups,
-        low=tail.low, high=tail.high, epilogue=tail.kernel, chain=tail.chain,
+        low=tail.low, high=tail.high, epilogue=tail.kernel, epilogue_steps=tail.steps,
     )  # fmt: skip
     return True

@@ -22,7 +22,7 @@ from alula.runtime.ops.window import Window
 from alula.runtime.planning.lowering import Lowering, Ref, lowers, lowers_in_storage
 
 FEW_CHANNELS = 8  # below, all taps of a line go together
-MOST_POINTS = 128  # pixels, up to which transposing the weights costs more than dot products
+MAX_POINTS = 128  # pixels, up to which transposing the weights costs more than dot products
 LONGEST_RUN = 256  # pixels of a line of a pointwise convolution, whose image may be cut at will
 
 
@@ -32,14 +32,14 @@ def lower_conv_weight_grad(lowering: Lowering, node: Node) -> bool:
     layer = _layer(lowering, node)
     if layer is None:
         return False
-    window, picture, c_out = layer
+    window, image, c_out = layer
     group, dims = node.attrs.group, lowering.spec(node.outputs[0]).dims
-    if width := depthwise_width(lowering.tiles, group, picture[-1], c_out):
+    if width := depthwise_width(lowering.tiles, group, image[-1], c_out):
         order = positions(depthwise.filters_order(width), dims)
     else:
         order = positions(panels(lowering.tiles, group), dims)
     packed = lowering.scratch(4 * len(order))
-    _emit(lowering, node, packed, window, picture, c_out)
+    _emit(lowering, node, packed, window, image, c_out)
     place = np.zeros(math.prod(dims), np.int32)
     place[order[order >= 0]] = np.flatnonzero(order >= 0)
     lowering.emit_reorder(packed, place, lowering.ref(node.outputs[0]))
@@ -52,23 +52,23 @@ def lower_conv_weight_grad_in_storage(lowering: Lowering, node: Node) -> bool:
     variable, layer = lowering.variable_of(node.outputs[0]), _layer(lowering, node)
     if variable is None or layer is None:
         return False
-    window, picture, c_out = layer
+    window, image, c_out = layer
     group = node.attrs.group
-    width = depthwise_width(lowering.tiles, group, picture[-1], c_out)
+    width = depthwise_width(lowering.tiles, group, image[-1], c_out)
     if variable.packing != (depthwise.filters_order(width) if width else panels(lowering.tiles, group)):
         return False
-    _emit(lowering, node, lowering.storage(node.outputs[0])[0], window, picture, c_out)
+    _emit(lowering, node, lowering.storage(node.outputs[0])[0], window, image, c_out)
     return True
 
 
 def _layer(lowering: Lowering, node: Node) -> tuple[Window, tuple[int, ...], int] | None:
-    """Window, picture (N, H, W, C_IN) and C_OUT; None if no kernel takes it."""
-    x, dy = (lowering.spec(name) for name in node.inputs)
-    if x.dtype != "float32" or len(x.dims) not in (3, 4) or 0 in x.dims + dy.dims or node.fused:
+    """Window, image (N, H, W, C_IN) and C_OUT; None if no kernel takes it."""
+    x, grad_y = (lowering.spec(name) for name in node.inputs)
+    if x.dtype != "float32" or len(x.dims) not in (3, 4) or 0 in x.dims + grad_y.dims or node.fused:
         return None
     window = planar(conv_window(node.attrs, x.dims, lowering.spec(node.outputs[0]).dims))
-    picture = (x.dims[0], 1, *x.dims[1:]) if len(x.dims) == 3 else x.dims
-    return window, picture, dy.dims[-1]
+    image = (x.dims[0], 1, *x.dims[1:]) if len(x.dims) == 3 else x.dims
+    return window, image, grad_y.dims[-1]
 
 
 def depthwise_width(tiles: Tiles, group: int, c_in: int, c_out: int) -> int:
@@ -78,28 +78,28 @@ def depthwise_width(tiles: Tiles, group: int, c_in: int, c_out: int) -> int:
     return tiles.width if c_in >= tiles.width else tiles.width // 2
 
 
-def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: tuple[int, ...], c_out: int) -> None:
+def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, image: tuple[int, ...], c_out: int) -> None:
     """The kernels that write the gradient in their own order."""
-    group, c_in = node.attrs.group, picture[-1]
+    group, c_in = node.attrs.group, image[-1]
     x = lowering.ref(node.inputs[0])
     if depthwise_width(lowering.tiles, group, c_in, c_out):
-        emit_depthwise_weight_grad(lowering, x, lowering.ref(node.inputs[1]), target, window, picture)
+        emit_depthwise_weight_grad(lowering, x, lowering.ref(node.inputs[1]), target, window, image)
         return
     inputs, filters = c_in // group, c_out // group
     if group == 1 and lower_winograd_weight_grad(
-        lowering, x, lowering.ref(node.inputs[1]), target, window, picture, c_out
+        lowering, x, lowering.ref(node.inputs[1]), target, window, image, c_out
     ):
         return
-    dy = readable(lowering, node.inputs[1], filters)
+    grad_y = readable(lowering, node.inputs[1], filters)
     size = panels_size(math.prod(window.kernel) * inputs, filters, lowering.tiles)
     for g in range(group):
         emit_conv_weight_grad(
             lowering,
             x + 4 * g * inputs,
-            dy + 4 * g * filters,
+            grad_y + 4 * g * filters,
             target + 4 * g * size,
             window,
-            picture,
+            image,
             inputs,
             filters,
             c_out,
@@ -108,21 +108,21 @@ def _emit(lowering: Lowering, node: Node, target: Ref, window: Window, picture: 
 
 def readable(lowering: Lowering, name: str, filters: int = 0) -> Ref:
     """The address of a gradient (..., C) of which tiles of `filters` channels (C if 0) may read a vector too far."""
-    spec, dy = lowering.spec(name), lowering.ref(name)
+    spec, grad_y = lowering.spec(name), lowering.ref(name)
     written = {word.buffer for i in lowering.instructions for word in i.words if isinstance(word, Ref)}
-    if (filters or spec.dims[-1]) % lowering.tiles.step == 0 or dy.buffer in written:
-        return dy
+    if (filters or spec.dims[-1]) % lowering.tiles.step == 0 or grad_y.buffer in written:
+        return grad_y
     copied = lowering.scratch(4 * spec.size + 64)  # what no instruction wrote may end where readable memory ends
-    emit_copy(lowering, dy, copied, (spec.size,), (1,), (1,), 4)
+    emit_copy(lowering, grad_y, copied, (spec.size,), (1,), (1,), 4)
     return copied
 
 
 def emit_conv_weight_grad(
-    lowering: Lowering, x: Ref, dy: Ref, target: Ref, window: Window, picture: tuple[int, ...], c_in: int, c_out: int,
+    lowering: Lowering, x: Ref, grad_y: Ref, target: Ref, window: Window, image: tuple[int, ...], c_in: int, c_out: int,
     dy_stride: int, accumulate: bool = False,
 ) -> None:  # fmt: skip
-    """Into panels of (K_H * K_W * c_in, c_out). `picture` is (N, H, W, C) of x; dy_stride: channels of dy in all."""
-    n, h, w, x_stride = picture
+    """Into panels of (K_H * K_W * c_in, c_out). `image` is (N, H, W, C) of x; dy_stride: channels of dy in all."""
+    n, h, w, x_stride = image
     h_out, w_out = window.out
     (k_h, k_w), (top, left) = window.kernel, window.pads_begin
     if window.kernel == window.strides == (1, 1) and (top, left) == (0, 0) and window.out == (h, w):
@@ -132,7 +132,7 @@ def emit_conv_weight_grad(
     images, lines = blocks(lowering.tiles, n, h_out, 4 * (w * c_in * window.strides[0] + w_out * c_out))
     merged = k_w > 1 and c_in < FEW_CHANNELS and x_stride == c_in and window.dilations[1] == 1
     lowering.emit(
-        kernels.f32_conv_weight_grad, x=x, dy=dy, target=target, n=n, h=h, w=w, c_in=c_in, x_stride=x_stride,
+        kernels.f32_conv_weight_grad, x=x, grad_y=grad_y, target=target, n=n, h=h, w=w, c_in=c_in, x_stride=x_stride,
         h_out=h_out, w_out=w_out, c_out=c_out, dy_stride=dy_stride, k_h=k_h, k_w=k_w,
         stride_h=window.strides[0], stride_w=window.strides[1], pad_top=top, pad_left=left,
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
@@ -142,15 +142,21 @@ def emit_conv_weight_grad(
 
 
 def emit_depthwise_weight_grad(
-    lowering: Lowering, x: Ref, dy: Ref, target: Ref, window: Window, picture: tuple[int, ...], accumulate: bool = False
+    lowering: Lowering,
+    x: Ref,
+    grad_y: Ref,
+    target: Ref,
+    window: Window,
+    image: tuple[int, ...],
+    accumulate: bool = False,
 ) -> None:
     """Into filters as the depthwise kernel reads them."""
-    n, h, w, c = picture
+    n, h, w, c = image
     (k_h, k_w), (down, right), (h_out, w_out) = window.kernel, window.strides, window.out
     images, lines = blocks(lowering.tiles, n, h_out, 4 * c * (w * down + w_out))
     together = (k_w, right) in depthwise_kernels.LINES and window.dilations[1] == 1
     lowering.emit(
-        depthwise_kernels.f32_depthwise_weight_grad, x=x, dy=dy, target=target, n=n, h=h, w=w, c=c, h_out=h_out, w_out=w_out,
+        depthwise_kernels.f32_depthwise_weight_grad, x=x, grad_y=grad_y, target=target, n=n, h=h, w=w, c=c, h_out=h_out, w_out=w_out,
         k_h=k_h, k_w=k_w, stride_h=down, stride_w=right, pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1], together=int(together),
         block_images=images, block_lines=lines, accumulate=int(accumulate),
@@ -164,13 +170,13 @@ def blocks(tiles: Tiles, n: int, h_out: int, line_bytes: int) -> tuple[int, int]
 
 
 def lower_point_input_grad(
-    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], weights: Ref, tail: Epilogue
+    lowering: Lowering, node: Node, window: Window, image: tuple[int, ...], weights: Ref, tail: Epilogue
 ) -> bool:
-    """A transposed pointwise convolution over few pixels; `picture` is of what it reads, weights: panels of (C, K)."""
-    plain = window.kernel == window.strides == (1, 1) and not any(window.pads_begin) and window.out == picture[1:3]
+    """A transposed pointwise convolution over few pixels; `image` is of what it reads, weights: panels of (C, K)."""
+    plain = window.kernel == window.strides == (1, 1) and not any(window.pads_begin) and window.out == image[1:3]
     if not plain or len(node.inputs) > 2 and node.inputs[2]:
         return False
-    return emit_point_input_grad(lowering, node, math.prod(picture[:-1]), weights, tail)
+    return emit_point_input_grad(lowering, node, math.prod(image[:-1]), weights, tail)
 
 
 def emit_point_input_grad(lowering: Lowering, node: Node, pixels: int, weights: Ref, tail: Epilogue) -> bool:
@@ -178,40 +184,40 @@ def emit_point_input_grad(lowering: Lowering, node: Node, pixels: int, weights: 
     k, c = (lowering.spec(name).dims[-1] for name in (node.inputs[0], node.outputs[0]))
     if (tail.low, tail.high) != (-math.inf, math.inf):
         return False
-    if pixels > MOST_POINTS or c % ROWS or k % lowering.tiles.step:
+    if pixels > MAX_POINTS or c % ROWS or k % lowering.tiles.step:
         return False
     lowering.emit(
-        f32_point_input_grad, dy=lowering.ref(node.inputs[0]), weights=weights, dx=lowering.ref(node.outputs[0]),
+        f32_point_input_grad, grad_y=lowering.ref(node.inputs[0]), weights=weights, grad_x=lowering.ref(node.outputs[0]),
         pixels=pixels, c_in=c, c_out=k,
     )  # fmt: skip
-    if tail.chain:
+    if tail.steps:
         emit_epilogue(lowering, node.outputs[0], pixels, c, tail)
     return True
 
 
 def lower_depthwise_input_grad(
-    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue
+    lowering: Lowering, node: Node, window: Window, image: tuple[int, ...], tail: Epilogue
 ) -> bool:
-    """A transposed depthwise convolution; `picture` is (N, H, W, C) of what it reads, window.out what it writes."""
-    n, h_in, w_in, c = picture
+    """A transposed depthwise convolution; `image` is (N, H, W, C) of what it reads, window.out what it writes."""
+    n, h_in, w_in, c = image
     width = depthwise_width(lowering.tiles, c, c, c)
     (k_h, k_w), (down, right), pads = window.kernel, window.strides, window.pads_begin
     if not width:
         return False
     if window.strides == window.dilations == (1, 1) and pads[0] < k_h and pads[1] < k_w:
-        turned = Window((k_h, k_w), (1, 1), (1, 1), (k_h - 1 - pads[0], k_w - 1 - pads[1]), (0, 0), window.out)
-        return depthwise.lower_depthwise(lowering, node, turned, picture, tail, turned=True)
+        transposed = Window((k_h, k_w), (1, 1), (1, 1), (k_h - 1 - pads[0], k_w - 1 - pads[1]), (0, 0), window.out)
+        return depthwise.lower_depthwise(lowering, node, transposed, image, tail, transposed=True)
     biased = len(node.inputs) > 2 and node.inputs[2]
     mixed = any(s > 1 and d > 1 for s, d in zip(window.strides, window.dilations, strict=True))
     if biased or mixed or (tail.low, tail.high) != (-math.inf, math.inf):
         return False
     lowering.emit(
-        depthwise_kernels.f32_depthwise_input_grad, dy=lowering.ref(node.inputs[0]),
+        depthwise_kernels.f32_depthwise_input_grad, grad_y=lowering.ref(node.inputs[0]),
         weight=lowering.packed(node.inputs[1], depthwise.filters_order(width)),
-        dx=lowering.ref(node.outputs[0]), zeros=lowering.zeros(4 * width), n=n, h=window.out[0], w=window.out[1], c=c,
+        grad_x=lowering.ref(node.outputs[0]), zeros=lowering.zeros(4 * width), n=n, h=window.out[0], w=window.out[1], c=c,
         h_out=h_in, w_out=w_in, k_h=k_h, k_w=k_w, stride_h=down, stride_w=right, pad_top=pads[0], pad_left=pads[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
     )  # fmt: skip
-    if tail.chain:
+    if tail.steps:
         emit_epilogue(lowering, node.outputs[0], n * math.prod(window.out), c, tail)
     return True

@@ -13,8 +13,8 @@ from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.memory.aligned import aligned_empty
 from alula.runtime.memory.packing import Packing
 from alula.runtime.ops.conv import kernel as kernels
-from alula.runtime.ops.conv.kernel_transpose_panels import f32_turn_panels
-from alula.runtime.ops.elementwise.kernel import f32_chain
+from alula.runtime.ops.conv.kernel_transpose_panels import f32_transpose_panels
+from alula.runtime.ops.elementwise.kernel import f32_elementwise
 from alula.runtime.ops.elementwise.lower import Epilogue, epilogue
 from alula.runtime.ops.movement.lower import copy_view
 from alula.runtime.ops.window import Window
@@ -81,11 +81,11 @@ def bias_ref(lowering: Lowering, name: str, c_out: int, group: int = 1) -> Ref:
 class Layer:
     """A convolution, transposed or not, whose weights and bias are constants or variables.
 
-    picture : (N, H, W, C) of x; a 1-D one has height 1
+    image : (N, H, W, C) of x; a 1-D one has height 1
     """
 
     window: Window
-    picture: tuple[int, ...]
+    image: tuple[int, ...]
     out: tuple[int, ...]
     tail: Epilogue
 
@@ -105,28 +105,28 @@ def constant_layer(lowering: Lowering, node: Node, window_of: Callable[..., Wind
 
 
 def emit_conv(
-    lowering: Lowering, x: Ref, weight: Ref, bias: Ref, y: Ref, window: Window, picture: tuple[int, ...],
+    lowering: Lowering, x: Ref, weight: Ref, bias: Ref, y: Ref, window: Window, image: tuple[int, ...],
     c_in: int, c_out: int, y_strides: tuple[int, int, int], tail: Epilogue,
 ) -> None:  # fmt: skip
-    """One indirect matrix product. `picture` is (N, H, W, C) of x; `y_strides` in elements: image, row, pixel."""
+    """One indirect matrix product. `image` is (N, H, W, C) of x; `y_strides` in elements: image, row, pixel."""
     tiles, threads = lowering.tiles, lowering.n_threads
     taps = math.prod(window.kernel)
     scratch_words = taps * tiles.rows + 8 + tiles.rows * tiles.columns // 2
     scratch_words += -scratch_words % 8
     panels = -(-c_out // tiles.columns)
-    pixels = picture[0] * window.out[0] * window.out[1]
+    pixels = image[0] * window.out[0] * window.out[1]
     row_tiles = -(-pixels // tiles.rows)
     block = min(panels, max(1, tiles.l2_bytes // (4 * taps * c_in * tiles.columns)))
     lowering.emit(
         kernels.f32_conv, x=x, weight=weight, bias=bias, y=y, zeros=lowering.zeros(4 * window.kernel[1] * c_in),
         scratch=lowering.scratch(WORD * scratch_words * threads), scratch_words=scratch_words,
-        n=picture[0], h=picture[1], w=picture[2], c_in=c_in, x_stride=picture[3],
+        n=image[0], h=image[1], w=image[2], c_in=c_in, x_stride=image[3],
         h_out=window.out[0], w_out=window.out[1], c_out=c_out, y_image=y_strides[0], y_row=y_strides[1], y_pixel=y_strides[2],
         k_h=window.kernel[0], k_w=window.kernel[1], stride_h=window.strides[0], stride_w=window.strides[1],
         pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1], low=tail.low, high=tail.high,
         block_panels=block, split_columns=int(threads > 1 and row_tiles < 4 * threads and panels >= threads),
-        epilogue=tail.kernel, chain=tail.chain,
+        epilogue=tail.kernel, epilogue_steps=tail.steps,
     )  # fmt: skip
 
 
@@ -134,14 +134,14 @@ def emit_epilogue(lowering: Lowering, output: str, rows: int, columns: int, tail
     """An epilogue over a finished result, if the kernel could not run it."""
     y = lowering.ref(output)
     lowering.emit(
-        f32_chain,
+        f32_elementwise,
         x=y,
         y=y,
         rows=rows,
         channels=columns,
-        image_rows=tail.chain[1],
-        n_steps=tail.chain[2],
-        steps=tail.chain[3:],
+        image_rows=tail.steps[1],
+        n_steps=tail.steps[2],
+        steps=tail.steps[3:],
     )
 
 
@@ -153,7 +153,7 @@ def planar(window: Window) -> Window:
     return Window((1, *w.kernel), (1, *w.strides), (1, *w.dilations), (0, *w.pads_begin), (0, *w.pads_end), (1, *w.out))
 
 
-def emit_turned_panels(
+def emit_transposed_panels(
     lowering: Lowering, source: Ref, c_in: int, c_out: int, kernel: tuple[int, ...] = (1, 1),
     strides: tuple[int, ...] = (1, 1), first: tuple[int, int] = (0, 0), taps: tuple[int, int] = (1, 1),
 ) -> Ref:  # fmt: skip
@@ -162,7 +162,7 @@ def emit_turned_panels(
     columns += lowering.tiles.panel_width(c_in - columns) if c_in > columns else 0
     target = lowering.scratch(4 * math.prod(taps) * c_out * columns)
     lowering.emit(
-        f32_turn_panels, source=source, target=target, c_in=c_in, c_out=c_out, k_h=kernel[0], k_w=kernel[1],
+        f32_transpose_panels, source=source, target=target, c_in=c_in, c_out=c_out, k_h=kernel[0], k_w=kernel[1],
         first_y=first[0], first_x=first[1], stride_h=strides[0], stride_w=strides[1], taps_y=taps[0], taps_x=taps[1],
     )  # fmt: skip
     return target

@@ -37,14 +37,14 @@ FILTER_TRANSFORM = {
 TRANSFORM_COST = {2: (32 + 32, 24 + 32), 4: (144 + 72, 100 + 72)}
 SCRATCH_BYTES = 1 << 18  # of transformed tiles, per thread
 
-MOST_FILTER_BYTES = 3 << 17  # of transformed filters that change; larger ones go in two parts, for memory and the cache
+MAX_FILTER_BYTES = 3 << 17  # of transformed filters that change; larger ones go in two parts, for memory and the cache
 
 # The transform of a filter that changes: vector operations per input channel and vector of output channels
 FILTER_COST = {2: 32 + 9 + 16, 4: 80 + 9 + 36}
 
 
 def lower_winograd(
-    lowering: Lowering, node: Node, window: Window, picture: tuple[int, ...], tail: Epilogue,
+    lowering: Lowering, node: Node, window: Window, image: tuple[int, ...], tail: Epilogue,
     transformed: Callable[[int, int, int], Ref] | None = None,
 ) -> bool:  # fmt: skip
     """Emit the kernel if it is faster than the direct form.
@@ -53,7 +53,7 @@ def lower_winograd(
                   channels from `first` on, the beginning of a panel; gives their address
     """
     tiles, threads = lowering.tiles, lowering.n_threads
-    n, h, w, c_in = picture
+    n, h, w, c_in = image
     c_out = lowering.spec(node.outputs[0]).dims[-1]
     if (
         window.kernel != (3, 3)
@@ -97,7 +97,7 @@ def lower_winograd(
             n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=some, y_pixel=c_out, first_channel=first,
             pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block,
             kept=kept, fresh=int(first == 0), low=tail.low, high=tail.high,
-            ahead=0, ahead_lines=0, later=0, later_lines=0, epilogue=tail.kernel, chain=tail.chain,
+            ahead=0, ahead_lines=0, later=0, later_lines=0, epilogue=tail.kernel, epilogue_steps=tail.steps,
         )  # fmt: skip
     return True
 
@@ -108,7 +108,7 @@ def channels_of_part(count: int, c_in: int, c_out: int, components: int, tiles: 
     Half, where all would fill the cache, and the transformed inputs, which stay for both parts, are about as many at most.
     """
     half = -(-c_out // 2 // tiles.columns) * tiles.columns
-    large = 4 * components * c_in * c_out > MOST_FILTER_BYTES and count <= half
+    large = 4 * components * c_in * c_out > MAX_FILTER_BYTES and count <= half
     return half if large and c_out - half >= tiles.width else c_out
 
 
@@ -123,7 +123,7 @@ def transform_filters(lowering: Lowering, panels: Ref, c_in: int, c_out: int, m:
     return target
 
 
-def transform_turned_filters(
+def transform_transposed_filters(
     lowering: Lowering, panels: Ref, c_in: int, c_out: int, m: int, first: int, count: int
 ) -> Ref:
     """The same for the transposed convolution, which reads c_out channels and makes `count` of c_in from `first` on."""
@@ -131,7 +131,7 @@ def transform_turned_filters(
     component = component_size(c_out, count, tiles)
     target = lowering.scratch(4 * (m + 2) ** 2 * component)
     lowering.emit(
-        weight_kernels.f32_winograd_turned_weights, source=panels, target=target,
+        weight_kernels.f32_winograd_transposed_weights, source=panels, target=target,
         scratch=lowering.scratch(4 * 9 * tiles.step * tiles.width * lowering.n_threads), component=component, c_in=c_in,
         c_out=c_out, first=first, count=count, m=m,
     )  # fmt: skip

@@ -15,27 +15,27 @@ GRADIENT_COST = 80 + 52  # vector operations of the transform of a tile of gradi
 TAPS_COST = 90 + 54  # of the last transform, per input channel and vector of output channels
 # Of each sum, once in a block of tiles: a load, a store, and a share of what a tile of products costs to begin
 SUMS_COST = 5
-MOST_SUMS_BYTES = 3 << 17  # per thread; of more output channels at a time, the sums would fill the cache
-MOST_PARTS = 4  # each of which transforms the inputs again
+MAX_SUMS_BYTES = 3 << 17  # per thread; of more output channels at a time, the sums would fill the cache
+MAX_PARTS = 4  # each of which transforms the inputs again
 
 
 def lower_winograd_weight_grad(
-    lowering: Lowering, x: Ref, dy: Ref, target: Ref, window: Window, picture: tuple[int, ...], c_out: int
+    lowering: Lowering, x: Ref, grad_y: Ref, target: Ref, window: Window, image: tuple[int, ...], c_out: int
 ) -> bool:
     """Emit the kernels, into panels of (9 * c_in, c_out), if they are faster than the direct form."""
     tiles, threads = lowering.tiles, lowering.n_threads
-    n, h, w, c_in = picture
+    n, h, w, c_in = image
     unit = (1, 1)
     if window.kernel != (3, 3) or window.strides != unit or window.dilations != unit or min(c_in, c_out) < tiles.width:
         return False
     panels = math.ceil(c_out / tiles.columns)
-    parts = math.ceil(panels / max(1, MOST_SUMS_BYTES // (4 * COMPONENTS * (c_in + 1) * tiles.columns)))
+    parts = math.ceil(panels / max(1, MAX_SUMS_BYTES // (4 * COMPONENTS * (c_in + 1) * tiles.columns)))
     most = min(math.ceil(panels / parts) * tiles.columns, c_out)  # output channels of a part
     h_out, w_out = window.out
     count = n * -(-h_out // 4) * -(-w_out // 4)
     fitting = max(1, SCRATCH_BYTES // (4 * COMPONENTS * (c_in + most)) - 1)
     block = min(fitting, -(-count // threads))
-    if count < threads or parts > MOST_PARTS or 0 < c_out % most < tiles.width:
+    if count < threads or parts > MAX_PARTS or 0 < c_out % most < tiles.width:
         return False
     if not _is_faster(tiles, n * h_out * w_out, count, block, threads, parts, c_in, c_out):
         return False
@@ -52,7 +52,7 @@ def lower_winograd_weight_grad(
     for first in range(0, c_out, most):
         some = min(most, c_out - first)
         lowering.emit(
-            kernels.f32_winograd_weight_products, x=x, dy=dy + 4 * first, dy_stride=c_out, sums=sums, sums_size=sums_size,
+            kernels.f32_winograd_weight_products, x=x, grad_y=grad_y + 4 * first, dy_stride=c_out, sums=sums, sums_size=sums_size,
             scratch=scratch, scratch_size=size, product=FnRef("f32_conv_weight_grad"),
             n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=some,
             pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], block=block,

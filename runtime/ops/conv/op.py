@@ -47,7 +47,7 @@ def conv_window(attrs: ConvAttrs, x_shape: tuple[int, ...], weight_shape: tuple[
 
 def conv_transpose_window(attrs: ConvTransposeAttrs, x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> Window:
     """The geometry of a ConvTranspose."""
-    return Window.spreading(attrs, x_shape[1:-1], weight_shape[1:-1], attrs.output_padding, attrs.output_shape)
+    return Window.transposed(attrs, x_shape[1:-1], weight_shape[1:-1], attrs.output_padding, attrs.output_shape)
 
 
 def _checked(attrs: ConvAttrs, specs: Specs) -> tuple[TensorSpec, TensorSpec]:

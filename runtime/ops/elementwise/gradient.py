@@ -31,25 +31,25 @@ def mul(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
 @rule("Div")
 def div(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dA = dY / B, dB = -dY Y / B."""
-    (a, b), (dy,) = node.inputs, gradients
-    da = db = ""
-    share = tape.node("Div", [dy, b])
+    (a, b), (grad_y,) = node.inputs, gradients
+    grad_a = grad_bias = ""
+    share = tape.node("Div", [grad_y, b])
     if tape.wants(a):
-        da = tape.reduced(share, a)
+        grad_a = tape.reduced(share, a)
     if tape.wants(b):
-        db = tape.reduced(tape.node("Neg", [tape.node("Mul", [share, node.outputs[0]])]), b)
-    return da, db
+        grad_bias = tape.reduced(tape.node("Neg", [tape.node("Mul", [share, node.outputs[0]])]), b)
+    return grad_a, grad_bias
 
 
 @rule("Min", "Max")
 def extreme(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY to the operand that was chosen, in equal shares where several are equal (torch.maximum's convention)."""
-    (dy,), y = gradients, node.outputs[0]
+    (grad_y,), y = gradients, node.outputs[0]
     chosen = [tape.node("Cast", [tape.node("Equal", [name, y])], to="float32") for name in node.inputs]
     total = chosen[0]
     for one in chosen[1:]:
         total = tape.node("Add", [total, one])
-    share = tape.node("Div", [dy, total])
+    share = tape.node("Div", [grad_y, total])
     return [
         tape.reduced(tape.node("Mul", [share, one]), name) if tape.wants(name) else ""
         for name, one in zip(node.inputs, chosen, strict=True)
@@ -59,31 +59,33 @@ def extreme(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]
 @rule("Pow")
 def power(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dA = dY B A^(B - 1), dB = dY Y log A."""
-    (a, b), (dy,) = node.inputs, gradients
-    da = db = ""
+    (a, b), (grad_y,) = node.inputs, gradients
+    grad_a = grad_bias = ""
     if tape.wants(a):
         exponent = tape.node("Cast", [b], to="float32") if tape.spec(b).dtype != "float32" else b
         if tape.value(b) is not None and tape.spec(b).size == 1:
             value = float(tape.value(b).reshape(-1)[0])  # type: ignore[union-attr]
             slope = a if value == 2 else tape.node("Pow", [a, tape.constant(value - 1)])
-            da = tape.node("Mul", [tape.node("Mul", [dy, slope]), tape.constant(value)])
+            grad_a = tape.node("Mul", [tape.node("Mul", [grad_y, slope]), tape.constant(value)])
         else:
             slope = tape.node("Pow", [a, tape.node("Sub", [exponent, tape.constant(1.0)])])
-            da = tape.node("Mul", [tape.node("Mul", [dy, slope]), exponent])
-        da = tape.reduced(da, a)
+            grad_a = tape.node("Mul", [tape.node("Mul", [grad_y, slope]), exponent])
+        grad_a = tape.reduced(grad_a, a)
     if tape.wants(b):
-        db = tape.reduced(tape.node("Mul", [tape.node("Mul", [dy, node.outputs[0]]), tape.node("Log", [a])]), b)
-    return da, db
+        grad_bias = tape.reduced(
+            tape.node("Mul", [tape.node("Mul", [grad_y, node.outputs[0]]), tape.node("Log", [a])]), b
+        )
+    return grad_a, grad_bias
 
 
 @rule("Where")
 def where(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY to the side that was taken."""
-    (condition, a, b), (dy,) = node.inputs, gradients
+    (condition, a, b), (grad_y,) = node.inputs, gradients
     zero = tape.constant(0.0)
-    da = tape.reduced(tape.node("Where", [condition, dy, zero]), a) if tape.wants(a) else ""
-    db = tape.reduced(tape.node("Where", [condition, zero, dy]), b) if tape.wants(b) else ""
-    return "", da, db
+    grad_a = tape.reduced(tape.node("Where", [condition, grad_y, zero]), a) if tape.wants(a) else ""
+    grad_bias = tape.reduced(tape.node("Where", [condition, zero, grad_y]), b) if tape.wants(b) else ""
+    return "", grad_a, grad_bias
 
 
 @rule("Neg")

@@ -41,15 +41,15 @@ def clip(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
 @rule("PRelu")
 def prelu(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dX = dY where x > 0, else slope * dY; the slope sums x * dY where x is negative."""
-    (x, slope), (dy,) = node.inputs, gradients
-    dx = dslope = ""
+    (x, slope), (grad_y,) = node.inputs, gradients
+    grad_x = grad_slope = ""
     below = tape.node("Less", [x, tape.constant(0.0)])
     if tape.wants(x):
-        dx = tape.node("Where", [below, tape.node("Mul", [dy, slope]), dy])
+        grad_x = tape.node("Where", [below, tape.node("Mul", [grad_y, slope]), grad_y])
     if tape.wants(slope):
-        part = tape.node("Where", [below, tape.node("Mul", [dy, x]), tape.constant(0.0)])
-        dslope = tape.reduced(part, slope)
-    return dx, dslope
+        part = tape.node("Where", [below, tape.node("Mul", [grad_y, x]), tape.constant(0.0)])
+        grad_slope = tape.reduced(part, slope)
+    return grad_x, grad_slope
 
 
 @rule("Erf")

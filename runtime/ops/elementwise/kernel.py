@@ -236,7 +236,7 @@ def run_steps(
 
 
 @kernel
-def f32_chain(
+def f32_elementwise(
     x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64
 ):
     """y = steps(x) over a (rows, channels) matrix."""
@@ -258,10 +258,31 @@ def f32_chain(
 
 @kernel
 def f32_epilogue(
-    block: f32p, stride: i64, row: i64, rows: i64, column: i64, columns: i64, chain: i64p, tid: i64, n_threads: i64
+    block: f32p,
+    stride: i64,
+    row: i64,
+    rows: i64,
+    column: i64,
+    columns: i64,
+    epilogue_steps: i64p,
+    tid: i64,
+    n_threads: i64,
 ):
     """Run an epilogue in place on a block that another kernel has just computed.
 
     chain : channels, image_rows, n_steps, then the steps
     """
-    run_steps(block, stride, block, stride, row, rows, column, columns, chain[0], chain[1], chain[2], offset(chain, 3))
+    run_steps(
+        block,
+        stride,
+        block,
+        stride,
+        row,
+        rows,
+        column,
+        columns,
+        epilogue_steps[0],
+        epilogue_steps[1],
+        epilogue_steps[2],
+        offset(epilogue_steps, 3),
+    )

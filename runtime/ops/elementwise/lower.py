@@ -13,7 +13,7 @@ from alula.runtime.memory.packing import Packing
 from alula.runtime.ops.contract import REGISTRY, find
 from alula.runtime.ops.elementwise import kernel as kernels
 from alula.runtime.ops.elementwise.kernel import CHANNEL, CODES, CONSTANT, FULL, IMAGE, SCALAR
-from alula.runtime.ops.elementwise.lower_broadcast import Spread, choose_spread
+from alula.runtime.ops.elementwise.lower_broadcast import Broadcast, choose_broadcast
 from alula.runtime.ops.epilogue import operand_kind
 from alula.runtime.ops.movement.lower import emit_broadcast
 from alula.runtime.planning.lowering import FnRef, Lowering, Ref, Word, lowers
@@ -29,7 +29,7 @@ BINARY = {
 # Both inputs are the running value
 TWICE = {"Mul": ("square", 0.0, 0.0), "Add": ("affine", 2.0, 0.0), "Min": ("copy", 0.0, 0.0), "Max": ("copy", 0.0, 0.0)}
 POWERS = {0.5: "sqrt", 1.0: "copy", 2.0: "square", 3.0: "cube", -1.0: "reciprocal"}
-MODES = {"channel": CHANNEL, "element": FULL, "picture": IMAGE}
+MODES = {"channel": CHANNEL, "element": FULL, "image": IMAGE}
 
 
 @frozen
@@ -39,7 +39,7 @@ class Epilogue:
     low: float
     high: float
     kernel: FnRef | int
-    chain: list[Word]
+    steps: list[Word]
 
 
 def steps_of(
@@ -99,8 +99,8 @@ def lower_elementwise(lowering: Lowering, node: Node) -> bool:
         return True
     shape = spec.dims or (1,)
     body = Node(node.op, node.inputs, (node.body_output,), node.attrs, node.name)
-    chain = (body, *node.fused)
-    inner = {step.outputs[0] for step in chain}
+    nodes = (body, *node.fused)
+    inner = {step.outputs[0] for step in nodes}
     x = _host(lowering, node, shape)
     if x is None:
         return False
@@ -110,11 +110,13 @@ def lower_elementwise(lowering: Lowering, node: Node) -> bool:
         operands.append(name)
         return FULL, 0
 
-    if steps_of(lowering, chain, x, inner, note) is None:
+    if steps_of(lowering, nodes, x, inner, note) is None:
         return False
-    spread = choose_spread(shape, [(lowering.spec(name).dims, lowering.known(name)) for name in operands])
-    placed = iter([_spread_operand(lowering, name, part) for name, part in zip(operands, spread.operands, strict=True)])
-    steps = steps_of(lowering, chain, x, inner, lambda name: next(placed))
+    broadcast = choose_broadcast(shape, [(lowering.spec(name).dims, lowering.known(name)) for name in operands])
+    placed = iter(
+        [_broadcast_operand(lowering, name, part) for name, part in zip(operands, broadcast.operands, strict=True)]
+    )
+    steps = steps_of(lowering, nodes, x, inner, lambda name: next(placed))
     assert steps is not None
     source = lowering.ref(x)
     is_whole = (lowering.spec(x).dims or (1,)) == shape
@@ -124,14 +126,14 @@ def lower_elementwise(lowering: Lowering, node: Node) -> bool:
     # Steps may run in place unless a later one still reads what an earlier one has overwritten
     read_again = any(isinstance(step[2], Ref) and step[2].buffer == source.buffer for step in steps[1:])
     lowering.emit(
-        kernels.f32_chain, x=source, y=lowering.ref(node.outputs[0]), rows=spread.rows, channels=spread.channels,
-        image_rows=spread.image_rows, n_steps=len(steps), steps=[word for step in steps for word in step],
+        kernels.f32_elementwise, x=source, y=lowering.ref(node.outputs[0]), rows=broadcast.rows, channels=broadcast.channels,
+        image_rows=broadcast.image_rows, n_steps=len(steps), steps=[word for step in steps for word in step],
         inplace=(node.outputs[0], x) if is_whole and not read_again else None,
     )  # fmt: skip
     return True
 
 
-def _spread_operand(lowering: Lowering, name: str, part: Spread) -> tuple[int, Word]:
+def _broadcast_operand(lowering: Lowering, name: str, part: Broadcast) -> tuple[int, Word]:
     """Mode and address of an operand, written out to the shape in which the steps read it."""
     spec = lowering.spec(name)
     if part.dims == (1,) * (len(part.dims) - len(spec.dims)) + spec.dims:

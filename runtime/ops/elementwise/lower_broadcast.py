@@ -17,7 +17,7 @@ KNOWN_COST = 1 / 16  # of an element that is written out when the program is pla
 
 
 @frozen
-class Spread:
+class Broadcast:
     """How one operand meets the matrix.
 
     dims       : the shape it is read in; another one than its own means that it is written out first
@@ -36,10 +36,10 @@ class Matrix:
     rows: int
     channels: int
     image_rows: int
-    operands: tuple[Spread, ...]
+    operands: tuple[Broadcast, ...]
 
 
-def choose_spread(shape: tuple[int, ...], operands: Sequence[tuple[tuple[int, ...], bool]]) -> Matrix:
+def choose_broadcast(shape: tuple[int, ...], operands: Sequence[tuple[tuple[int, ...], bool]]) -> Matrix:
     """The cheapest matrix for operands given as (shape, whether its value is known)."""
     if not operands:
         return Matrix(1, math.prod(shape), 1, ())
@@ -49,35 +49,35 @@ def choose_spread(shape: tuple[int, ...], operands: Sequence[tuple[tuple[int, ..
         rows = math.prod(shape[:cut])
         image_rows, cost, spreads = 1, 0.0, []
         for dims, known in padded:
-            spread = _fit(shape, dims, cut)
-            if spread.mode == IMAGE:
-                if image_rows not in (1, spread.image_rows):
-                    spread = Spread(FULL, shape, 1)  # one kernel call has images of one size
+            broadcast = _fit(shape, dims, cut)
+            if broadcast.mode == IMAGE:
+                if image_rows not in (1, broadcast.image_rows):
+                    broadcast = Broadcast(FULL, shape, 1)  # one kernel call has images of one size
                 else:
-                    image_rows = spread.image_rows
-            if spread.dims != dims:
-                cost += math.prod(spread.dims) * (KNOWN_COST if known else 1)
-            if spread.mode in (CHANNEL, ROW, IMAGE):
+                    image_rows = broadcast.image_rows
+            if broadcast.dims != dims:
+                cost += math.prod(broadcast.dims) * (KNOWN_COST if known else 1)
+            if broadcast.mode in (CHANNEL, ROW, IMAGE):
                 cost += rows * ROW_COST
-            spreads.append(spread)
+            spreads.append(broadcast)
         found.append((cost, Matrix(rows, math.prod(shape[cut:]), image_rows, tuple(spreads))))
     return min(found, key=lambda pair: pair[0])[1]
 
 
-def _fit(shape: tuple[int, ...], dims: tuple[int, ...], cut: int) -> Spread:
+def _fit(shape: tuple[int, ...], dims: tuple[int, ...], cut: int) -> Broadcast:
     head, tail, above = dims[:cut], dims[cut:], shape[:cut]
     if math.prod(dims) == 1:
-        return Spread(SCALAR, dims, 1)
+        return Broadcast(SCALAR, dims, 1)
     if dims == shape:
-        return Spread(FULL, shape, 1)
+        return Broadcast(FULL, shape, 1)
     if head == above and math.prod(tail) == 1:
-        return Spread(ROW, dims, 1)
+        return Broadcast(ROW, dims, 1)
     whole = (*head, *shape[cut:])
     if math.prod(head) == 1:
-        return Spread(FULL if whole == shape else CHANNEL, whole, 1)
+        return Broadcast(FULL if whole == shape else CHANNEL, whole, 1)
     if head == above:
-        return Spread(FULL, whole, 1)
+        return Broadcast(FULL, whole, 1)
     same = next(i for i, (n, m) in enumerate(zip(head, above, strict=True)) if n != m)
     if math.prod(head[same:]) == 1:
-        return Spread(IMAGE, whole, math.prod(above[same:]))
-    return Spread(FULL, shape, 1)
+        return Broadcast(IMAGE, whole, math.prod(above[same:]))
+    return Broadcast(FULL, shape, 1)

@@ -172,11 +172,11 @@ def reference_prelu(attrs: NoAttrs, x: Array, slope: Array) -> tuple[Array, ...]
 
 
 def _infer_slope(attrs: Any, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    dy, other = checks.given(specs, 0, "dY"), checks.given(specs, 1, "the tensor")
-    checks.one_of("the gradient", dy, checks.FLOATS)
-    if dy != other:
-        raise ShapeError(f"expected a gradient {other} as the tensor is, got {dy}; check the graph")
-    return (dy,)
+    grad_y, other = checks.given(specs, 0, "dY"), checks.given(specs, 1, "the tensor")
+    checks.one_of("the gradient", grad_y, checks.FLOATS)
+    if grad_y != other:
+        raise ShapeError(f"expected a gradient {other} as the tensor is, got {grad_y}; check the graph")
+    return (grad_y,)
 
 
 def _swish_slope(a: SwishAttrs, x: Array) -> Array:
@@ -207,7 +207,9 @@ def _hard_sigmoid_slope(a: HardSigmoidAttrs, x: Array) -> Array:
     return np.where((line > 0) & (line < 1), a.alpha, 0.0)
 
 
-def clip_grad(attrs: NoAttrs, dy: Array, x: Array, low: Array | None = None, high: Array | None = None) -> tuple[Array]:
+def clip_grad(
+    attrs: NoAttrs, grad_y: Array, x: Array, low: Array | None = None, high: Array | None = None
+) -> tuple[Array]:
     """dY where x lies within the bounds, which belong to it.
 
     dy, x     : one shape; low, high: scalars, or absent
@@ -217,16 +219,16 @@ def clip_grad(attrs: NoAttrs, dy: Array, x: Array, low: Array | None = None, hig
         inside &= x >= low
     if high is not None:
         inside &= x <= high
-    return (np.where(inside, dy, dy.dtype.type(0)),)
+    return (np.where(inside, grad_y, grad_y.dtype.type(0)),)
 
 
 def _slope_op(name: str, slope: Callable[[Any, Array], Any], attrs: type, step: Step) -> Op:
     """The op (dy, tensor) -> dy * slope(tensor)."""
 
-    def reference(a: Any, dy: Array, tensor: Array) -> tuple[Array]:
+    def reference(a: Any, grad_y: Array, tensor: Array) -> tuple[Array]:
         wide = tensor.astype(np.float64)
         with np.errstate(over="ignore"):
-            return ((dy * slope(a, wide)).astype(dy.dtype),)
+            return ((grad_y * slope(a, wide)).astype(grad_y.dtype),)
 
     reference.__doc__ = f"dY times the slope of {name}; shapes as dY's."
     return Op(f"{name}Grad", _infer_slope, reference, attrs, n_inputs=(2, 2), elementwise=True, step=step)

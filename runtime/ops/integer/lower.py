@@ -18,7 +18,7 @@ from alula.runtime.ops.window import Window
 from alula.runtime.planning.lowering import Lowering, Ref, lowers
 
 CODES = ("int8", "uint8")
-MOST = 127  # of a weight, either sign: two products of int8 must fit int16 together (ops/integer/kernel_tile.py)
+MAX_WEIGHT = 127  # of a weight, either sign: two products of int8 must fit int16 together (ops/integer/kernel_tile.py)
 
 
 @frozen
@@ -62,7 +62,7 @@ def shifted_weights(weight: Array, zero: Array | None) -> Array:
 
 
 @frozen
-class Picture:
+class Image:
     """int8 images with their border, as the kernel walks them: (N, H, W, C), all of whose windows lie inside.
 
     ref  : of the first channel of a group
@@ -82,9 +82,9 @@ class Runs:
     length: int
 
     @classmethod
-    def of(cls, window: Window, picture: tuple[int, ...], c_in: int) -> Runs:
+    def of(cls, window: Window, image: tuple[int, ...], c_in: int) -> Runs:
         """A row of the window is one run where its pixels lie next to each other."""
-        (k_h, k_w), (d_h, d_w), (width, pixel) = window.kernel, window.dilations, picture[2:]
+        (k_h, k_w), (d_h, d_w), (width, pixel) = window.kernel, window.dilations, image[2:]
         if d_w == 1 and pixel == c_in:
             return cls(tuple(y * d_h * width * pixel for y in range(k_h)), k_w * c_in)
         taps = ((y, x) for y in range(k_h) for x in range(k_w))
@@ -127,19 +127,19 @@ def _lower(lowering: Lowering, node: Node, given: Operands, coding: tuple[str, .
     weight = lowering.value(given.weight)
     assert weight is not None
     weights = shifted_weights(weight, _value(lowering, given.w_zero))
-    if np.abs(weights).max() > MOST:
+    if np.abs(weights).max() > MAX_WEIGHT:
         return False
     window = planar(conv_window(node.attrs, x.dims, weight.shape))
-    picture = _picture(lowering, given, window)
+    image = _image(lowering, given, window)
     c_out, groups = out.dims[-1], node.attrs.group
     bias = _value(lowering, given.bias)
     sums = weights.reshape(c_out, -1).sum(1, dtype=np.int64)
-    biases = (0 if bias is None else bias.astype(np.int64)) - picture.zero * sums
+    biases = (0 if bias is None else bias.astype(np.int64)) - image.zero * sums
     codes = _coding(lowering, coding, c_out)
-    filters, c_in, y = c_out // groups, picture.dims[-1] // groups, lowering.ref(node.outputs[0])
+    filters, c_in, y = c_out // groups, image.dims[-1] // groups, lowering.ref(node.outputs[0])
     for g in range(groups):
         rows = slice(g * filters, (g + 1) * filters)
-        part = Picture(picture.ref + g * c_in, picture.dims, picture.zero)
+        part = Image(image.ref + g * c_in, image.dims, image.zero)
         _emit(
             lowering, given, f"s8 {g}/{groups}", weights[rows].reshape(filters, -1), biases[rows],
             codes and Coding(codes.factors[rows], codes.zero, codes.dtype), window, part,
@@ -148,32 +148,32 @@ def _lower(lowering: Lowering, node: Node, given: Operands, coding: tuple[str, .
     return True
 
 
-def _picture(lowering: Lowering, given: Operands, window: Window) -> Picture:
+def _image(lowering: Lowering, given: Operands, window: Window) -> Image:
     """The input as int8 and with a border, in a copy if need be."""
     spec, zero = lowering.spec(given.x), _scalar(lowering, given.x_zero)
     n, h, w, c = (spec.dims[0], 1, *spec.dims[1:]) if len(spec.dims) == 3 else spec.dims
     flip = 128 if spec.dtype == "uint8" else 0
     (top, left), (bottom, right) = window.pads_begin, window.pads_end
     if not (flip or top or left or bottom or right):
-        return Picture(lowering.ref(given.x), (n, h, w, c), zero)
+        return Image(lowering.ref(given.x), (n, h, w, c), zero)
     dims = (n, top + h + bottom, left + w + right, c)
     copy = lowering.scratch(math.prod(dims))
     lowering.emit(
         kernels.s8_border, x=lowering.ref(given.x), y=copy, images=n, h=h, row=w * c, top=top, bottom=bottom,
         left=left * c, right=right * c, value=zero - flip, flip=-flip,
     )  # fmt: skip
-    return Picture(copy, dims, zero - flip)
+    return Image(copy, dims, zero - flip)
 
 
 def _emit(
     lowering: Lowering, given: Operands, part: str, matrix: Array, bias: Array, codes: Coding | None, window: Window,
-    picture: Picture, y: Ref, y_pixel: int,
+    image: Image, y: Ref, y_pixel: int,
 ) -> None:  # fmt: skip
     """One group's product. `matrix` is (filters, K), `bias` (filters,) with the zero point's share."""
     tiles, threads = lowering.tiles.s8, lowering.n_threads
     filters, c_in = len(matrix), matrix.shape[1] // math.prod(window.kernel)
-    n, h, w, pixel = picture.dims
-    runs, (h_out, w_out) = Runs.of(window, picture.dims, c_in), window.out
+    n, h, w, pixel = image.dims
+    runs, (h_out, w_out) = Runs.of(window, image.dims, c_in), window.out
     if window.kernel == window.strides == (1, 1) and (h_out, w_out) == (h, w):
         n, h_out, w_out = 1, 1, n * h * w  # the pixels are one row
     gathered = runs.gathered_bytes(tiles)
@@ -189,7 +189,7 @@ def _emit(
     row_tiles = n * h_out * -(-w_out // tiles.rows)
     flip = 128 if codes is not None and codes.dtype == "uint8" else 0
     lowering.emit(
-        kernels.s8_conv if codes else kernels.s8_conv_s32, x=picture.ref, weight=weight, y=y, y_pixel=y_pixel,
+        kernels.s8_conv if codes else kernels.s8_conv_s32, x=image.ref, weight=weight, y=y, y_pixel=y_pixel,
         bias=lowering.table(np.pad(bias, (0, spare)).astype(np.int32)),
         factor=lowering.table(np.pad(codes.factors, (0, spare))) if codes else 0,
         offsets=lowering.table(np.array(runs.offsets, np.int64)), taps=len(runs.offsets), length=runs.length,

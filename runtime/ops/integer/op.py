@@ -21,7 +21,7 @@ from alula.runtime.ops.traits import ChannelsLast, first
 CODES = ("int8", "uint8")
 
 
-def _picture(attrs: ConvAttrs, x: TensorSpec, weight: TensorSpec) -> tuple[int, ...]:
+def _image(attrs: ConvAttrs, x: TensorSpec, weight: TensorSpec) -> tuple[int, ...]:
     """The output's shape, which is that of a Conv of these."""
     return infer_conv(attrs, [TensorSpec(x.shape), TensorSpec(weight.shape)], [None, None])[0].dims
 
@@ -38,7 +38,7 @@ def _parameter(name: str, spec: TensorSpec | None, dtype: str, c_out: int) -> No
 
 def _infer_integer(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     x, weight = checks.given(specs, 0, dtypes=CODES), checks.given(specs, 1, dtypes=CODES)
-    dims = _picture(attrs, x, weight)
+    dims = _image(attrs, x, weight)
     _parameter("x_zero_point", checks.optional(specs, 2), x.dtype, 1)
     _parameter("w_zero_point", checks.optional(specs, 3), weight.dtype, dims[-1])
     return (checks.tensor(dims, "int32"),)
@@ -47,7 +47,7 @@ def _infer_integer(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[Tens
 def _infer_qlinear(attrs: ConvAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     x, weight = checks.given(specs, 0, dtypes=CODES), checks.given(specs, 3, dtypes=CODES)
     zero, bias = checks.given(specs, 7, dtypes=CODES), checks.optional(specs, 8)
-    dims = _picture(attrs, x, weight)
+    dims = _image(attrs, x, weight)
     for index, name, c_out in ((1, "x_scale", 1), (4, "w_scale", dims[-1]), (6, "y_scale", 1)):
         _parameter(name, checks.given(specs, index), "float32", c_out)
     _parameter("x_zero_point", checks.given(specs, 2), x.dtype, 1)

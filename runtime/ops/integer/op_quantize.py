@@ -52,7 +52,7 @@ def check_scale(attrs: DequantizeAttrs | QuantizeAttrs, x: TensorSpec, specs: Sp
         raise ShapeError(f"expected a scale of shape {expected}, got {dims} for {x}; check axis and block_size")
 
 
-def spread(attrs: DequantizeAttrs | QuantizeAttrs, parameter: Array, x: Array) -> Array:
+def along_axis(attrs: DequantizeAttrs | QuantizeAttrs, parameter: Array, x: Array) -> Array:
     """A scale or zero point in a shape that broadcasts to x."""
     if attrs.block_size:
         axis = attrs.axis % x.ndim
@@ -80,10 +80,10 @@ def reference_quantize(attrs: QuantizeAttrs, x: Array, scale: Array, zero: Array
     real = x.astype(np.float32) if x.dtype.kind != "f" else x
     with np.errstate(all="ignore"):
         # rounded in the scale's own precision, as ONNX has it; then float64 holds every sum
-        rounded = np.rint(real / spread(attrs, scale, x)).astype(np.float64)
+        rounded = np.rint(real / along_axis(attrs, scale, x)).astype(np.float64)
     shifted = np.nan_to_num(rounded, posinf=np.inf, neginf=-np.inf)
     if zero is not None:
-        shifted = shifted + spread(attrs, zero, x)
+        shifted = shifted + along_axis(attrs, zero, x)
     return (np.asarray(np.clip(shifted, info.min, info.max)).astype(dtype),)
 
 
@@ -100,9 +100,9 @@ def reference_dequantize(
     attrs: DequantizeAttrs, x: Array, scale: Array, zero: Array | None = None
 ) -> tuple[Array, ...]:
     """(x - zero_point) * scale: the difference is exact, the product rounded once."""
-    difference = x.astype(np.float64) - (0 if zero is None else spread(attrs, zero, x))
+    difference = x.astype(np.float64) - (0 if zero is None else along_axis(attrs, zero, x))
     with np.errstate(all="ignore"):
-        return (np.asarray(difference * spread(attrs, scale, x)).astype(scale.dtype),)
+        return (np.asarray(difference * along_axis(attrs, scale, x)).astype(scale.dtype),)
 
 
 register(

@@ -79,7 +79,7 @@ def vec_exp_scaled_weighted(x, weights, y, factor, shift, n):
 
 @kernel(compact=True)
 def f32_cross_entropy_grad(
-    dloss: f32p, log_prob: f32p, labels: i64p, weights: f32p, dx: f32p, rows: i64, n: i64, weighted: i64, ignored: i64,
+    dloss: f32p, log_prob: f32p, labels: i64p, weights: f32p, grad_x: f32p, rows: i64, n: i64, weighted: i64, ignored: i64,
     smoothing: f32, mean: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """Probabilities less targets, times dloss and what a row counts; dx may be log_prob."""
@@ -93,7 +93,7 @@ def f32_cross_entropy_grad(
     rest = smoothing / F(n)
     every = vec_sum(weights, n) if weighted != 0 and smoothing != F(0.0) else F(n)
     for row in range(rows * tid // n_threads, rows * (tid + 1) // n_threads):
-        source, target = offset(log_prob, row * n), offset(dx, row * n)
+        source, target = offset(log_prob, row * n), offset(grad_x, row * n)
         if labels[row] == ignored:
             vec_fill(target, n, F(0.0))
         else:

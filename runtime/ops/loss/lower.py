@@ -55,7 +55,7 @@ def lower_cross_entropy_grad(lowering: Lowering, node: Node) -> bool:
     weights, weighted = _weights(lowering, node, 3)
     lowering.emit(
         kernels.f32_cross_entropy_grad, dloss=dloss, log_prob=log_prob, labels=labels, weights=weights,
-        dx=lowering.ref(node.outputs[0]), rows=spec.size // spec.dims[-1], n=spec.dims[-1], weighted=weighted,
+        grad_x=lowering.ref(node.outputs[0]), rows=spec.size // spec.dims[-1], n=spec.dims[-1], weighted=weighted,
         ignored=attrs.ignore_index, smoothing=float(attrs.label_smoothing), mean=int(attrs.reduction == "mean"),
         inplace=(node.outputs[0], node.inputs[1]),
     )  # fmt: skip

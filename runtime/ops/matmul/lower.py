@@ -14,7 +14,7 @@ from alula.runtime.ops.conv.lower_product import (
     bias_ref,
     emit_conv,
     emit_epilogue,
-    emit_turned_panels,
+    emit_transposed_panels,
     pack_bias,
     pack_panels,
 )
@@ -66,15 +66,15 @@ def lower_gemm_in_storage(lowering: Lowering, node: Node) -> bool:
     plain = attrs.transA and not attrs.transB and attrs.alpha == 1 and len(node.inputs) == 2 and not node.fused
     if variable is None or not plain or a.dtype != "float32" or 0 in a.dims + b.dims:
         return False
-    x, dy = node.inputs  # the gradient of (K, N), or of a matrix that is read transposed
+    x, grad_y = node.inputs  # the gradient of (K, N), or of a matrix that is read transposed
     if variable.packing == matrix_panels(lowering.tiles, transposed=True):
-        x, dy = dy, x
+        x, grad_y = grad_y, x
     elif variable.packing != matrix_panels(lowering.tiles):
         return False
-    m, (k, n) = a.dims[0], (lowering.spec(name).dims[1] for name in (x, dy))
+    m, (k, n) = a.dims[0], (lowering.spec(name).dims[1] for name in (x, grad_y))
     window = Window((1, 1), (1, 1), (1, 1), (0, 0), (0, 0), (1, m))
     target = lowering.storage(node.outputs[0])[0]
-    emit_conv_weight_grad(lowering, lowering.ref(x), readable(lowering, dy), target, window, (1, 1, m, k), k, n, n)
+    emit_conv_weight_grad(lowering, lowering.ref(x), readable(lowering, grad_y), target, window, (1, 1, m, k), k, n, n)
     return True
 
 
@@ -100,7 +100,7 @@ def _constant_product(lowering: Lowering, node: Node, m: int, weight: str, bias:
     lying = lowering.lying(weight, matrix_panels(lowering.tiles, not transposed))
     if lying and not bias and factor == 1 and emit_point_input_grad(lowering, node, m, lying, tail):
         return True
-    packed = _turned(lowering, node, weight, k, n)
+    packed = _transposed(lowering, node, weight, k, n)
     if packed is None:
         packed = lowering.packed(weight, matrix_panels(lowering.tiles, transposed, factor))
     biases = bias_ref(lowering, "", n)
@@ -117,13 +117,13 @@ def _constant_product(lowering: Lowering, node: Node, m: int, weight: str, bias:
     return True
 
 
-def _turned(lowering: Lowering, node: Node, weight: str, k: int, n: int) -> Ref | None:
+def _transposed(lowering: Lowering, node: Node, weight: str, k: int, n: int) -> Ref | None:
     """Panels of (K, N) made in every run of a variable that lies in those of (N, K); None if it does not."""
     transposed = bool(getattr(node.attrs, "transB", 0))
     if getattr(node.attrs, "alpha", 1.0) != 1:
         return None
-    wanted, source = (matrix_panels(lowering.tiles, turn) for turn in (transposed, not transposed))
-    return lowering.derived(weight, str(wanted), source, lambda panels: emit_turned_panels(lowering, panels, n, k))
+    wanted, source = (matrix_panels(lowering.tiles, each) for each in (transposed, not transposed))
+    return lowering.derived(weight, str(wanted), source, lambda panels: emit_transposed_panels(lowering, panels, n, k))
 
 
 def _computed_product(
@@ -146,7 +146,7 @@ def _computed_product(
         b_row=b_strides[0], b_column=b_strides[1], zeros=lowering.zeros(4 * tiles.columns), low=tail.low, high=tail.high,
         scratch=lowering.scratch(4 * size * threads), scratch_size=size,
     )  # fmt: skip
-    if tail.chain:
+    if tail.steps:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), out[-1], tail)
     return True
 

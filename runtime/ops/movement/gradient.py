@@ -50,8 +50,8 @@ def split(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
 def sliced(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY in a tensor of zeros."""
     shape = tape.spec(node.inputs[0]).dims
-    dx = tape.node("SliceGrad", [gradients[0], *node.inputs[1:]], shape=shape)
-    return dx, *[""] * (len(node.inputs) - 1)
+    grad_x = tape.node("SliceGrad", [gradients[0], *node.inputs[1:]], shape=shape)
+    return grad_x, *[""] * (len(node.inputs) - 1)
 
 
 @rule("Gather")
@@ -70,26 +70,28 @@ def pad(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     dims, pads = tape.spec(node.inputs[0]).dims, tape.value(node.inputs[1])
     axes = tape.value(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else np.arange(len(dims))
     assert pads is not None and axes is not None
-    dy = gradients[0]
+    grad_y = gradients[0]
     for axis, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         if begin or end:
-            dy = _unpadded(tape, dy, int(axis) % len(dims), dims, int(begin), int(end), node.attrs.mode)
-    return dy, *[""] * (len(node.inputs) - 1)
+            grad_y = _unpadded(tape, grad_y, int(axis) % len(dims), dims, int(begin), int(end), node.attrs.mode)
+    return grad_y, *[""] * (len(node.inputs) - 1)
 
 
-def _unpadded(tape: Tape, dy: str, axis: int, dims: tuple[int, ...], begin: int, end: int, mode: str) -> str:
+def _unpadded(tape: Tape, grad_y: str, axis: int, dims: tuple[int, ...], begin: int, end: int, mode: str) -> str:
     """The gradient before one axis was padded."""
-    size, have = dims[axis], tape.spec(dy).dims
+    size, have = dims[axis], tape.spec(grad_y).dims
     shape = (*have[:axis], size, *have[axis + 1 :])
     if mode != "constant":
         copied = tape.constant(padded_positions(size, begin, end, mode), "int64")
-        return str(tape.node("GatherGrad", [dy, copied], shape=shape, axis=axis))
+        return str(tape.node("GatherGrad", [grad_y, copied], shape=shape, axis=axis))
     first, last = max(-begin, 0), size - max(-end, 0)
     if max(begin, end) > 0:
-        dy = cut(tape, dy, axis, max(begin, 0), last - first)
+        grad_y = cut(tape, grad_y, axis, max(begin, 0), last - first)
     if (first, last) == (0, size):
-        return dy
-    return str(tape.node("SliceGrad", [dy, *(tape.constant([i], "int64") for i in (first, last, axis))], shape=shape))
+        return grad_y
+    return str(
+        tape.node("SliceGrad", [grad_y, *(tape.constant([i], "int64") for i in (first, last, axis))], shape=shape)
+    )
 
 
 @rule("Expand")

@@ -74,7 +74,7 @@ def vec_accumulate(x, total, n):
 
 @kernel(compact=True)
 def f32_gather_grad(
-    dy: f32p, indices: i64p, dx: f32p, outer: i64, size: i64, count: i64, inner: i64, tid: i64, n_threads: i64
+    grad_y: f32p, indices: i64p, grad_x: f32p, outer: i64, size: i64, count: i64, inner: i64, tid: i64, n_threads: i64
 ):
     """dx[o, k] = sum of dy[o, j] over all j with indices[j] = k, runs of `inner` elements; indices as `look_up` reads them.
 
@@ -85,10 +85,10 @@ def f32_gather_grad(
     left, right = (inner * tid // n_threads, inner * (tid + 1) // n_threads) if by_run else (0, inner)
     for o in range(first, last):
         for k in range(size):
-            vec_zero(offset(dx, (o * size + k) * inner + left), right - left)
+            vec_zero(offset(grad_x, (o * size + k) * inner + left), right - left)
         for j in range(count):
             index = indices[j]
             index = index + size if index < 0 else index
             index = min(max(index, 0), size - 1)
-            target = offset(dx, (o * size + index) * inner + left)
-            vec_accumulate(offset(dy, (o * count + j) * inner + left), target, right - left)
+            target = offset(grad_x, (o * size + index) * inner + left)
+            vec_accumulate(offset(grad_y, (o * count + j) * inner + left), target, right - left)

@@ -103,12 +103,12 @@ def lower_slice(lowering: Lowering, node: Node) -> bool:
 def lower_slice_grad(lowering: Lowering, node: Node) -> bool:
     """Zeros, then the gradient where the slice was cut."""
     out, shape = lowering.spec(node.outputs[0]), lowering.spec(node.inputs[0]).dims
-    dx = lowering.ref(node.outputs[0])
+    grad_x = lowering.ref(node.outputs[0])
     start, hops = _sliced(lowering, node, out.dims)
     if math.prod(shape) < out.size:
-        emit_fill(lowering, 0, dx, out)
-    dy = lowering.ref(node.inputs[0])
-    emit_copy(lowering, dy, dx + start * out.itemsize, shape, dense_strides(shape), hops, out.itemsize)
+        emit_fill(lowering, 0, grad_x, out)
+    grad_y = lowering.ref(node.inputs[0])
+    emit_copy(lowering, grad_y, grad_x + start * out.itemsize, shape, dense_strides(shape), hops, out.itemsize)
     return True
 
 
@@ -191,9 +191,9 @@ def lower_tile(lowering: Lowering, node: Node) -> bool:
 def emit_regroup(lowering: Lowering, node: Node, shape: Sequence[int], perm: Sequence[int]) -> None:
     """Reshape, transpose, reshape: what blocks of space and of depth exchange."""
     spec = lowering.spec(node.inputs[0])
-    strides, turned = dense_strides(shape), [shape[p] for p in perm]
+    strides, transposed = dense_strides(shape), [shape[p] for p in perm]
     x, y = lowering.ref(node.inputs[0]), lowering.ref(node.outputs[0])
-    emit_copy(lowering, x, y, turned, [strides[p] for p in perm], dense_strides(turned), spec.itemsize)
+    emit_copy(lowering, x, y, transposed, [strides[p] for p in perm], dense_strides(transposed), spec.itemsize)
 
 
 @lowers("DepthToSpace")

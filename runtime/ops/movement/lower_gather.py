@@ -34,15 +34,15 @@ def lower_gather(lowering: Lowering, node: Node) -> bool:
 @lowers("GatherGrad")
 def lower_gather_grad(lowering: Lowering, node: Node) -> bool:
     """The gradient of every copy added where it was looked up."""
-    dy, indices = node.inputs
+    grad_y, indices = node.inputs
     out, count = lowering.spec(node.outputs[0]), lowering.spec(indices).size
     if out.dtype != "float32":
         return False
     axis = node.attrs.axis % len(out.dims)
     if out.size:
         lowering.emit(
-            kernels.f32_gather_grad, dy=lowering.ref(dy), indices=_index_ref(lowering, indices),
-            dx=lowering.ref(node.outputs[0]), outer=math.prod(out.dims[:axis]), size=out.dims[axis], count=count,
+            kernels.f32_gather_grad, grad_y=lowering.ref(grad_y), indices=_index_ref(lowering, indices),
+            grad_x=lowering.ref(node.outputs[0]), outer=math.prod(out.dims[:axis]), size=out.dims[axis], count=count,
             inner=math.prod(out.dims[axis + 1 :]),
         )  # fmt: skip
     return True

@@ -274,7 +274,7 @@ def reference_tile(attrs: NoAttrs, x: Array, repeats: Array) -> tuple[Array, ...
     return (np.tile(x, integers(repeats)),)
 
 
-def picture(attrs: Any, specs: Specs) -> tuple[TensorSpec, tuple[int, int, int, int]]:
+def image(attrs: Any, specs: Specs) -> tuple[TensorSpec, tuple[int, int, int, int]]:
     """The input of DepthToSpace or SpaceToDepth and its dimensions n h w c; the block size must be positive."""
     choice(attrs.mode, ("DCR", "CRD"), "mode")
     x = given(specs, 0)
@@ -288,7 +288,7 @@ def picture(attrs: Any, specs: Specs) -> tuple[TensorSpec, tuple[int, int, int, 
 
 def infer_depth_to_space(attrs: DepthToSpaceAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """(N, H * b, W * b, C / b / b)"""
-    x, (n, h, w, c) = picture(attrs, specs)
+    x, (n, h, w, c) = image(attrs, specs)
     b = attrs.blocksize
     if c % (b * b):
         raise ShapeError(f"expected channels that blocksize² = {b * b} divides, got {x}")
@@ -308,7 +308,7 @@ def reference_depth_to_space(attrs: DepthToSpaceAttrs, x: Array) -> tuple[Array,
 
 def infer_space_to_depth(attrs: SpaceToDepthAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """(N, H / b, W / b, b * b * C)"""
-    x, (n, h, w, c) = picture(attrs, specs)
+    x, (n, h, w, c) = image(attrs, specs)
     b = attrs.blocksize
     if h % b or w % b:
         raise ShapeError(f"expected a height and width that blocksize {b} divides, got {x}; pad it")

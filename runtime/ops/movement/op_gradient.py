@@ -30,30 +30,35 @@ def _infer(attrs: GatherGradAttrs | SliceGradAttrs, specs: Specs, values: Values
     return (TensorSpec(attrs.shape, checks.given(specs, 0, "dY").dtype),)
 
 
-def gather_grad(attrs: GatherGradAttrs, dy: Array, indices: Array) -> tuple[Array]:
+def gather_grad(attrs: GatherGradAttrs, grad_y: Array, indices: Array) -> tuple[Array]:
     """Sum the gradients of all copies of an element.
 
     dy      : shape of Gather's result
     indices : int32 or int64
     return  : attrs.shape
     """
-    dx = np.zeros(attrs.shape, dy.dtype)
+    grad_x = np.zeros(attrs.shape, grad_y.dtype)
     axis, rank = attrs.axis % len(attrs.shape), indices.ndim
-    moved = np.moveaxis(dy, range(axis, axis + rank), range(rank)).reshape(
+    moved = np.moveaxis(grad_y, range(axis, axis + rank), range(rank)).reshape(
         indices.size, *attrs.shape[:axis], *attrs.shape[axis + 1 :]
     )
-    np.add.at(np.moveaxis(dx, axis, 0), indices.reshape(-1), moved)
-    return (dx,)
+    np.add.at(np.moveaxis(grad_x, axis, 0), indices.reshape(-1), moved)
+    return (grad_x,)
 
 
 def slice_grad(
-    attrs: SliceGradAttrs, dy: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
+    attrs: SliceGradAttrs,
+    grad_y: Array,
+    starts: Array,
+    ends: Array,
+    axes: Array | None = None,
+    steps: Array | None = None,
 ) -> tuple[Array]:
     """The gradient where the slice was cut, zero elsewhere; inputs as Slice's."""
     rest = [None if v is None else checks.integers(v) for v in (axes, steps)]
-    dx = np.zeros(attrs.shape, dy.dtype)
-    dx[slices(attrs.shape, checks.integers(starts), checks.integers(ends), *rest)] = dy
-    return (dx,)
+    grad_x = np.zeros(attrs.shape, grad_y.dtype)
+    grad_x[slices(attrs.shape, checks.integers(starts), checks.integers(ends), *rest)] = grad_y
+    return (grad_x,)
 
 
 register(

@@ -46,65 +46,65 @@ def _back(tape: Tape, dnormal: str, normal: str, inverse: str, axes: Sequence[in
 @rule("LayerNormalization", "RMSNormalization")
 def layer_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Over the axes from `axis` to the last (Ba et al., 2016; Zhang and Sennrich, 2019)."""
-    (x, scale), dy = node.inputs[:2], gradients[0]
+    (x, scale), grad_y = node.inputs[:2], gradients[0]
     rank, centre = len(tape.spec(x).dims), node.op == "LayerNormalization"
     axes = range(node.attrs.axis % rank, rank)
     normal, inverse = _normalised(tape, x, axes, node.attrs.epsilon, centre)
-    dx = dscale = dbias = ""
+    grad_x = grad_scale = grad_bias = ""
     if tape.wants(scale):
-        dscale = tape.reduced(tape.node("Mul", [dy, normal]), scale)
+        grad_scale = tape.reduced(tape.node("Mul", [grad_y, normal]), scale)
     if len(node.inputs) > 2 and tape.wants(node.inputs[2]):
-        dbias = tape.reduced(dy, node.inputs[2])
+        grad_bias = tape.reduced(grad_y, node.inputs[2])
     if tape.wants(x):
-        dx = _back(tape, tape.node("Mul", [dy, scale]), normal, inverse, axes, centre)
-    return (dx, dscale, dbias)[: len(node.inputs)]
+        grad_x = _back(tape, tape.node("Mul", [grad_y, scale]), normal, inverse, axes, centre)
+    return (grad_x, grad_scale, grad_bias)[: len(node.inputs)]
 
 
 @rule("InstanceNormalization", "GroupNormalization")
-def picture_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
+def image_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Over the pixels of an image, channel by channel or in groups of channels (Wu and He, 2018)."""
-    (x, scale, bias), (dy,) = node.inputs, gradients
+    (x, scale, bias), (grad_y,) = node.inputs, gradients
     dims = tape.spec(x).dims
     groups = node.attrs.num_groups if node.op == "GroupNormalization" else dims[-1]
     split = (dims[0], math.prod(dims[1:-1]), groups, dims[-1] // groups)
     axes = (1, 3)
     normal, inverse = _normalised(tape, tape.reshaped(x, split), axes, node.attrs.epsilon, True)
-    dx = dscale = dbias = ""
+    grad_x = grad_scale = grad_bias = ""
     if tape.wants(scale):
-        dscale = _sum_to(tape, tape.node("Mul", [dy, tape.reshaped(normal, dims)]), dims[-1:])
+        grad_scale = _sum_to(tape, tape.node("Mul", [grad_y, tape.reshaped(normal, dims)]), dims[-1:])
     if tape.wants(bias):
-        dbias = _sum_to(tape, dy, dims[-1:])
+        grad_bias = _sum_to(tape, grad_y, dims[-1:])
     if tape.wants(x):
-        scaled = tape.reshaped(tape.node("Mul", [dy, scale]), split)
-        dx = tape.reshaped(_back(tape, scaled, normal, inverse, axes, True), dims)
-    return dx, dscale, dbias
+        scaled = tape.reshaped(tape.node("Mul", [grad_y, scale]), split)
+        grad_x = tape.reshaped(_back(tape, scaled, normal, inverse, axes, True), dims)
+    return grad_x, grad_scale, grad_bias
 
 
 @rule("BatchNormalization")
 def batch_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """With known statistics: a factor and a summand for each channel."""
-    (x, scale, bias, mean, variance), dy = node.inputs, gradients[0]
+    (x, scale, bias, mean, variance), grad_y = node.inputs, gradients[0]
     inverse = tape.node(
         "Reciprocal", [tape.node("Sqrt", [tape.node("Add", [variance, tape.constant(node.attrs.epsilon)])])]
     )
     dims = tape.spec(x).dims
-    dx = dscale = dbias = ""
+    grad_x = grad_scale = grad_bias = ""
     if tape.wants(x):
-        dx = tape.node("Mul", [dy, tape.node("Mul", [scale, inverse])])
+        grad_x = tape.node("Mul", [grad_y, tape.node("Mul", [scale, inverse])])
     if tape.wants(scale):
         centred = tape.node("Mul", [tape.node("Sub", [x, mean]), inverse])
-        dscale = _sum_to(tape, tape.node("Mul", [dy, centred]), dims[-1:])
+        grad_scale = _sum_to(tape, tape.node("Mul", [grad_y, centred]), dims[-1:])
     if tape.wants(bias):
-        dbias = _sum_to(tape, dy, dims[-1:])
-    return dx, dscale, dbias, "", ""
+        grad_bias = _sum_to(tape, grad_y, dims[-1:])
+    return grad_x, grad_scale, grad_bias, "", ""
 
 
 @rule("LpNormalization")
 def lp_norm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """x over its norm: dX = (dY - Y' sum(dY Y)) / norm, with Y' the norm's slope."""
-    (x,), (dy,), y = node.inputs, gradients, node.outputs[0]
+    (x,), (grad_y,), y = node.inputs, gradients, node.outputs[0]
     axes = tape.constant([node.attrs.axis % len(tape.spec(x).dims)], "int64")
     norm = tape.node("ReduceL1" if node.attrs.p == 1 else "ReduceL2", [x, axes], keepdims=1)
     slope = tape.node("Sign", [x]) if node.attrs.p == 1 else y
-    along = tape.node("ReduceSum", [tape.node("Mul", [dy, y]), axes], keepdims=1)
-    return (tape.node("Div", [tape.node("Sub", [dy, tape.node("Mul", [slope, along])]), norm]),)
+    along = tape.node("ReduceSum", [tape.node("Mul", [grad_y, y]), axes], keepdims=1)
+    return (tape.node("Div", [tape.node("Sub", [grad_y, tape.node("Mul", [slope, along])]), norm]),)

@@ -17,21 +17,21 @@ def batch_normalization_training(tape: Tape, node: Node, gradients: tuple[str, .
     """
     x, scale, bias = node.inputs[:3]
     _, _, _, mean, inv_std = node.outputs
-    dy, low, high = _clamp_behind(tape, node.outputs[0], gradients[0])
-    inputs = [dy, x, scale, mean, inv_std, *([bias] if dy != gradients[0] else [])]
-    dx, dscale, dbias = tape.node("BatchNormalizationGrad", inputs, outputs=3, low=low, high=high)
-    return dx, dscale, dbias, "", ""
+    grad_y, low, high = _clamp_behind(tape, node.outputs[0], gradients[0])
+    inputs = [grad_y, x, scale, mean, inv_std, *([bias] if grad_y != gradients[0] else [])]
+    grad_x, grad_scale, grad_bias = tape.node("BatchNormalizationGrad", inputs, outputs=3, low=low, high=high)
+    return grad_x, grad_scale, grad_bias, "", ""
 
 
-def _clamp_behind(tape: Tape, y: str, dy: str) -> tuple[str, float, float]:
+def _clamp_behind(tape: Tape, y: str, grad_y: str) -> tuple[str, float, float]:
     """The gradient after a clamp of `y`, and its bounds, if only its slope made `dy`; else `dy`, and no bounds."""
     low, high = -math.inf, math.inf
-    maker = next((node for node in reversed(tape.nodes) if dy in node.outputs), None)
+    maker = next((node for node in reversed(tape.nodes) if grad_y in node.outputs), None)
     if maker is None or maker.op not in ("ReluGrad", "ClipGrad"):
-        return dy, low, high
+        return grad_y, low, high
     clamp = next((node for node in tape.nodes if maker.inputs[1] in node.outputs), None)
     if clamp is None or clamp.op not in ("Relu", "Clip") or clamp.inputs[0] != y:
-        return dy, low, high
+        return grad_y, low, high
     if clamp.op == "Relu":
         low = 0.0
     else:

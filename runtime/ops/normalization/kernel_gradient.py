@@ -34,16 +34,16 @@ def grad_sums_tile(clamped):
 
     def make(vectors, width):
         @intrinsic
-        def tile(context, at, dy, x, stride, rows, mean, gain, bias, low, high, plain, moment):
+        def tile(context, at, grad_y, x, stride, rows, mean, gain, bias, low, high, plain, moment):
             def generate(cx, builder, signature, args):
-                at, dy, x, stride, rows, mean, gain, bias, low, high, plain, moment = args
+                at, grad_y, x, stride, rows, mean, gain, bias, low, high, plain, moment = args
                 piece = Rows(builder, vectors, width, at)
                 emit = piece.emit
                 means, bounds = piece.load(mean), (emit.splat(low), emit.splat(high))
                 gains, biases = (piece.load(gain), piece.load(bias)) if clamped else ([], [])
 
                 def terms(row):
-                    slopes = piece.load(dy, row, stride)
+                    slopes = piece.load(grad_y, row, stride)
                     apart = piece.map(builder.fsub, piece.load(x, row, stride), means)
                     if clamped:
                         slopes = within(piece, apart, slopes, gains, biases, bounds)
@@ -55,7 +55,7 @@ def grad_sums_tile(clamped):
                 return cx.get_dummy_value()
 
             i, f = types.int64, types.float32
-            return types.void(i, dy, x, i, i, mean, gain, bias, f, f, plain, moment), generate
+            return types.void(i, grad_y, x, i, i, mean, gain, bias, f, f, plain, moment), generate
 
         return tile
 
@@ -70,9 +70,9 @@ def grad_apply_tile(clamped):
 
     def make(vectors, width):
         @intrinsic
-        def tile(context, at, dy, x, dx, stride, rows, mean, gain, slope, shift, bias, low, high):
+        def tile(context, at, grad_y, x, grad_x, stride, rows, mean, gain, slope, shift, bias, low, high):
             def generate(cx, builder, signature, args):
-                at, dy, x, dx, stride, rows, mean, gain, slope, shift, bias, low, high = args
+                at, grad_y, x, grad_x, stride, rows, mean, gain, slope, shift, bias, low, high = args
                 piece = Rows(builder, vectors, width, at)
                 emit = piece.emit
                 means, gains, slopes, shifts = (piece.load(p) for p in (mean, gain, slope, shift))
@@ -80,15 +80,15 @@ def grad_apply_tile(clamped):
                 bounds = emit.splat(low), emit.splat(high)
                 with cgutils.for_range(builder, rows) as loop:
                     apart = piece.map(builder.fsub, piece.load(x, loop.index, stride), means)
-                    values = piece.load(dy, loop.index, stride)
+                    values = piece.load(grad_y, loop.index, stride)
                     if clamped:
                         values = within(piece, apart, values, gains, biases, bounds)
                     values = piece.map(emit.fma, values, gains, shifts)
-                    piece.store(piece.map(emit.fma, apart, slopes, values), dx, loop.index, stride)
+                    piece.store(piece.map(emit.fma, apart, slopes, values), grad_x, loop.index, stride)
                 return cx.get_dummy_value()
 
             i, f = types.int64, types.float32
-            return types.void(i, dy, x, dx, i, i, mean, gain, slope, shift, bias, f, f), generate
+            return types.void(i, grad_y, x, grad_x, i, i, mean, gain, slope, shift, bias, f, f), generate
 
         return tile
 
@@ -104,27 +104,27 @@ grad_apply_clamped = by_columns(grad_apply_tile(clamped=True), GRAD_APPLY)
 
 
 @device
-def vec_add_products(dy, x, mean, plain, moment, n):
+def vec_add_products(grad_y, x, mean, plain, moment, n):
     """Add a row's dy, and dy * (x - mean)."""
     for i in range(n):
-        plain[i] += dy[i]
-        moment[i] += dy[i] * (x[i] - mean[i])
+        plain[i] += grad_y[i]
+        moment[i] += grad_y[i] * (x[i] - mean[i])
 
 
 @device
-def vec_add_clamped_products(dy, x, mean, gain, bias, plain, moment, n, low, high):
+def vec_add_clamped_products(grad_y, x, mean, gain, bias, plain, moment, n, low, high):
     """Add a row's dy, and dy * (x - mean), where the clamp let pass."""
     for i in range(n):
         apart = x[i] - mean[i]
         value = apart * gain[i] + bias[i]
-        slope = dy[i] if low < value < high else F(0.0)
+        slope = grad_y[i] if low < value < high else F(0.0)
         plain[i] += slope
         moment[i] += slope * apart
 
 
 @kernel(compact=True)
 def f32_batch_grad_sums(
-    dy: f32p, x: f32p, mean: f32p, gain: f32p, bias: f32p, sums: f32p, rows: i64, c: i64, strips: i64, clamp: i64,
+    grad_y: f32p, x: f32p, mean: f32p, gain: f32p, bias: f32p, sums: f32p, rows: i64, c: i64, strips: i64, clamp: i64,
     low: f32, high: f32, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """Sums of dy and of dy * (x - mean) in each strip of rows. sums: (strips, 2, c).
@@ -148,14 +148,14 @@ def f32_batch_grad_sums(
             vec_fill(moment, n, F(0.0))
             for row in range(count):
                 place = here + row * c + at
-                slopes, values, means = offset(dy, place), offset(x, place), offset(mean, at)
+                slopes, values, means = offset(grad_y, place), offset(x, place), offset(mean, at)
                 if clamp != 0:
                     gains, biases = offset(gain, at), offset(bias, at)
                     vec_add_clamped_products(slopes, values, means, gains, biases, total, moment, n, low, high)
                 else:
                     vec_add_products(slopes, values, means, total, moment, n)
         else:
-            slopes, values, moment = offset(dy, here), offset(x, here), offset(plain, c)
+            slopes, values, moment = offset(grad_y, here), offset(x, here), offset(plain, c)
             if clamp != 0:
                 grad_sums_of_clamped(at, end, slopes, values, c, count, mean, gain, bias, low, high, plain, moment)
             else:
@@ -163,27 +163,27 @@ def f32_batch_grad_sums(
 
 
 @device
-def vec_grad_factors(dscale, dbias, scale, inverse, gain, slope, shift, n, share):
+def vec_grad_factors(grad_scale, grad_bias, scale, inverse, gain, slope, shift, n, share):
     """dscale from the sum of dy * (x - mean), and the factors of dx = dy * gain + (x - mean) * slope + shift."""
     for i in range(n):
         one = inverse[i]
-        total = dscale[i] * one
-        dscale[i] = total
+        total = grad_scale[i] * one
+        grad_scale[i] = total
         factor = scale[i] * one
         gain[i] = factor
         slope[i] = -factor * one * total * share
-        shift[i] = -factor * dbias[i] * share
+        shift[i] = -factor * grad_bias[i] * share
 
 
 @kernel(compact=True)
 def f32_batch_grad_join(
-    sums: f32p, scale: f32p, inverse: f32p, dscale: f32p, dbias: f32p, factors: f32p, rows: i64, c: i64, strips: i64,
+    sums: f32p, scale: f32p, inverse: f32p, grad_scale: f32p, grad_bias: f32p, factors: f32p, rows: i64, c: i64, strips: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
     """dscale and dbias from the sums of the strips; factors (3, c) of dx: gain, slope, shift."""
     begin = c * tid // n_threads
     n = c * (tid + 1) // n_threads - begin
-    own_scale, own_bias = offset(dscale, begin), offset(dbias, begin)
+    own_scale, own_bias = offset(grad_scale, begin), offset(grad_bias, begin)
     vec_fill(own_scale, n, F(0.0))
     vec_fill(own_bias, n, F(0.0))
     for strip in range(strips):
@@ -199,7 +199,7 @@ def f32_batch_grad_join(
 
 @kernel(compact=True)
 def f32_batch_grad_apply(
-    dy: f32p, x: f32p, mean: f32p, bias: f32p, factors: f32p, dx: f32p, rows: i64, c: i64, clamp: i64, low: f32, high: f32,
+    grad_y: f32p, x: f32p, mean: f32p, bias: f32p, factors: f32p, grad_x: f32p, rows: i64, c: i64, clamp: i64, low: f32, high: f32,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
     """dx = dy * gain + (x - mean) * slope + shift, by channel; dx may be dy. clamp: as `f32_batch_grad_sums` has it."""
@@ -211,7 +211,7 @@ def f32_batch_grad_apply(
         together = rows_together(c, count)
         for group in range((count + together - 1) // together):
             at, n = (b * block + group * together) * c, min(together, count - group * together)
-            slopes, values, target = offset(dy, at), offset(x, at), offset(dx, at)
+            slopes, values, target = offset(grad_y, at), offset(x, at), offset(grad_x, at)
             if clamp != 0:
                 grad_apply_clamped(0, c, slopes, values, target, c, n, mean, factors, slope, shift, bias, low, high)
             else:

@@ -16,7 +16,7 @@ MAX_STRIPS = 256
 
 
 @lowers("InstanceNormalization", "GroupNormalization")
-def lower_picture_norm(lowering: Lowering, node: Node) -> bool:
+def lower_image_norm(lowering: Lowering, node: Node) -> bool:
     """InstanceNormalization, and GroupNormalization: the statistics in strips, joined, then applied."""
     spec = lowering.spec(node.inputs[0])
     if node.fused or spec.dtype != "float32" or spec.size == 0:

@@ -102,18 +102,18 @@ def emit_apply(
     """y = (x - mean) * gain + bias over (rows, channels), then the epilogue; one step of it may be the kernel's own."""
     rows, c = size
     low, high, residual = tail.low, tail.high, None
-    chain, run = tail.chain, tail.kernel
-    if chain and chain[2] == 1 and (low, high) == (-math.inf, math.inf):  # one step that the kernel has itself
-        code, mode, operand, p, q = chain[3:]
+    steps, run = tail.steps, tail.kernel
+    if steps and steps[2] == 1 and (low, high) == (-math.inf, math.inf):  # one step that the kernel has itself
+        code, mode, operand, p, q = steps[3:]
         if code in (CODES["add"], CODES["add_clip"]) and mode == FULL and isinstance(operand, Ref):
-            residual, chain, run = operand, [], 0
+            residual, steps, run = operand, [], 0
             if code == CODES["add_clip"]:
                 low, high = _bound(p), _bound(q)
     lowering.emit(
         forward.f32_batch_apply, x=x, other=0 if residual is None else residual, y=y, mean=mean, gain=gain,
         bias=bias, scratch=lowering.scratch(64 * lowering.n_threads), rows=rows, c=c,
         residual=int(residual is not None), clamp=int((low, high) != (-math.inf, math.inf)), low=low, high=high,
-        epilogue=run if isinstance(run, FnRef) else 0, chain=chain,
+        epilogue=run if isinstance(run, FnRef) else 0, epilogue_steps=steps,
     )  # fmt: skip
 
 
@@ -126,24 +126,24 @@ def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
     c, attrs = spec.dims[-1], node.attrs
     rows = spec.size // c
     strips = strips_of(rows)
-    dy, x, scale, mean, inverse = map(lowering.ref, node.inputs[:5])
-    dscale, dbias = (_given(lowering, node, i, c) for i in (1, 2))
+    grad_y, x, scale, mean, inverse = map(lowering.ref, node.inputs[:5])
+    grad_scale, grad_bias = (_given(lowering, node, i, c) for i in (1, 2))
     sums, factors = lowering.scratch(8 * c * strips), lowering.scratch(12 * c)
     gain, bias = mean, mean
     if attrs.clamped:
         gain, bias = _gain(lowering, node.inputs[2], node.inputs[4], c), lowering.ref(node.inputs[5])
     clamp, low, high = int(attrs.clamped), float(attrs.low), float(attrs.high)
     lowering.emit(
-        kernels.f32_batch_grad_sums, dy=dy, x=x, mean=mean, gain=gain, bias=bias, sums=sums, rows=rows, c=c, strips=strips,
+        kernels.f32_batch_grad_sums, grad_y=grad_y, x=x, mean=mean, gain=gain, bias=bias, sums=sums, rows=rows, c=c, strips=strips,
         clamp=clamp, low=low, high=high,
     )  # fmt: skip
     lowering.emit(
-        kernels.f32_batch_grad_join, sums=sums, scale=scale, inverse=inverse, dscale=dscale, dbias=dbias, factors=factors,
+        kernels.f32_batch_grad_join, sums=sums, scale=scale, inverse=inverse, grad_scale=grad_scale, grad_bias=grad_bias, factors=factors,
         rows=rows, c=c, strips=strips,
     )  # fmt: skip
     if node.outputs[0]:
         lowering.emit(
-            kernels.f32_batch_grad_apply, dy=dy, x=x, mean=mean, bias=bias, factors=factors, dx=lowering.ref(node.outputs[0]),
+            kernels.f32_batch_grad_apply, grad_y=grad_y, x=x, mean=mean, bias=bias, factors=factors, grad_x=lowering.ref(node.outputs[0]),
             rows=rows, c=c, clamp=clamp, low=low, high=high, inplace=(node.outputs[0], node.inputs[0]),
         )  # fmt: skip
     return True

@@ -158,7 +158,7 @@ def rms_normalization(attrs: LayerNormalizationAttrs, x: Array, scale: Array) ->
     return ((wide / root * scale.astype(wide.dtype)).astype(x.dtype, copy=False),)
 
 
-def _infer_picture(
+def _infer_image(
     attrs: InstanceNormalizationAttrs | GroupNormalizationAttrs, specs: Specs, values: Values
 ) -> tuple[TensorSpec, ...]:
     x = checks.given(specs, 0, "input")
@@ -242,11 +242,11 @@ register(
         operands={1: Operand(SCALE)}, normalizes=True, rank=first,
     ),
     Op(
-        "InstanceNormalization", _infer_picture, instance_normalization, InstanceNormalizationAttrs, (3, 3), _macs,
+        "InstanceNormalization", _infer_image, instance_normalization, InstanceNormalizationAttrs, (3, 3), _macs,
         operands=AFFINE, normalizes=True, channels_last=ChannelsLast(), rank=first,
     ),
     Op(
-        "GroupNormalization", _infer_picture, group_normalization, GroupNormalizationAttrs, (3, 3), _macs, operands=AFFINE,
+        "GroupNormalization", _infer_image, group_normalization, GroupNormalizationAttrs, (3, 3), _macs, operands=AFFINE,
         normalizes=True, channels_last=ChannelsLast(), rank=first,
     ),
     Op(

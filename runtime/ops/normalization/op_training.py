@@ -80,15 +80,15 @@ class BatchNormalizationGradAttrs:
 
 
 def _infer_grad(attrs: BatchNormalizationGradAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    dy, x, scale = (checks.given(specs, i, name) for i, name in enumerate(("dY", "X", "scale")))
-    checks.same_dtype(dy, X=x, scale=scale)
+    grad_y, x, scale = (checks.given(specs, i, name) for i, name in enumerate(("dY", "X", "scale")))
+    checks.same_dtype(grad_y, X=x, scale=scale)
     if attrs.clamped:
         checks.given(specs, 5, "B")
     return x, scale, scale
 
 
 def batch_normalization_grad(
-    attrs: BatchNormalizationGradAttrs, dy: Array, x: Array, scale: Array, mean: Array, inv_std: Array,
+    attrs: BatchNormalizationGradAttrs, grad_y: Array, x: Array, scale: Array, mean: Array, inv_std: Array,
     bias: Array | None = None,
 ) -> tuple[Array, ...]:  # fmt: skip
     """Gradients of batch normalisation with the batch's statistics, with the clamp after it if it had one.
@@ -101,12 +101,12 @@ def batch_normalization_grad(
     if attrs.clamped:
         assert bias is not None
         y = (x - mean) * (inv_std * scale) + bias
-        dy = np.where((y > attrs.low) & (y < attrs.high), dy, 0)
+        grad_y = np.where((y > attrs.low) & (y < attrs.high), grad_y, 0)
     normal = (x - mean) * inv_std
-    dbias, dscale = dy.sum(axis=axes), (dy * normal).sum(axis=axes)
+    grad_bias, grad_scale = grad_y.sum(axis=axes), (grad_y * normal).sum(axis=axes)
     count = x.size // x.shape[-1]
-    dx = scale * inv_std * (dy - dbias / count - normal * (dscale / count))
-    return tuple(v.astype(x.dtype, copy=False) for v in (dx, dscale, dbias))
+    grad_x = scale * inv_std * (grad_y - grad_bias / count - normal * (grad_scale / count))
+    return tuple(v.astype(x.dtype, copy=False) for v in (grad_x, grad_scale, grad_bias))
 
 
 register(

@@ -24,9 +24,9 @@ def max_tile(vectors, width):
     """
 
     @intrinsic
-    def tile(context, at, x, dx, row_stride, tap_stride, taps_y, taps_x, dy, scale):
+    def tile(context, at, x, grad_x, row_stride, tap_stride, taps_y, taps_x, grad_y, scale):
         def generate(cx, builder, signature, args):
-            at, x, dx, row_stride, tap_stride, taps_y, taps_x, dy, _ = args
+            at, x, grad_x, row_stride, tap_stride, taps_y, taps_x, grad_y, _ = args
             piece = Rows(builder, vectors, width, at)
             whole = ir.VectorType(I32, width)
             best = [piece.emit.accumulator() for _ in range(vectors)]
@@ -51,10 +51,10 @@ def max_tile(vectors, width):
                     builder.store(builder.select(larger, number, builder.load(w)), w)
 
             each_tap(compare)
-            slopes, zero = piece.load(dy), piece.emit.constant(0.0)
+            slopes, zero = piece.load(grad_y), piece.emit.constant(0.0)
 
             def spread(number, place):
-                target = builder.gep(dx, [place])
+                target = builder.gep(grad_x, [place])
                 hits = [builder.icmp_signed("==", builder.load(w), number) for w in where]
                 shares = [builder.select(hit, slope, zero) for hit, slope in zip(hits, slopes, strict=True)]
                 piece.store(piece.map(builder.fadd, piece.load(target), shares), target)
@@ -63,7 +63,7 @@ def max_tile(vectors, width):
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(i, x, dx, i, i, i, i, dy, types.float32), generate
+        return types.void(i, x, grad_x, i, i, i, i, grad_y, types.float32), generate
 
     return tile
 
@@ -79,21 +79,21 @@ def mean_tile(vectors, width):
     """Add dy * scale to every pixel of the window. The intrinsic takes what `max_tile`'s does."""
 
     @intrinsic
-    def tile(context, at, x, dx, row_stride, tap_stride, taps_y, taps_x, dy, scale):
+    def tile(context, at, x, grad_x, row_stride, tap_stride, taps_y, taps_x, grad_y, scale):
         def generate(cx, builder, signature, args):
-            at, _, dx, row_stride, tap_stride, taps_y, taps_x, dy, scale = args
+            at, _, grad_x, row_stride, tap_stride, taps_y, taps_x, grad_y, scale = args
             piece = Rows(builder, vectors, width, at)
             factor = piece.emit.splat(scale)
-            shares = [builder.fmul(slope, factor) for slope in piece.load(dy)]
+            shares = [builder.fmul(slope, factor) for slope in piece.load(grad_y)]
             with cgutils.for_range(builder, taps_y) as tap_y:
-                line = builder.gep(dx, [builder.mul(tap_y.index, row_stride)])
+                line = builder.gep(grad_x, [builder.mul(tap_y.index, row_stride)])
                 with cgutils.for_range(builder, taps_x) as tap_x:
                     target = builder.gep(line, [builder.mul(tap_x.index, tap_stride)])
                     piece.store(piece.map(builder.fadd, piece.load(target), shares), target)
             return cx.get_dummy_value()
 
         i = types.int64
-        return types.void(i, x, dx, i, i, i, i, dy, types.float32), generate
+        return types.void(i, x, grad_x, i, i, i, i, grad_y, types.float32), generate
 
     return tile
 
@@ -104,7 +104,7 @@ spread_max, spread_mean = by_columns(max_tile, WINDOW), by_columns(mean_tile, WI
 
 @kernel(compact=True)
 def f32_pool_grad(
-    dy: f32p, x: f32p, dx: f32p, counts_y: f32p, counts_x: f32p, largest: i64, n: i64, h: i64, w: i64, c: i64,
+    grad_y: f32p, x: f32p, grad_x: f32p, counts_y: f32p, counts_x: f32p, largest: i64, n: i64, h: i64, w: i64, c: i64,
     h_out: i64, w_out: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64,
     dilation_h: i64, dilation_w: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
@@ -116,10 +116,10 @@ def f32_pool_grad(
         image, at = unit // blocks, unit % blocks * COLUMNS
         end = min(at + COLUMNS, c)
         if at == 0 and end == c:
-            vec_fill(offset(dx, image * h * w * c), h * w * c, F(0.0))
+            vec_fill(offset(grad_x, image * h * w * c), h * w * c, F(0.0))
         else:
             for pixel in range(h * w):
-                vec_fill(offset(dx, (image * h * w + pixel) * c + at), end - at, F(0.0))
+                vec_fill(offset(grad_x, (image * h * w + pixel) * c + at), end - at, F(0.0))
         for out_y in range(h_out):
             top = out_y * stride_h - pad_top
             first_y = (-top + dilation_h - 1) // dilation_h if top < 0 else 0
@@ -130,8 +130,8 @@ def f32_pool_grad(
                 last_x = min(k_w, (w - left + dilation_w - 1) // dilation_w) if left < w else 0
                 if last_y > first_y and last_x > first_x:
                     begin = ((image * h + top + first_y * dilation_h) * w + left + first_x * dilation_w) * c
-                    slope = offset(dy, ((image * h_out + out_y) * w_out + out_x) * c)
-                    taps_y, taps_x, target = last_y - first_y, last_x - first_x, offset(dx, begin)
+                    slope = offset(grad_y, ((image * h_out + out_y) * w_out + out_x) * c)
+                    taps_y, taps_x, target = last_y - first_y, last_x - first_x, offset(grad_x, begin)
                     if largest != 0:
                         source = offset(x, begin)
                         spread_max(at, end, source, target, row_stride, tap_stride, taps_y, taps_x, slope, F(1.0))

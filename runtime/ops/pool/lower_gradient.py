@@ -26,8 +26,8 @@ def lower_pool_grad(lowering: Lowering, node: Node) -> bool:
     n, h, w, c = spec.dims if rank == 2 else (spec.dims[0], 1, *spec.dims[1:])
     largest = node.op == "MaxPoolGrad"
     lowering.emit(
-        kernels.f32_pool_grad, dy=lowering.ref(node.inputs[0]), x=lowering.ref(node.inputs[1]) if largest else 0,
-        dx=lowering.ref(node.outputs[0]), counts_y=0 if largest else lowering.table(counts_y),
+        kernels.f32_pool_grad, grad_y=lowering.ref(node.inputs[0]), x=lowering.ref(node.inputs[1]) if largest else 0,
+        grad_x=lowering.ref(node.outputs[0]), counts_y=0 if largest else lowering.table(counts_y),
         counts_x=0 if largest else lowering.table(counts_x), largest=int(largest), n=n, h=h, w=w, c=c,
         h_out=window.out[0], w_out=window.out[1], k_h=window.kernel[0], k_w=window.kernel[1],
         stride_h=window.strides[0], stride_w=window.strides[1], pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],

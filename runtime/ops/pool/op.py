@@ -138,7 +138,7 @@ def _infer_global(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorS
     checks.one_of("the input", x, checks.FLOATS)
     sizes = checks.spatial(x)
     if min(sizes) < 1:
-        raise ShapeError(f"expected a picture with pixels, got {checks.show(x.dims)}; check the input")
+        raise ShapeError(f"expected an image with pixels, got {checks.show(x.dims)}; check the input")
     return (checks.tensor((x.dims[0], *(1 for _ in sizes), x.dims[-1]), x.dtype),)
 
 

@@ -183,9 +183,9 @@ class _Unrolled:
         name = self.inputs[index]
         if not name:
             return self.tape.constant(np.zeros((self.n, self.h), np.float32))
-        turned = self._on("Transpose", name, perm=(1, 0, 2)) if self.attrs.layout else name
-        count = self.tape.spec(turned).dims[0]
-        return self.tape.reshaped(self._split(turned, count)[d], (self.n, self.h))
+        transposed = self._on("Transpose", name, perm=(1, 0, 2)) if self.attrs.layout else name
+        count = self.tape.spec(transposed).dims[0]
+        return self.tape.reshaped(self._split(transposed, count)[d], (self.n, self.h))
 
     def _split(self, name: str, count: int, axis: int = 0) -> list[str]:
         if count == 1:

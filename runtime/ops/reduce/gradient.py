@@ -30,16 +30,16 @@ def _spread(tape: Tape, node: Node, gradient: str) -> Sequence[str]:
 @rule("ReduceSum", "ReduceMean")
 def total(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY to all, divided by their number for the mean."""
-    dy, count = _kept(tape, node, gradients[0])
+    grad_y, count = _kept(tape, node, gradients[0])
     if node.op == "ReduceMean":
-        dy = tape.node("Mul", [dy, tape.constant(1 / count)])
-    return _spread(tape, node, dy)
+        grad_y = tape.node("Mul", [grad_y, tape.constant(1 / count)])
+    return _spread(tape, node, grad_y)
 
 
 @rule("ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
 def weighted(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY times the slope in each element."""
-    x, (dy, _), (y, _) = node.inputs[0], _kept(tape, node, gradients[0]), _kept(tape, node, node.outputs[0])
+    x, (grad_y, _), (y, _) = node.inputs[0], _kept(tape, node, gradients[0]), _kept(tape, node, node.outputs[0])
     if node.op == "ReduceSumSquare":
         slope = tape.node("Mul", [x, tape.constant(2.0)])
     elif node.op == "ReduceL1":
@@ -52,16 +52,18 @@ def weighted(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str
         slope = tape.node("Exp", [tape.node("Sub", [x, y])])
     else:
         slope = tape.node("Div", [y, x])
-    return _spread(tape, node, tape.node("Mul", [slope, dy]))
+    return _spread(tape, node, tape.node("Mul", [slope, grad_y]))
 
 
 @rule("ReduceMax", "ReduceMin")
 def extreme(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY to the extremes, in equal shares (torch.amax's convention)."""
-    x, (dy, _), (y, _) = node.inputs[0], _kept(tape, node, gradients[0]), _kept(tape, node, node.outputs[0])
+    x, (grad_y, _), (y, _) = node.inputs[0], _kept(tape, node, gradients[0]), _kept(tape, node, node.outputs[0])
     hit = tape.node("Cast", [tape.node("Equal", [x, y])], to="float32")
     axes = [i for i, (a, b) in enumerate(zip(tape.spec(x).dims, tape.spec(y).dims, strict=True)) if a != b]
     share = (
-        tape.node("Div", [dy, tape.node("ReduceSum", [hit, tape.constant(axes, "int64")], keepdims=1)]) if axes else dy
+        tape.node("Div", [grad_y, tape.node("ReduceSum", [hit, tape.constant(axes, "int64")], keepdims=1)])
+        if axes
+        else grad_y
     )
     return _spread(tape, node, tape.node("Mul", [hit, share]))

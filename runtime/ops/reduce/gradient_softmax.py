@@ -16,14 +16,14 @@ def _sum(tape: Tape, name: str, axis: int) -> str:
 @rule("Softmax")
 def softmax(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """(dY - sum(dY Y)) Y."""
-    (dy,), y = gradients, node.outputs[0]
-    mean = _sum(tape, tape.node("Mul", [dy, y]), node.attrs.axis)
-    return (tape.node("Mul", [tape.node("Sub", [dy, mean]), y]),)
+    (grad_y,), y = gradients, node.outputs[0]
+    mean = _sum(tape, tape.node("Mul", [grad_y, y]), node.attrs.axis)
+    return (tape.node("Mul", [tape.node("Sub", [grad_y, mean]), y]),)
 
 
 @rule("LogSoftmax")
 def log_softmax(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """dY - exp(Y) sum(dY)."""
-    (dy,), y = gradients, node.outputs[0]
-    share = tape.node("Mul", [tape.node("Exp", [y]), _sum(tape, dy, node.attrs.axis)])
-    return (tape.node("Sub", [dy, share]),)
+    (grad_y,), y = gradients, node.outputs[0]
+    share = tape.node("Mul", [tape.node("Exp", [y]), _sum(tape, grad_y, node.attrs.axis)])
+    return (tape.node("Sub", [grad_y, share]),)

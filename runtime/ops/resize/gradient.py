@@ -16,7 +16,7 @@ def resize(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Each element's gradient goes back to the elements that it was made of, by their weights."""
     attrs, dims = node.attrs, tape.spec(node.inputs[0]).dims
     known = [tape.value(name) if name else None for name in (*node.inputs[1:], "", "", "")[:3]]
-    dx = gradients[0]
+    grad_x = gradients[0]
     rank = len(dims)
     for geometry in resize_geometry(attrs, dims, *known):
         table = axis_table(attrs, geometry)
@@ -26,6 +26,6 @@ def resize(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
         np.add.at(matrix, (np.arange(geometry.size_out)[:, None], table.indices), table.weights)
         matrix[table.outside] = 0
         perm = [i for i in range(rank) if i != geometry.axis] + [geometry.axis]
-        turned = tape.node("MatMul", [tape.node("Transpose", [dx], perm=tuple(perm)), tape.constant(matrix)])
-        dx = tape.node("Transpose", [turned], perm=tuple(int(i) for i in np.argsort(perm)))
-    return dx, *[""] * (len(node.inputs) - 1)
+        transposed = tape.node("MatMul", [tape.node("Transpose", [grad_x], perm=tuple(perm)), tape.constant(matrix)])
+        grad_x = tape.node("Transpose", [transposed], perm=tuple(int(i) for i in np.argsort(perm)))
+    return grad_x, *[""] * (len(node.inputs) - 1)

@@ -179,7 +179,7 @@ def resize_geometry(
         with np.errstate(over="ignore"):
             reached = factors[i] * np.float32(shape[axis])
         if not np.isfinite(reached):
-            raise ShapeError(f"expected {name} of a picture that fits in memory, got {given.tolist()}; check the model")
+            raise ShapeError(f"expected {name} of an image that fits in memory, got {given.tolist()}; check the model")
         if sizes is None:
             size = int(reached)
         elif attrs.keep_aspect_ratio_policy == "stretch":

@@ -20,7 +20,7 @@ def network(name: str = "lenet-5") -> Graph:
 
 
 def batches(count: int, size: int = BATCH, seed: int = 0) -> list[tuple[Array, Array]]:
-    """Pictures (size, 1, 28, 28) and labels."""
+    """Images (size, 1, 28, 28) and labels."""
     rng = np.random.default_rng(seed)
     return [
         (rng.standard_normal((size, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, size)) for _ in range(count)

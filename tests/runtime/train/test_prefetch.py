@@ -7,7 +7,7 @@ import pytest
 
 from alula.runtime.model import Model
 from alula.runtime.planning.lowering import Instruction, Ref
-from alula.runtime.planning.prefetch import LEAST_BYTES, RECENT, WAYS
+from alula.runtime.planning.prefetch import MIN_BYTES, RECENT, WAYS
 from alula.runtime.planning.program import Program
 from alula.runtime.train import SGD, Trainer
 from tests.runtime.train.digits import network
@@ -51,7 +51,7 @@ def test_products_ask_for_what_comes_next(seen: list[Instruction]) -> None:
             reads = [k for k, other in enumerate(seen) if k != i and word.buffer in other.named]
             assert min(k - i for k in reads if k > i) < RECENT
             asked.add(word.buffer)
-    kernels = {name for name in sizes if name.endswith("conv2.weight") and sizes[name] >= LEAST_BYTES}
+    kernels = {name for name in sizes if name.endswith("conv2.weight") and sizes[name] >= MIN_BYTES}
     assert len(kernels) == 9
     assert kernels <= asked
     assert {f"{name}|momentum" for name in kernels} <= asked
