@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from alula.runtime.model import Model
+from alula.runtime.planning import binding
 from alula.runtime.planning.lowering import Instruction, Ref
 from alula.runtime.planning.prefetch import MIN_BYTES, RECENT, WAYS
-from alula.runtime.planning.program import Program
 from alula.runtime.train import SGD, Trainer
 from tests.runtime.train.digits import network
 
@@ -17,13 +17,13 @@ from tests.runtime.train.digits import network
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Instruction]:
     """The instructions of all programs that are made, with their words, which a program does not keep."""
     instructions: list[Instruction] = []
-    original = Program._assemble
+    original = binding.Tables.__init__
 
-    def recorded(program: Program) -> None:
-        instructions.extend(Instruction(i.kernel, list(i.words), i.node) for i in program.instructions)
-        original(program)
+    def recorded(tables: binding.Tables, of_program: list[Instruction], external: set[str]) -> None:
+        instructions.extend(Instruction(i.kernel, list(i.words), i.node) for i in of_program)
+        original(tables, of_program, external)
 
-    monkeypatch.setattr(Program, "_assemble", recorded)
+    monkeypatch.setattr(binding.Tables, "__init__", recorded)
     return instructions
 
 
