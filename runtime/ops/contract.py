@@ -50,7 +50,7 @@ class Op:
     The traits:
     elementwise   : may run in another kernel's epilogue
     step          : which step of the elementwise kernel it is, if it has one input, or is a gradient times a slope
-    slope         : from which tensor its gradient knows the slope, "x" or "y": then OPGrad (dy, that tensor) is an op, too
+    slope         : from which tensor its gradient knows the slope, "x" or "y": then OPGrad (grad_y, that tensor) is an op, too
     pointwise     : treats all elements alike, and broadcasts its inputs
     hosts         : its kernel has an epilogue
     operands      : what it has learned, by number of the input

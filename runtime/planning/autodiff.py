@@ -216,7 +216,7 @@ class Tape:
             outputs = tuple(self._total(sums, name) for name in node.outputs)
             if not any(outputs) or not any(self.wants(name) for name in node.reads):
                 continue
-            assert not node.fused, f"{node.label}: the backward pass is built before chains are fused"
+            assert not node.fused, f"{node.label}: the backward pass is built before epilogues are fused"
             guards = {self.guard_of(name) for name in outputs if name} | ({node.guard} - {""})
             if len(guards - {""}) > 1 or (not node.guard and len(guards) > 1):
                 outputs, guards = tuple(map(self.always, outputs)), {node.guard}

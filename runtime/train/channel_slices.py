@@ -50,7 +50,7 @@ def split_weights(
 ) -> tuple[Graph, list[Part]]:
     """The graph with layers split in a trained and a frozen part, and the parts.
 
-    fractions : parameter -> part of its input channels that is trained; 1: all
+    slices    : parameter -> part of its input channels that is trained; 1: all
     readers   : parameter -> the nodes that read it
     raise     : GraphError if several layers share a weight that is to be split
     """

@@ -31,9 +31,9 @@ TAPS = 3  # up to so many lines and columns of taps of an input's gradient have 
 
 
 def line_sums(width, k, stride, vectors):
-    """target[v, tap] (apart: target_apart) = [target +] the sum over a box of x[pixel + tap] * dy[pixel], for k taps.
+    """target[v, tap] (apart: target_apart) = [target +] the sum over a box of x[pixel + tap] * grad_y[pixel], for k taps.
 
-    The intrinsic: (x, x_line, x_image, x_pixel, dy, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, target,
+    The intrinsic: (x, x_line, x_image, x_pixel, grad_y, dy_line, dy_image, dy_pixel, apart, pixels, lines, images, target,
     target_apart, fresh). Steps of addresses in bytes; x_pixel from an input to the next; apart: elements between vectors.
     """
 
@@ -114,9 +114,9 @@ def line_sums(width, k, stride, vectors):
 
 
 def input_run(width, lines, columns):
-    """dx[p] = the sum over lines x columns taps of dy[p + tap] * weight[tap], for a run of pixels.
+    """grad_x[p] = the sum over lines x columns taps of grad_y[p + tap] * weight[tap], for a run of pixels.
 
-    The intrinsic: (dy, dy_line, dy_column, dy_step, weight, weight_line, weight_column, dx, dx_step, pixels), in elements;
+    The intrinsic: (grad_y, dy_line, dy_column, dy_step, weight, weight_line, weight_column, grad_x, dx_step, pixels), in elements;
     line, column: from a tap to the next; step: from a pixel of the run to the next.
     """
 
@@ -242,7 +242,7 @@ def f32_depthwise_input_grad(
     grad_y: f32p, weight: f32p, grad_x: f32p, zeros: f32p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64, k_h: i64, k_w: i64,
     stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """dx: (n, h, w, c); c is at least half a vector. A direction has a stride or dilations, not both."""
+    """grad_x: (n, h, w, c); c is at least half a vector. A direction has a stride or dilations, not both."""
     width = W if c >= W else W // 2
     vectors = (c + width - 1) // width
     for row in range(n * h * tid // n_threads, n * h * (tid + 1) // n_threads):

@@ -18,10 +18,10 @@ if COMPILING:
 
 
 def outer_tile(rows, widths):
-    """target (rows, sum(widths)) = [target +] sum over pixels of x[pixel]^T dy[pixel].
+    """target (rows, sum(widths)) = [target +] sum over pixels of x[pixel]^T grad_y[pixel].
 
-    The intrinsic: (x, x_steps, dy, dy_steps, box, target, stride, fresh).
-    x, dy   : of the first pixel; steps: bytes from a pixel, a line, an image to the next
+    The intrinsic: (x, x_steps, grad_y, dy_steps, box, target, stride, fresh).
+    x, grad_y   : of the first pixel; steps: bytes from a pixel, a line, an image to the next
     box     : pixels, lines, images; images may be none, the others not
     stride  : elements from a row of the target to the next
     fresh   : start from zero instead of what the target holds

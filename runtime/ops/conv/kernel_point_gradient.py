@@ -23,9 +23,9 @@ if COMPILING:
 
 
 def dot_tile(pixels):
-    """dx (pixels, ROWS) = dy (pixels, K) times the transpose of ROWS rows of panels of (depth, K).
+    """grad_x (pixels, ROWS) = grad_y (pixels, K) times the transpose of ROWS rows of panels of (depth, K).
 
-    The intrinsic: (weights, last_weights, dy, dy_stride, dx, dx_stride, depth, panels, rest)
+    The intrinsic: (weights, last_weights, grad_y, dy_stride, grad_x, dx_stride, depth, panels, rest)
     weights, last_weights : of the first row, in the first whole panel, and in the narrower panel after the whole ones
     panels, rest          : whole panels, and columns of the last one, a multiple of STEP
     """
@@ -118,7 +118,7 @@ if COMPILING:
 def f32_point_input_grad(
     grad_y: f32p, weights: f32p, grad_x: f32p, pixels: i64, c_in: i64, c_out: i64, tid: i64, n_threads: i64
 ):
-    """dx (pixels, c_in) of dy (pixels, c_out) and panels of (c_in, c_out).
+    """grad_x (pixels, c_in) of grad_y (pixels, c_out) and panels of (c_in, c_out).
 
     c_in is a multiple of ROWS, c_out of STEP
     """

@@ -114,7 +114,7 @@ if COMPILING:
 
 @device
 def transform_gradient(grad_y, pixel_stride, patch, v, v_stride, rows, columns, w, c):
-    """One tile's transform: `rows` x `columns` pixels of dy, at most 4x4, w pixels in a line -> 36 rows of c."""
+    """One tile's transform: `rows` x `columns` pixels of grad_y, at most 4x4, w pixels in a line -> 36 rows of c."""
     source, row_stride = grad_y, w * pixel_stride
     if rows < 4 or columns < 4:  # the tile hangs over the border: a copy with zeros around
         fill_zero(patch, 16 * c)
@@ -135,7 +135,7 @@ def f32_winograd_weight_products(
 ):  # fmt: skip
     """sums, for each thread: panels of (36 * (c_in + 1), c_out), the components summed over its tiles.
 
-    dy_stride: channels of dy in all; product: f32_conv_weight_grad; block: tiles at a time
+    dy_stride: channels of grad_y in all; product: f32_conv_weight_grad; block: tiles at a time
     scratch, for each thread: arguments, transformed inputs, transformed gradients, a patch
     """
     # Tiles from a component to the next: one more, for products read a vector too far; odd, for the sets of the cache

@@ -24,7 +24,7 @@ def pack_filters(filters: Array, width: int) -> Array:
 
 
 def filters_order(width: int, transposed: bool = False) -> Packing:
-    """The packing of `pack_filters`. turned: with the taps reversed."""
+    """The packing of `pack_filters`. transposed: with the taps reversed."""
     return Packing(
         "depthwise transposed" if transposed else "depthwise",
         lambda filters: pack_filters(filters[:, ::-1, ::-1] if transposed else filters, width),
@@ -46,7 +46,7 @@ def sweeps(window: Window, w: int) -> int:
 def lower_depthwise(
     lowering: Lowering, node: Node, window: Window, image: tuple[int, ...], tail: Epilogue, transposed: bool = False
 ) -> bool:
-    """Emit the kernel if there are enough channels. turned: with the filters' taps reversed."""
+    """Emit the kernel if there are enough channels. transposed: with the filters' taps reversed."""
     n, h, w, c = image
     if c < lowering.tiles.width // 2 or c == 1:
         return False

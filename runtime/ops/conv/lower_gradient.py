@@ -121,7 +121,7 @@ def emit_conv_weight_grad(
     lowering: Lowering, x: Ref, grad_y: Ref, target: Ref, window: Window, image: tuple[int, ...], c_in: int, c_out: int,
     dy_stride: int, accumulate: bool = False,
 ) -> None:  # fmt: skip
-    """Into panels of (K_H * K_W * c_in, c_out). `image` is (N, H, W, C) of x; dy_stride: channels of dy in all."""
+    """Into panels of (K_H * K_W * c_in, c_out). `image` is (N, H, W, C) of x; dy_stride: channels of grad_y in all."""
     n, h, w, x_stride = image
     h_out, w_out = window.out
     (k_h, k_w), (top, left) = window.kernel, window.pads_begin

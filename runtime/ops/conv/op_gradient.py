@@ -37,7 +37,7 @@ def conv_weight_grad(attrs: ConvAttrs, x: Array, grad_y: Array) -> tuple[Array]:
     """Sum over all pixels of input times gradient, for each tap.
 
     x      : (N, *spatial, C_IN)
-    dy     : (N, *out, C_OUT)
+    grad_y     : (N, *out, C_OUT)
     return : (C_OUT, *kernel, C_IN / group)
     """
     groups, c_out, c_in = attrs.group, grad_y.shape[-1], x.shape[-1]

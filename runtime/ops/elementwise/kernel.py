@@ -270,7 +270,7 @@ def f32_epilogue(
 ):
     """Run an epilogue in place on a block that another kernel has just computed.
 
-    chain : channels, image_rows, n_steps, then the steps
+    epilogue_steps : channels, image_rows, n_steps, then the steps
     """
     run_steps(
         block,

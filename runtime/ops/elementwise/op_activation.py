@@ -212,7 +212,7 @@ def clip_grad(
 ) -> tuple[Array]:
     """dY where x lies within the bounds, which belong to it.
 
-    dy, x     : one shape; low, high: scalars, or absent
+    grad_y, x     : one shape; low, high: scalars, or absent
     """
     inside = np.ones(x.shape, bool)
     if low is not None:
@@ -223,7 +223,7 @@ def clip_grad(
 
 
 def _slope_op(name: str, slope: Callable[[Any, Array], Any], attrs: type, step: Step) -> Op:
-    """The op (dy, tensor) -> dy * slope(tensor)."""
+    """The op (grad_y, tensor) -> grad_y * slope(tensor)."""
 
     def reference(a: Any, grad_y: Array, tensor: Array) -> tuple[Array]:
         wide = tensor.astype(np.float64)

@@ -82,7 +82,7 @@ def f32_cross_entropy_grad(
     dloss: f32p, log_prob: f32p, labels: i64p, weights: f32p, grad_x: f32p, rows: i64, n: i64, weighted: i64, ignored: i64,
     smoothing: f32, mean: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """Probabilities less targets, times dloss and what a row counts; dx may be log_prob."""
+    """Probabilities less targets, times dloss and what a row counts; grad_x may be log_prob."""
     scale = dloss[0]
     if mean != 0:
         total = F(0.0)

@@ -50,11 +50,11 @@ def gemm(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     a, b = node.inputs[:2]
     grad_a = grad_b = ""
     if tape.wants(a):  # dA' = alpha dY B'^T
-        operands, turns = ([grad_y, b], (0, 1 - attrs.transB)) if not attrs.transA else ([b, grad_y], (attrs.transB, 1))
-        grad_a = tape.node("Gemm", operands, alpha=attrs.alpha, transA=turns[0], transB=turns[1])
+        operands, flags = ([grad_y, b], (0, 1 - attrs.transB)) if not attrs.transA else ([b, grad_y], (attrs.transB, 1))
+        grad_a = tape.node("Gemm", operands, alpha=attrs.alpha, transA=flags[0], transB=flags[1])
     if tape.wants(b):  # dB' = alpha A'^T dY
-        operands, turns = ([a, grad_y], (1 - attrs.transA, 0)) if not attrs.transB else ([grad_y, a], (1, attrs.transA))
-        grad_b = tape.node("Gemm", operands, alpha=attrs.alpha, transA=turns[0], transB=turns[1])
+        operands, flags = ([a, grad_y], (1 - attrs.transA, 0)) if not attrs.transB else ([grad_y, a], (1, attrs.transA))
+        grad_b = tape.node("Gemm", operands, alpha=attrs.alpha, transA=flags[0], transB=flags[1])
     if len(node.inputs) < 3 or not node.inputs[2]:
         return (grad_a, grad_b, "")[: len(node.inputs)]
     dc = ""

@@ -76,7 +76,7 @@ def vec_accumulate(x, total, n):
 def f32_gather_grad(
     grad_y: f32p, indices: i64p, grad_x: f32p, outer: i64, size: i64, count: i64, inner: i64, tid: i64, n_threads: i64
 ):
-    """dx[o, k] = sum of dy[o, j] over all j with indices[j] = k, runs of `inner` elements; indices as `look_up` reads them.
+    """grad_x[o, k] = sum of grad_y[o, j] over all j with indices[j] = k, runs of `inner` elements; indices as `look_up` reads them.
 
     Threads share what lies before the axis, or the runs where that is too little: no two of them add to one element.
     """

@@ -33,7 +33,7 @@ def _infer(attrs: GatherGradAttrs | SliceGradAttrs, specs: Specs, values: Values
 def gather_grad(attrs: GatherGradAttrs, grad_y: Array, indices: Array) -> tuple[Array]:
     """Sum the gradients of all copies of an element.
 
-    dy      : shape of Gather's result
+    grad_y      : shape of Gather's result
     indices : int32 or int64
     return  : attrs.shape
     """

@@ -24,7 +24,7 @@ def batch_normalization_training(tape: Tape, node: Node, gradients: tuple[str, .
 
 
 def _clamp_behind(tape: Tape, y: str, grad_y: str) -> tuple[str, float, float]:
-    """The gradient after a clamp of `y`, and its bounds, if only its slope made `dy`; else `dy`, and no bounds."""
+    """The gradient after a clamp of `y`, and its bounds, if only its slope made `grad_y`; else `grad_y`, and no bounds."""
     low, high = -math.inf, math.inf
     maker = next((node for node in reversed(tape.nodes) if grad_y in node.outputs), None)
     if maker is None or maker.op not in ("ReluGrad", "ClipGrad"):

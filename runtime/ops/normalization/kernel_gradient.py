@@ -27,9 +27,9 @@ def within(piece, apart, slopes, gains, biases, bounds):
 
 
 def grad_sums_tile(clamped):
-    """A maker of tiles: sums of dy, and of dy * (x - mean), over rows; dy only where the clamp let pass.
+    """A maker of tiles: sums of grad_y, and of grad_y * (x - mean), over rows; grad_y only where the clamp let pass.
 
-    The intrinsic: (at, dy, x, stride, rows, mean, gain, bias, low, high, plain, moment)
+    The intrinsic: (at, grad_y, x, stride, rows, mean, gain, bias, low, high, plain, moment)
     """
 
     def make(vectors, width):
@@ -63,9 +63,9 @@ def grad_sums_tile(clamped):
 
 
 def grad_apply_tile(clamped):
-    """A maker of tiles: dx = dy * gain + (x - mean) * slope + shift over rows, dy only where the clamp let pass.
+    """A maker of tiles: grad_x = grad_y * gain + (x - mean) * slope + shift over rows, grad_y only where the clamp let pass.
 
-    The intrinsic: (at, dy, x, dx, stride, rows, mean, gain, slope, shift, bias, low, high); dx may be dy
+    The intrinsic: (at, grad_y, x, grad_x, stride, rows, mean, gain, slope, shift, bias, low, high); grad_x may be grad_y
     """
 
     def make(vectors, width):
@@ -105,7 +105,7 @@ grad_apply_clamped = by_columns(grad_apply_tile(clamped=True), GRAD_APPLY)
 
 @device
 def vec_add_products(grad_y, x, mean, plain, moment, n):
-    """Add a row's dy, and dy * (x - mean)."""
+    """Add a row's grad_y, and grad_y * (x - mean)."""
     for i in range(n):
         plain[i] += grad_y[i]
         moment[i] += grad_y[i] * (x[i] - mean[i])
@@ -113,7 +113,7 @@ def vec_add_products(grad_y, x, mean, plain, moment, n):
 
 @device
 def vec_add_clamped_products(grad_y, x, mean, gain, bias, plain, moment, n, low, high):
-    """Add a row's dy, and dy * (x - mean), where the clamp let pass."""
+    """Add a row's grad_y, and grad_y * (x - mean), where the clamp let pass."""
     for i in range(n):
         apart = x[i] - mean[i]
         value = apart * gain[i] + bias[i]
@@ -127,9 +127,9 @@ def f32_batch_grad_sums(
     grad_y: f32p, x: f32p, mean: f32p, gain: f32p, bias: f32p, sums: f32p, rows: i64, c: i64, strips: i64, clamp: i64,
     low: f32, high: f32, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """Sums of dy and of dy * (x - mean) in each strip of rows. sums: (strips, 2, c).
+    """Sums of grad_y and of grad_y * (x - mean) in each strip of rows. sums: (strips, 2, c).
 
-    clamp : dy counts only where low < (x - mean) * gain + bias < high
+    clamp : grad_y counts only where low < (x - mean) * gain + bias < high
     """
     columns = columns_of(c)
     blocks = (c + columns - 1) // columns
@@ -164,7 +164,7 @@ def f32_batch_grad_sums(
 
 @device
 def vec_grad_factors(grad_scale, grad_bias, scale, inverse, gain, slope, shift, n, share):
-    """dscale from the sum of dy * (x - mean), and the factors of dx = dy * gain + (x - mean) * slope + shift."""
+    """grad_scale from the sum of grad_y * (x - mean), and the factors of grad_x = grad_y * gain + (x - mean) * slope + shift."""
     for i in range(n):
         one = inverse[i]
         total = grad_scale[i] * one
@@ -180,7 +180,7 @@ def f32_batch_grad_join(
     sums: f32p, scale: f32p, inverse: f32p, grad_scale: f32p, grad_bias: f32p, factors: f32p, rows: i64, c: i64, strips: i64,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """dscale and dbias from the sums of the strips; factors (3, c) of dx: gain, slope, shift."""
+    """grad_scale and grad_bias from the sums of the strips; factors (3, c) of grad_x: gain, slope, shift."""
     begin = c * tid // n_threads
     n = c * (tid + 1) // n_threads - begin
     own_scale, own_bias = offset(grad_scale, begin), offset(grad_bias, begin)
@@ -202,7 +202,7 @@ def f32_batch_grad_apply(
     grad_y: f32p, x: f32p, mean: f32p, bias: f32p, factors: f32p, grad_x: f32p, rows: i64, c: i64, clamp: i64, low: f32, high: f32,
     tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """dx = dy * gain + (x - mean) * slope + shift, by channel; dx may be dy. clamp: as `f32_batch_grad_sums` has it."""
+    """grad_x = grad_y * gain + (x - mean) * slope + shift, by channel; grad_x may be grad_y. clamp: as `f32_batch_grad_sums` has it."""
     block = max(BLOCK // c, BLOCK_ROWS)
     blocks = (rows + block - 1) // block
     slope, shift = offset(factors, c), offset(factors, 2 * c)

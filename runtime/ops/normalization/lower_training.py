@@ -119,7 +119,7 @@ def emit_apply(
 
 @lowers("BatchNormalizationGrad")
 def lower_batch_norm_grad(lowering: Lowering, node: Node) -> bool:
-    """BatchNormalizationGrad: dscale and dbias, then dx if needed, in the memory of dy if nothing reads that later."""
+    """BatchNormalizationGrad: grad_scale and grad_bias, then grad_x if needed, in the memory of grad_y if nothing reads that later."""
     spec = lowering.spec(node.inputs[0])
     if node.fused or spec.dtype != "float32" or spec.size == 0:
         return False

@@ -93,8 +93,8 @@ def batch_normalization_grad(
 ) -> tuple[Array, ...]:  # fmt: skip
     """Gradients of batch normalisation with the batch's statistics, with the clamp after it if it had one.
 
-    dy, x  : (N, ..., C); others (C,)
-    return : dx like x; dscale, dbias (C,)
+    grad_y, x  : (N, ..., C); others (C,)
+    return : grad_x like x; grad_scale, grad_bias (C,)
     source : Ioffe and Szegedy (2015), section 3
     """
     axes = tuple(range(x.ndim - 1))

@@ -18,9 +18,9 @@ if COMPILING:
 
 
 def max_tile(vectors, width):
-    """Add dy to dx where the window's first largest pixel is, NaN counting as the largest.
+    """Add grad_y to grad_x where the window's first largest pixel is, NaN counting as the largest.
 
-    The intrinsic: (at, x, dx, row_stride, tap_stride, taps_y, taps_x, dy, scale)
+    The intrinsic: (at, x, grad_x, row_stride, tap_stride, taps_y, taps_x, grad_y, scale)
     """
 
     @intrinsic
@@ -76,7 +76,7 @@ def _splat(builder, number, kind):
 
 
 def mean_tile(vectors, width):
-    """Add dy * scale to every pixel of the window. The intrinsic takes what `max_tile`'s does."""
+    """Add grad_y * scale to every pixel of the window. The intrinsic takes what `max_tile`'s does."""
 
     @intrinsic
     def tile(context, at, x, grad_x, row_stride, tap_stride, taps_y, taps_x, grad_y, scale):
@@ -108,7 +108,7 @@ def f32_pool_grad(
     h_out: i64, w_out: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64,
     dilation_h: i64, dilation_w: i64, tid: i64, n_threads: i64,
 ):  # fmt: skip
-    """dx: (n, h, w, c), the gradient of the largest pixel of each window, or of its mean; x is read for the largest alone."""
+    """grad_x: (n, h, w, c), the gradient of the largest pixel of each window, or of its mean; x is read for the largest alone."""
     blocks = (c + COLUMNS - 1) // COLUMNS
     units = n * blocks
     row_stride, tap_stride = dilation_h * w * c, dilation_w * c

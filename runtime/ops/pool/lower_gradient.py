@@ -13,7 +13,7 @@ from alula.runtime.planning.lowering import Lowering, lowers
 
 @lowers("MaxPoolGrad", "AveragePoolGrad")
 def lower_pool_grad(lowering: Lowering, node: Node) -> bool:
-    """MaxPoolGrad(dy, x) and AveragePoolGrad(dy)."""
+    """MaxPoolGrad(grad_y, x) and AveragePoolGrad(grad_y)."""
     spec = lowering.spec(node.outputs[0])
     rank = len(spec.dims) - 2
     if node.fused or spec.dtype != "float32" or rank not in (1, 2) or spec.size == 0:

@@ -34,7 +34,7 @@ def _infer_max(attrs: MaxPoolAttrs, specs: Specs, values: Values) -> tuple[Tenso
 def max_pool_grad(attrs: MaxPoolAttrs, grad_y: Array, x: Array) -> tuple[Array]:
     """The first maximum of each window gets the window's gradient.
 
-    dy     : (N, *out, C)
+    grad_y     : (N, *out, C)
     x      : (N, *spatial, C)
     return : like x
     """
@@ -62,7 +62,7 @@ def _infer_average(attrs: AveragePoolGradAttrs, specs: Specs, values: Values) ->
 def average_pool_grad(attrs: AveragePoolGradAttrs, grad_y: Array) -> tuple[Array]:
     """Every pixel of a window gets the same share of the window's gradient.
 
-    dy     : (N, *out, C)
+    grad_y     : (N, *out, C)
     return : (N, *spatial, C)
     """
     window = pool_window(attrs, attrs.input_shape)
