@@ -113,12 +113,15 @@ class Node:
     @property
     def reads(self) -> tuple[str, ...]:
         """Every tensor that must exist before this node runs, those of the epilogue included."""
+        return (*self.operands, *((*filter(None, self.otherwise), self.guard) if self.guard else ()))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """What it reads where it runs: without its guard, and what its outputs are otherwise."""
         inner = {self.body_output, *(f.outputs[0] for f in self.fused)}
         names = [n for n in self.inputs if n]
         for fused in self.fused:
             names += [n for n in fused.inputs if n and n not in inner]
-        if self.guard:
-            names += [*(n for n in self.otherwise if n), self.guard]
         return tuple(names)
 
     @property

@@ -16,6 +16,7 @@ from alula.cli import COMMANDS, Parser
 from alula.demo.networks import INSTALL_OCR
 from alula.device.doctor.system import FIRST_UNTRIED_PYTHON, MIN_PYTHON
 from alula.runtime.ops.contract import REGISTRY
+from alula.runtime.planning.autodiff import RULES
 from alula.runtime.planning.lowering import LOWERING
 
 ROOT = Path(__file__).parent.parent
@@ -268,3 +269,30 @@ def test_the_list_of_ops_is_complete_and_says_which_have_a_kernel() -> None:
     for name, op in REGISTRY.ours().items():
         registered.setdefault(op.room, set()).add(f"{name}*" if LOWERING.find(op) else name)
     assert listed == registered
+
+
+FIRST = """
+import importlib, sys
+importlib.import_module(f"alula.runtime.ops.{sys.argv[1]}.{sys.argv[2]}")
+from alula.runtime.ops.contract import REGISTRY
+from alula.runtime.planning.autodiff import RULES
+from alula.runtime.planning.autodiff import RULES
+from alula.runtime.planning.lowering import LOWERING
+print(",".join(sorted(name for name, op in REGISTRY.ours().items() if LOWERING.find(op))))
+print(",".join(sorted(name for name, op in REGISTRY.ours().items() if RULES.find(op))))
+"""
+
+
+@pytest.mark.parametrize(
+    "first", ["conv.lower", "conv.gradient", "elementwise.lower", "elementwise.gradient_activation"]
+)
+def test_rules_are_found_whichever_file_was_imported_first(first: str) -> None:
+    """A new process each: what one room imports of another must not hide the rules of the other one's ops."""
+    command = [sys.executable, "-c", FIRST, *first.split(".")]
+    lowered, differentiated = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    ours = REGISTRY.ours().items()
+    assert lowered == ",".join(sorted(name for name, op in ours if LOWERING.find(op)))
+    assert differentiated == ",".join(sorted(name for name, op in ours if RULES.find(op)))
+    assert "Relu" in lowered.split(",") and "Relu" in differentiated.split(",")

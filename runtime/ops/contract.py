@@ -19,7 +19,7 @@ from typing import Any
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.ops.traits import ChannelsLast, Linear, Operand, Rank, Step
+from alula.runtime.ops.traits import ROLES, ChannelsLast, Linear, Operand, Rank, Step
 
 Specs = Sequence[TensorSpec | None]
 Values = Sequence[Array | None]
@@ -184,11 +184,35 @@ class Registry(dict[str, Op]):
 REGISTRY = Registry()
 
 
+def _check_traits(op: Op) -> None:
+    """Refuse traits that contradict each other. raise : GraphError"""
+    where, attrs = f"op {op.name}", {field.name for field in dataclasses.fields(op.attrs)}
+    for index, operand in op.operands.items():
+        if (
+            not 0 <= index < op.n_inputs[1]
+            or operand.role not in ROLES
+            or operand.grouped not in ("", "outputs", "inputs")
+        ):
+            raise GraphError(
+                f"{where}: expected operands among its {op.n_inputs[1]} inputs, with a role of {', '.join(ROLES)}, got "
+                f"{index}: {operand.role!r} {operand.grouped!r}; correct its traits"
+            )
+    if op.linear is not None:
+        missing = {index for index in (op.linear.weight, op.linear.bias) if index is not None} - set(op.operands)
+        unknown = {name for name in (op.linear.gain, op.linear.bias_gain) if name} - attrs
+        if missing or unknown:
+            raise GraphError(
+                f"{where}: expected weight and bias of `linear` among its operands, and gains among its attributes, got "
+                f"{sorted(map(str, missing | unknown))}; correct its traits"
+            )
+
+
 def register(*ops: Op) -> None:
     """Make ops known by their names."""
     for op in ops:
         if op.name in REGISTRY.keys():
             raise GraphError(f"op {op.name}: expected one registration, got two; remove one")
+        _check_traits(op)
         REGISTRY[op.name] = op
 
 

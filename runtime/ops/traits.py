@@ -9,6 +9,7 @@ from alula.runtime.frozen import frozen
 
 # Roles of inputs that training may change; "statistic" is one that it follows
 WEIGHT, BIAS, SCALE, SHIFT, SLOPE, TABLE, STATISTIC = "weight", "bias", "scale", "shift", "slope", "table", "statistic"
+ROLES = (WEIGHT, BIAS, SCALE, SHIFT, SLOPE, TABLE, STATISTIC)
 
 Axis = int | Callable[[Any], int | None] | None  # of a weight, or what it is for the attributes
 Step = Callable[[Any], tuple[str, float, float]]  # attributes -> step of the elementwise kernel, and its two numbers

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from alula.runtime.graph import Graph, Node
 from alula.runtime.ops import epilogue
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.rewrite import Rewrite
+from alula.runtime.passes.rewrite import Rewrite, renamed
 from alula.runtime.passes.shapes import Shapes
 
 
@@ -25,8 +27,31 @@ def fuse_epilogues(graph: Graph) -> Graph:
 
 
 def unfuse_epilogues(graph: Graph) -> Graph:
-    """Every step of every epilogue as a separate node."""
-    return graph.with_nodes([part for node in graph.nodes for part in epilogue.unfuse(node)])
+    """Every step of every epilogue as a separate node.
+
+    What lay between a node and its epilogue gets a new name: another node may be given an epilogue that ends in the same
+    tensor, and would take the old name for its own.
+    """
+    taken = {*graph.inputs, *graph.constants, *(name for node in graph.nodes for name in (*node.reads, *node.outputs))}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        names = {node.body_output: _free(f"{node.outputs[0]}|unfused", taken)} if node.fused else {}
+        nodes += [renamed(part, partial(_named, names)) for part in epilogue.unfuse(node)]
+    return graph.with_nodes(nodes)
+
+
+def _named(names: Mapping[str, str], name: str) -> str:
+    return names.get(name, name)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that nothing has; it is taken now."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name}.{count}"
+    taken.add(found)
+    return found
 
 
 def _fuse(rewrite: Rewrite, shapes: Shapes, step: Node) -> None:
@@ -37,6 +62,8 @@ def _fuse(rewrite: Rewrite, shapes: Shapes, step: Node) -> None:
     host = max(hosts, key=lambda node: (find(node.op, node.label).hosts, rewrite.place(node)))
     before, output = host.outputs[0], step.outputs[0]
     body, whole = f"{output}|body", step
+    if host.body_output != body and rewrite.is_known(body):
+        return
     step = replace(step, guard="", otherwise=())
     if host.fused:
         steps_of_host = list(host.fused)

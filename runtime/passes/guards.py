@@ -16,6 +16,8 @@ def with_guard(graph: Graph, output: str, otherwise: str, flag: str) -> Graph:
     flag      : int64 of one element; a tensor of the graph, or else a new input of that name
     raise     : GraphError if there are no such tensors, or nothing to skip
     """
+    if not flag:
+        raise GraphError("guard: expected a name for the flag, got none; name a tensor or a new input")
     makers = graph.producers()
     known = {*graph.inputs, *graph.constants, *makers}
     for name in (output, otherwise):
@@ -23,6 +25,13 @@ def with_guard(graph: Graph, output: str, otherwise: str, flag: str) -> Graph:
             raise GraphError(f"guard: expected a tensor of {graph.name}, got {name!r}; name a node's output")
     if output not in makers:
         raise GraphError(f"guard: expected the output of a node, got {output!r}, which nothing computes; guard a block")
+    given = graph.inputs.get(flag) or (graph.constants.spec(flag) if flag in graph.constants else None)
+    if given is not None and (given.dtype != "int64" or given.shape not in ((), (1,))):
+        raise GraphError(f"guard: expected a flag int64 of one element, got {flag!r} {given}; cast it")
+    if id(makers[output]) in _above(graph, (otherwise, flag)):
+        raise GraphError(
+            f"guard: expected {otherwise!r} and {flag!r} before {output!r}, got one that is computed from it; swap them"
+        )
     always = _above(graph, (otherwise, flag))
     skipped = _above(graph, (output,)) - always
     last = makers[output]
@@ -37,7 +46,7 @@ def with_guard(graph: Graph, output: str, otherwise: str, flag: str) -> Graph:
         skipped -= shared
     if id(last) not in skipped or any(node.guard for node in graph.nodes if id(node) in skipped):
         raise GraphError(
-            f"guard: expected nodes without a guard between {otherwise!r} and {output!r}, got none; name a block"
+            f"guard: expected nodes without a guard between {otherwise!r} and {output!r}, got some; guard each once"
         )
     if any(name and (name in graph.outputs or readers.get(name)) for name in last.outputs if name != output):
         raise GraphError(f"guard: expected {output!r} to be the only output that is read of {last.label}, got others")

@@ -83,6 +83,10 @@ class Rewrite:
         """Whether a tensor is a constant."""
         return tensor in self._new or tensor in self._graph.constants
 
+    def is_known(self, tensor: str) -> bool:
+        """Whether there is a tensor of that name."""
+        return tensor in self._makers or tensor in self.inputs or self.is_constant(tensor)
+
     def value(self, tensor: str) -> Array | None:
         """A constant's value."""
         if tensor in self._new:

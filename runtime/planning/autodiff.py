@@ -55,6 +55,7 @@ class Tape:
         self._needed: frozenset[str] = frozenset()
         self._guard = ""  # of the nodes that are appended now
         self._guards = {name: node.guard for node in nodes for name in node.skipped_outputs}
+        self._held: dict[str, int] = {}  # gradient -> how many sums it is part of: one of several must stay as it is
 
     def guard_of(self, name: str) -> str:
         """The guard under which alone a tensor holds something; "" if it always does."""
@@ -75,7 +76,7 @@ class Tape:
             return name
         place = next((i for i in reversed(range(len(self.nodes))) if name in self.nodes[i].outputs), None)
         later = next((i for i in range((place or 0) + 1, len(self.nodes)) if other in self.nodes[i].outputs), None)
-        if place is None or later is not None or self.guard_of(name) != guard:
+        if place is None or later is not None or self._held.get(name, 0) > 1 or self.guard_of(name) != guard:
             with self.under(guard):
                 name, place = str(self.node("Mul", [name, self.constant(1.0)], name=f"{name}|copy")), len(self.nodes)
             place -= 1
@@ -226,6 +227,7 @@ class Tape:
             for name, gradient in zip(node.inputs, found, strict=True):
                 if gradient and self.wants(name):
                     assert self.spec(gradient) == self.spec(name), (node.label, name, gradient)
+                    self._held[gradient] = self._held.get(gradient, 0) + 1
                     sums.add(name, gradient, guard)
             for name, grad_y in zip(node.otherwise, outputs, strict=False):
                 if name and grad_y and self.wants(name):

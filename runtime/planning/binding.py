@@ -138,6 +138,8 @@ class Binding:
         root, dims = self.program.lowering.root(name), self.program.network.specs[name].dims
         if root in self.program.network.values:
             return np.array(self.program.network.values[root]).reshape(dims)
+        if root in self.program.state.variables:
+            return self.program.state.variables[root].value().reshape(dims)
         array = self._arrays[root] if root in self._arrays else self._inputs[root].copy()
         roots = map(self.program.lowering.root, self.program.results)
         if root in self._arrays and list(roots).count(root) > 1:
@@ -194,7 +196,7 @@ class Parts:
     """
 
     def __init__(self, binding: Binding, team: Team, inputs: Mapping[str, Array]) -> None:
-        self._binding, self._team = binding, team
+        self._binding, self._team, self._is_read = binding, team, False
         self.done, self.length = 0, len(binding.program.instructions)
         with team.lock:
             binding.begin(inputs)
@@ -209,7 +211,15 @@ class Parts:
 
         seconds : no instruction begins later, but for the first one; the one that runs then is finished
         """
-        end = self.length if instructions is None else min(self.done + max(instructions, 0), self.length)
+        if instructions is not None and (not isinstance(instructions, int) or instructions < 1):
+            raise GraphError(
+                f"run: expected 1 instruction or more, got {instructions!r}; leave it out to run to the end"
+            )
+        if seconds is not None and not 0 <= seconds < float("inf"):
+            raise GraphError(
+                f"run: expected a time of 0 seconds or more, got {seconds!r}; leave it out to run to the end"
+            )
+        end = self.length if instructions is None else min(self.done + instructions, self.length)
         start = time.perf_counter()
         while self.done < end:
             step = end if seconds is None else self.done + 1
@@ -223,8 +233,11 @@ class Parts:
     def results(self) -> dict[str, Array]:
         """The outputs; once.
 
-        raise : GraphError if something is left to do
+        raise : GraphError if something is left to do, or they were read before
         """
         if not self.is_finished:
             raise GraphError(f"run: expected all {self.length} instructions done, got {self.done}; go on first")
+        if self._is_read:
+            raise GraphError("run: expected results to be read once, got a second time; keep them")
+        self._is_read = True
         return self._binding.results()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from alula.runtime.errors import MemoryBudgetError
+from alula.runtime.errors import MemoryBudgetError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
 from alula.runtime.kernels.tiles import Tiles
@@ -146,6 +146,10 @@ class Program:
 
     def parts(self, inputs: Mapping[str, Array]) -> Parts:
         """A run that can stop and go on, on memory of its own: other programs may run in between."""
+        for name, spec in self.network.inputs.items():
+            got = TensorSpec.of(inputs[name]) if name in inputs else "nothing"
+            if name not in self.state.variables and (got != spec or not inputs[name].flags.c_contiguous):
+                raise ShapeError(f"input {name}: expected a contiguous {spec}, got {got}; give what was planned")
         return Parts(Binding(self, Arena(), self._tables.copied()), self.team, inputs)
 
     def profile(
@@ -170,6 +174,6 @@ class Program:
         chosen = {}
         for name in self.results:
             root = self.lowering.root(name)
-            if root not in self.network.values and root not in self.network.inputs:
+            if not any(root in known for known in (self.network.values, self.network.inputs, self.state.variables)):
                 chosen[root] = self.network.specs[root]
         return chosen

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.graph import Array, Graph, Node
 from alula.runtime.ops.contract import find
@@ -65,4 +67,4 @@ def _run(node: Node, outputs: tuple[str, ...], values: dict[str, Array]) -> None
         raise type(error)(f"{node.label}: {error}") from None
     for name, value in zip(outputs, results, strict=False):  # an output that nothing reads is left out, or ""
         if name:
-            values[name] = value
+            values[name] = np.asarray(value)

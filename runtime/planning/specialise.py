@@ -83,7 +83,7 @@ def static_input_names(graph: Graph) -> tuple[str, ...]:
         decides = any(name in wanted for name in node.outputs)
         static = find(node.op, node.label).static_inputs
         if decides and node.op not in ("Shape", "Size"):  # these look at the shape alone
-            wanted.update(node.reads)
+            wanted.update(node.operands)
         wanted.update(node.inputs[i] for i in static if i < len(node.inputs))
     return tuple(name for name in graph.inputs if name in wanted)
 
@@ -165,6 +165,12 @@ class _Walk:
         return self.graph.constants[name] if name in self.graph.constants else None
 
     def _visit(self, node: Node) -> None:
+        if node.guard:
+            self._check_guard(node)
+            flag = self._value(node.guard)
+            if flag is not None:
+                self._decided(node, bool(flag.any()))
+                return
         if node.op == "Shape":
             dims = self._spec(node.inputs[0]).dims
             start, end = getattr(node.attrs, "start", None), getattr(node.attrs, "end", None)
@@ -173,12 +179,6 @@ class _Walk:
         if node.op == "Size":
             self._know(node.outputs[0], np.array(self._spec(node.inputs[0]).size, np.int64))
             return
-        if node.guard:
-            flag = self._value(node.guard)
-            if flag is not None:
-                self._decided(node, bool(flag.any()))
-                return
-            self._check_guard(node)
         specs = self._infer(node)
         bad = self._misfit(node, specs[0]) if node.fused else None
         if bad is not None:
@@ -244,7 +244,9 @@ class _Walk:
 
     def _foldable(self, node: Node, specs: tuple[TensorSpec, ...]) -> bool:
         constants, folded = self.graph.constants, self.folded
-        if not all(name in folded or name in constants for name in node.reads):
+        # What only nodes of the same guard read may be known where it is skipped, too
+        reads = node.reads if any(node.otherwise) else node.operands
+        if not all(name in folded or name in constants for name in reads):
             return False
         if node.op.startswith("Random") or not any(node.outputs):
             return False
@@ -253,6 +255,7 @@ class _Walk:
 
     def _fold(self, node: Node) -> None:
         values = {}
+        node = node if any(node.otherwise) else replace(node, guard="")
         for name in node.reads:
             value = self._value(name)
             assert value is not None

@@ -9,6 +9,7 @@ import numpy as np
 
 from alula.runtime.graph import Node
 from alula.runtime.ops.contract import REGISTRY, find
+from alula.runtime.ops.elementwise import op_activation  # noqa: F401  every op with a slope is known now
 from alula.runtime.planning.autodiff import Tape, rule
 
 

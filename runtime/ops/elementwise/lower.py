@@ -12,6 +12,7 @@ from alula.runtime.graph import Array, Node
 from alula.runtime.memory.packing import Packing
 from alula.runtime.ops.contract import REGISTRY, find
 from alula.runtime.ops.elementwise import kernel as kernels
+from alula.runtime.ops.elementwise import op, op_activation  # noqa: F401  every op with a step is known now
 from alula.runtime.ops.elementwise.kernel import CHANNEL, CODES, CONSTANT, FULL, IMAGE, SCALAR
 from alula.runtime.ops.elementwise.lower_broadcast import Broadcast, choose_broadcast
 from alula.runtime.ops.epilogue import operand_kind
@@ -85,7 +86,7 @@ def epilogue(lowering: Lowering, node: Node, shape: tuple[int, ...]) -> Epilogue
     return Epilogue(low, high, FnRef("f32_epilogue"), words)
 
 
-@lowers("Clip", "ClipGrad", *BINARY, *(op.name for op in REGISTRY.values() if op.step))
+@lowers("Clip", "ClipGrad", *BINARY, *(each.name for each in REGISTRY.values() if each.step))
 def lower_elementwise(lowering: Lowering, node: Node) -> bool:
     """An element-wise node, with its epilogue, as one kernel call over its result.
 

@@ -275,7 +275,7 @@ def test_what_cannot_be_guarded_is_refused() -> None:
         with_guard(graph, "nothing", "y0", "flag")
     with pytest.raises(GraphError, match="which nothing computes"):
         with_guard(graph, "x", "y0", "flag")
-    with pytest.raises(GraphError, match="without a guard between"):
+    with pytest.raises(GraphError, match="guard each once"):
         with_guard(with_guard(graph, "y1", "y0", "flag"), "y1", "y0", "other")
     with pytest.raises(ShapeError, match="guard a block that keeps its input's shape"):
         Model(with_guard(graph, "y1", "x", "flag"))(*data()[:1], ON)
@@ -290,3 +290,66 @@ def test_what_cannot_be_guarded_is_refused() -> None:
         replace(guarded, outputs=("z", "b1"))
     with pytest.raises(GraphError, match="always runs"):
         export_onnx(guarded)
+
+
+def test_two_outputs_of_one_node_have_gradients_of_their_own() -> None:
+    """Of u and v, which meet in a guarded sum, only v is what the sum is otherwise."""
+    split = Node(
+        "Split", ("a",), ("u", "v"), find("Split", "").make_attrs({"axis": -1, "num_outputs": 2}, ""), "halves"
+    )
+    nodes = (
+        node("Conv", "x w", "a"),
+        split,
+        node("Add", "u v", "s"),
+        node("Relu", "s", "y"),
+        node("ReduceMean", "y", "z"),
+    )
+    weight = np.random.default_rng(0).standard_normal((2 * C, 1, 1, 3)).astype(np.float32)
+    graph = Graph("halves", {"x": TensorSpec(("n", 9, 7, 3))}, ("z",), nodes, Arrays(w=weight))
+    trainer = Trainer(with_guard(graph, "y", "v", "flag"), SGD(), MSE(), threads=1)
+    x, target = data()[0], np.zeros((1, 1, 1, 1), np.float32)
+    gradient = trainer.gradients(x, OFF, target)["w"]
+    assert not gradient[:C].any() and gradient[C:].any()
+    assert trainer.gradients(x, ON, target)["w"][:C].any()
+
+
+def test_a_parameter_that_is_skipped_learns_nothing_where_the_other_one_is_the_shortcut() -> None:
+    rng = np.random.default_rng(0)
+    constants = Arrays(p=rng.random(C).astype(np.float32), q=rng.random(C).astype(np.float32))
+    nodes = (node("Add", "p q", "s"), node("Relu", "s", "y"), node("Mul", "x y", "z"))
+    graph = Graph("vectors", {"x": TensorSpec(("n", C))}, ("z",), nodes, constants)
+    x = rng.standard_normal((3, C)).astype(np.float32)
+    for options in ({}, {"clip_norm": 1.0}, {"accumulate": 2}):
+        trainer = Trainer(with_guard(graph, "y", "q", "flag"), SGD(lr=0.1), MSE(), "p,q", threads=1, **options)
+        first = {name: value.copy() for name, value in trainer.values().items()}
+        for _ in range(2):
+            trainer.step(x, OFF, np.zeros_like(x))
+        np.testing.assert_array_equal(trainer.values()["p"], first["p"])
+        assert (trainer.values()["q"] != first["q"]).any()
+
+
+def test_a_shape_that_is_computed_inside_a_block_is_known_all_the_same() -> None:
+    graph = residual()
+    shape = [node("Shape", "s1", "dims"), node("Reshape", "s1 dims", "again"), node("Relu", "again", "y1")]
+    nodes = (*(each for each in graph.nodes if each.outputs[0] not in ("y1", "z")), *shape, graph.nodes[-1])
+    graph = replace(graph, nodes=nodes)
+    guarded, x = with_guard(graph, "y1", "y0", "flag"), data()[0]
+    model = Model(guarded)
+    for flag in (ON, OFF):
+        np.testing.assert_allclose(model(x, flag), evaluate(guarded, {"x": x, "flag": flag})["z"], rtol=2e-5, atol=1e-5)
+    assert len(model._programs) == 1
+    graph.constants["flag"] = np.array(0)  # type: ignore[index]
+    np.testing.assert_allclose(Model(with_guard(graph, "y1", "y0", "flag"))(x), model(x, OFF), rtol=2e-5, atol=1e-5)
+
+
+def test_what_is_no_flag_is_refused() -> None:
+    graph = residual()
+    for flag, message in (
+        ("", "a name for the flag"),
+        ("x", "int64 of one element"),
+        ("stem.w", "int64 of one element"),
+    ):
+        with pytest.raises(GraphError, match=message):
+            with_guard(graph, "y1", "y0", flag)
+    with pytest.raises(GraphError, match="swap them"):
+        with_guard(graph, "y0", "y1", "flag")

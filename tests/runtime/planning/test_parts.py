@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alula.runtime.errors import GraphError
+from alula.runtime.errors import GraphError, ShapeError
 from alula.runtime.graph import Graph, TensorSpec
 from alula.runtime.model import Model
 from alula.runtime.passes import optimise
@@ -81,6 +81,37 @@ def test_results_of_half_a_run_are_refused() -> None:
     parts.go_on(instructions=1)
     with pytest.raises(GraphError, match="got 1; go on first"):
         parts.results()
+    for wrong in (
+        {"instructions": 0},
+        {"instructions": 2.5},
+        {"instructions": "3"},
+        {"seconds": -1.0},
+        {"seconds": np.nan},
+    ):
+        with pytest.raises(GraphError, match="leave it out to run to the end"):
+            parts.go_on(**wrong)
+    assert parts.go_on()
+    parts.results()
+    with pytest.raises(GraphError, match="keep them"):
+        parts.results()
+
+
+def test_parts_take_what_was_planned_alone() -> None:
+    model, x = Model(residual()), data()[0]
+    model(x)
+    (program,) = model._programs.values()
+    for wrong in ({}, {"x": x[:2]}, {"x": x.astype(np.float64)}, {"x": x[:, ::-1]}):
+        with pytest.raises(ShapeError, match="input x: expected a contiguous"):
+            program.parts(wrong)
+
+
+def test_a_parameter_that_is_an_output_is_inferred() -> None:
+    base = residual()
+    graph = Graph("outputs", base.inputs, ("z", "stem.shift"), base.nodes, base.constants)
+    trainer = Trainer(graph, SGD(lr=0.1), MSE(), threads=1)
+    x, y = data()
+    trainer.step(x, y)
+    np.testing.assert_array_equal(trainer.infer(x)[1], trainer.values()["stem.shift"])
 
 
 def test_the_forward_pass_reads_the_weights_as_they_are_now() -> None:
