@@ -1,17 +1,17 @@
-"""Alula: runs a packed network on a Raspberry Pi and goes on training it there, inside an energy budget.
+"""Alula runs a packed network on a Raspberry Pi and keeps training it there, within an energy budget.
 
     import alula
     model = alula.load("model.alula")
-    answer = model(picture)
+    answer = model(image)
 
-Importing this module imports nothing else: each name below is fetched when it is first used.
+Importing this module imports nothing else. Each name below is imported on first use.
 """
 
 from __future__ import annotations
 
 import importlib
 
-TYPE_CHECKING = False  # as `typing` has it, which would be half the time of this import
+TYPE_CHECKING = False  # as in `typing`, whose import would be half the time of this one
 if TYPE_CHECKING:
     from alula.runtime.errors import AlulaError as AlulaError
     from alula.runtime.model import Model as Model

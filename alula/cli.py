@@ -1,8 +1,8 @@
-"""The command `alula`. Each command is a file in `commands/`, imported when it is the one that was asked for.
+"""The command `alula`. Each command is a file in `commands/`, imported only when it runs.
 
 A command's file has `add_arguments(parser)` and `run(args) -> Report`. Exit status: 0 done, 1 done and the answer is no
-(a difference beyond the tolerance, say), 2 refused with one line on standard error, 130 interrupted (Ctrl-C), 143
-terminated (SIGTERM, as systemd and `kill` send it), 129 hung up: these three let the command close its files first.
+(for example, a difference above the tolerance), 2 refused with one line on standard error, 130 interrupted (Ctrl-C), 143
+terminated (SIGTERM, from systemd or `kill`), 129 hung up. The last three close the command's files first.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 COMMANDS = {
     "pack": "pack ONNX models into one .alula file",
     "info": "show what is in an .alula file: tensors, encodings, memory, work",
-    "verify": "compare an .alula file with the ONNX model it was made of, through onnxruntime",
+    "verify": "compare an .alula file with its ONNX model, run by onnxruntime",
     "run": "read the signs in a video, or run a model on an array",
-    "train": "train a network in place on pictures with labels",
-    "bench": "time an .alula file, and onnxruntime beside it",
+    "train": "train a network in place on images with labels",
+    "bench": "time an .alula file, and onnxruntime for comparison",
     "export": "write a graph of an .alula file as an ONNX model",
     "kernels": "list the kernels, build them, or say where they are",
-    "demo": "pack the OCR networks, fly the clip and write a report",
-    "doctor": "say what this machine is, what of it works, and how to mend the rest",
+    "demo": "pack the OCR networks, read the flight video and write a report",
+    "doctor": "say what this machine is, what works on it, and how to fix the rest",
     "zoo": "write a network of the zoo as an ONNX model",
 }
 
@@ -43,7 +43,7 @@ ENDINGS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal that asks the command to end; what Ctrl-C closes, it closes."""
+    """A signal that asks the command to end. It closes what Ctrl-C closes."""
 
     def __init__(self, number: int) -> None:
         super().__init__(ENDINGS[signal.Signals(number)])
@@ -51,15 +51,15 @@ class Terminated(KeyboardInterrupt):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints in one line."""
+    """argparse, with one-line errors."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parser(asked: str | None) -> argparse.ArgumentParser:
-    """The parser, with the arguments of the command that was asked for and the names of the others."""
-    top = Parser(prog="alula", description="Run packed networks on a Raspberry Pi, and go on training them there.")
+    """The parser: arguments of the requested command, names of the others."""
+    top = Parser(prog="alula", description="Run packed networks on a Raspberry Pi, and keep training them there.")
     top.add_argument("--version", action="version", version=f"alula {alula.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
@@ -99,16 +99,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _ends_in_order() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end the command as Ctrl-C does, unless somebody has other plans for them."""
+    """Within, SIGTERM and SIGHUP end the command as Ctrl-C does, unless another handler is set."""
 
     def end(number: int, frame: FrameType | None) -> None:
         for other in ours:
-            signal.signal(other, signal.SIG_IGN)  # the files are being closed: once is enough
+            signal.signal(other, signal.SIG_IGN)  # the files are being closed already
         raise Terminated(number)
 
     ours = [number for number in ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
-        ours = []  # only the main thread hears signals
+        ours = []  # only the main thread receives signals
     for number in ours:
         signal.signal(number, end)
     try:

@@ -1,4 +1,4 @@
-"""Where the command `alula` begins: all else is imported under the guard, so that Ctrl-C at a start ends in one line."""
+"""Entry point of the command `alula`. Everything else is imported inside `try`, so that Ctrl-C at start-up prints one line."""
 
 import sys
 

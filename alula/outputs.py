@@ -12,10 +12,10 @@ from alula.runtime.errors import SourceError
 def check_outputs(
     outputs: Iterable[Path | None], inputs: Iterable[Path | str | None] = (), own: Iterable[Path] = ()
 ) -> None:
-    """Refuse what would destroy an input or another output, or cannot be a new file.
+    """Refuse an output that would overwrite an input or another output, or cannot be written.
 
-    inputs : files, and folders of which no file may be written over
-    own    : files that the command writes by names of its own
+    inputs : files, and folders whose files must not be overwritten
+    own    : files that the command itself names
     raise  : SourceError, before anything is written
     """
     taken = {Path(name).resolve(): "an input" for name in inputs if name is not None}

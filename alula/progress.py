@@ -1,4 +1,4 @@
-"""Progress on standard error, for whatever takes more than two seconds. Nothing is shown where nobody watches."""
+"""Progress on standard error, for what takes longer than half a second. Nothing is shown if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUIET_S = 0.5  # what ends sooner shows nothing
 class Progress:
     """A bar, used as `with Progress("packing") as tell: tell(done, total, what)`.
 
-    Drawn by rich where it is installed, else one line that is rewritten; not at all when stderr is no terminal.
+    Drawn by rich if it is installed, else as one line that is rewritten. Not drawn if stderr is not a terminal.
     """
 
     def __init__(self, title: str) -> None:
@@ -25,7 +25,7 @@ class Progress:
         self._task: Any = None
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
-        """Say that `done` of `total` parts are done, and which comes now."""
+        """Report that `done` of `total` parts are done, and which is next."""
         if not sys.stderr.isatty() or (not self._shown and time.monotonic() - self._start < QUIET_S):
             return
         self._shown = True

@@ -1,4 +1,4 @@
-"""What a command has to say: one document for machines, tables and lines for people, a status for the shell."""
+"""The output of a command: one document for machines, tables and lines for people, a status for the shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns. A column of figures is set to the right."""
+    """Rows under named columns. A column of figures is aligned right."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]

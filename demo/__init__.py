@@ -1,4 +1,4 @@
-"""The demo: a flight over signs, read by three packed networks; what `alula demo` runs, and the clip it flies."""
+"""The demo: a flight over signs, read by three packed networks. `alula demo` runs it."""
 
 if __name__ != "alula.demo":
     raise ImportError(

@@ -1,4 +1,4 @@
-"""The demo where no OpenCV is installed: crops that the spotter cut out of the clip are turned upright and read.
+"""The demo without OpenCV: crops that the spotter cut out of the clip are rotated upright and read.
 
 `crops.npz` (made by make_crops.py) holds the crops of some frames; video and detector need OpenCV and are left out.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.device.camera.source import Picture
+from alula.device.camera.source import Image
 from alula.device.power import EnergyLog
 from alula.device.tasks.recognise import Network, Reading, read, upside_down
 from alula.device.tasks.spotter import SpotterConfig
@@ -31,20 +31,20 @@ class Line:
     confidence: float
 
 
-def stored_crops(path: Path = CROPS) -> dict[int, list[tuple[str, Picture]]]:
+def stored_crops(path: Path = CROPS) -> dict[int, list[tuple[str, Image]]]:
     """The crops of each frame, in order, each with what is written on it. A crop is (48, W, 3) uint8."""
     with np.load(path) as file:
         ends = np.cumsum(file["widths"])[:-1]
         crops = [np.ascontiguousarray(crop) for crop in np.split(file["pixels"], ends, axis=1)]
         frames, texts = file["frames"].tolist(), file["texts"].tolist()
-    by_frame: dict[int, list[tuple[str, Picture]]] = {}
+    by_frame: dict[int, list[tuple[str, Image]]] = {}
     for frame, text, crop in zip(frames, texts, crops, strict=True):
         by_frame.setdefault(frame, []).append((text, crop))
     return by_frame
 
 
 def read_frame(
-    crops: list[Picture], classify: Network, recognise: Network, charset: list[str], config: SpotterConfig
+    crops: list[Image], classify: Network, recognise: Network, charset: list[str], config: SpotterConfig
 ) -> list[Reading]:
     """The words of one frame's crops."""
     turned = upside_down(classify, crops, config.turned, config.batches)

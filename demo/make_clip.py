@@ -3,9 +3,9 @@
     pip install av pillow      # the H.264 encoder: needed to make the clip, not to read it
     python demo/make_clip.py   # writes demo/flight.mp4 and demo/flight.truth.json
 
-Everything follows from --seed. The ground is `ground.jpg` (see ATTRIBUTION.md), enlarged twice; signs of different
-words, sizes, colours and angles lie on it. The camera flies it off in lanes, turning round between them, so half of the
-signs are seen upside down. It climbs and sinks, tilts, shakes; the exposure smears, clouds pass, the sensor is noisy.
+Everything follows from --seed. The ground is `ground.jpg` (see ATTRIBUTION.md), scaled by two, with signs of different
+words, sizes, colours and angles. The camera flies over it in lanes and turns round between them, so half of the signs are
+upside down. It climbs, sinks, tilts and shakes; there are motion blur, clouds and sensor noise.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the camera is: centre in ground pixels, picture pixels per ground pixel, heading, tilt along both axes."""
+    """Where the camera is: centre in ground pixels, image pixels per ground pixel, heading, tilt along both axes."""
 
     x: float
     y: float
@@ -70,7 +70,7 @@ class Pose:
     tilt_y: float
 
     def homography(self) -> Points:
-        """(3, 3), from ground to picture."""
+        """(3, 3), from ground to image."""
         cos, sin = self.scale * np.cos(self.heading), self.scale * np.sin(self.heading)
         turn = np.array(
             [[cos, -sin, -cos * self.x + sin * self.y], [sin, cos, -sin * self.x - cos * self.y], [0.0, 0.0, 1.0]]
@@ -94,7 +94,7 @@ def words(rng: np.random.Generator, count: int) -> list[str]:
     return [str(word) for word in rng.permutation(chosen)]
 
 
-def panel_picture(rng: np.random.Generator, text: str, letter_height: float) -> NDArray[np.float32]:
+def panel_image(rng: np.random.Generator, text: str, letter_height: float) -> NDArray[np.float32]:
     """(h, w, 3): a painted board, a little dirty."""
     face = str(FONTS / FACES[rng.integers(len(FACES))])
     left, top, right, bottom = ImageFont.truetype(face, 200).getbbox("H")
@@ -138,7 +138,7 @@ def lay_signs(rng: np.random.Generator, ground: NDArray[np.uint8]) -> tuple[NDAr
     panels = []
     for place, text in enumerate(words(rng, columns * lanes)):
         letter_height = float(rng.uniform(15.0, 36.0))
-        board = panel_picture(rng, text, letter_height)
+        board = panel_image(rng, text, letter_height)
         h, w = board.shape[:2]
         column, lane = place % columns, place // columns
         x = (column + 0.5 + rng.uniform(-0.12, 0.12)) * (width - 420) / columns + 210
@@ -206,14 +206,14 @@ def shoot(
 ) -> NDArray[np.uint8]:
     """One frame: the exposure is the mean of what the moving camera sees while the shutter is open."""
     steps = 9
-    picture = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    image = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     for step in range(steps):
         view = between(pose, after, shutter * (step / (steps - 1) - 0.5)).homography()
         seen = cv2.warpPerspective(ground, view, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        picture += seen
-    picture *= light / steps
-    picture += rng.normal(size=picture.shape).astype(np.float32) * np.sqrt(np.maximum(picture, 0.0) * 0.05 + noise**2)
-    return np.clip(np.round(picture), 0, 255).astype(np.uint8)
+        image += seen
+    image *= light / steps
+    image += rng.normal(size=image.shape).astype(np.float32) * np.sqrt(np.maximum(image, 0.0) * 0.05 + noise**2)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
 def encode(frames: list[NDArray[np.uint8]], path: Path, largest_bytes: int) -> None:
@@ -238,7 +238,7 @@ def encode(frames: list[NDArray[np.uint8]], path: Path, largest_bytes: int) -> N
 
 
 def visible(panel: Panel, pose: Pose) -> Points | None:
-    """(4, 2) corners in the picture, or None if the sign is not wholly in it."""
+    """(4, 2) corners in the image, or None if the sign is not wholly in it."""
     quad = cv2.perspectiveTransform(panel.quad[None], pose.homography())[0]
     inside = (quad > 0).all() and (quad[:, 0] < WIDTH - 1).all() and (quad[:, 1] < HEIGHT - 1).all()
     return quad if inside else None
@@ -299,7 +299,7 @@ def main() -> None:
     args = parser.parse_args()
     photograph = cv2.imread(str(args.ground))
     if photograph is None:
-        raise SystemExit(f"{args.ground}: expected a picture, got none that OpenCV reads")
+        raise SystemExit(f"{args.ground}: expected an image, got none that OpenCV reads")
     frames, truth = film(args.seed, photograph)
     encode(frames, args.out, LARGEST_BYTES)
     write_truth(truth, args.out.with_suffix(".truth.json"))

@@ -18,15 +18,15 @@ from alula.demo.lines import CROPS
 from alula.demo.networks import load_networks
 from alula.device.camera import VideoFile
 from alula.device.tasks.crops import crop_quad
+from alula.device.tasks.networks import assemble
 from alula.device.tasks.recognise import CLASSIFIER_WIDTH
-from alula.device.tasks.spotter import Spotter
 
 HERE = Path(__file__).resolve().parent
 EVERY, FRAMES = 12, 12  # of the clip; frames that are kept
 
 
 def main() -> None:
-    """Write the crops of signs that the truth knows, as they lie in the picture: some upside down.
+    """Write the crops of signs that the truth knows, as they lie in the image: some upside down.
 
     None is wider than the classifier's input, so that no crop needs squeezing where it is read.
     """
@@ -41,7 +41,7 @@ def main() -> None:
         for frame in clip:
             if frame.index % EVERY or len({index for index, *_ in kept}) == FRAMES:
                 continue
-            spotter = Spotter(networks["detect"], networks["classify"], networks["recognise"], charset)
+            spotter = assemble(networks, charset)
             quads = {names[int(n)]: np.array(quad) for n, quad in truth["visible"][frame.index].items()}
             for _, sighting in spotter.look(frame):
                 centre = sighting.quad.mean(axis=0)
@@ -49,7 +49,7 @@ def main() -> None:
                     quads, key=lambda name: float(np.abs(quads[name].mean(axis=0) - centre).max()), default=None
                 )
                 if nearest and np.abs(quads[nearest].mean(axis=0) - centre).max() < 12:
-                    kept.append((frame.index, nearest, crop_quad(frame.picture, sighting.quad, CLASSIFIER_WIDTH)))
+                    kept.append((frame.index, nearest, crop_quad(frame.image, sighting.quad, CLASSIFIER_WIDTH)))
     frames, texts, crops = zip(*kept, strict=True)
     np.savez_compressed(
         CROPS, frames=np.array(frames, np.int32), texts=np.array(texts), widths=np.array([c.shape[1] for c in crops], np.int32),

@@ -1,4 +1,4 @@
-"""The demo's networks: packed here from the OCR package's ONNX files, or a packed file that was put on this machine."""
+"""The demo's networks: packed here from the OCR package's ONNX files, or a packed file on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import alula
-from alula.commands.run import spotter_charset
+from alula.device.tasks.networks import spotter_charset
 from alula.progress import Progress
 from alula.runtime.errors import SourceError
 
@@ -72,7 +72,7 @@ def ocr_models() -> dict[str, Path] | None:
 
 def pack_networks(models: dict[str, Path], path: Path) -> Packed:
     """Three ONNX files into one `.alula` file with weights of 8 bits."""
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
 
     with Progress("packing") as progress:

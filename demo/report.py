@@ -1,4 +1,4 @@
-"""The demo's report: one HTML page that needs nothing beside it, and the same figures as JSON."""
+"""The demo's report: one self-contained HTML page, and the same figures as JSON."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def cut_crops(
             if frame.index in seen:
                 drawn.watch(frame, seen[frame.index])
             for sign in wanted.get(frame.index, []):
-                crop = crop_quad(frame.picture, np.array(sign.quad, np.float32), 640)
+                crop = crop_quad(frame.image, np.array(sign.quad, np.float32), 640)
                 crops[sign.text] = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
     return crops
 

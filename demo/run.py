@@ -1,10 +1,10 @@
-"""The demo: pack three OCR networks into one file, fly over the clip, read its signs, log the energy, report.
+"""The demo: pack three OCR networks into one file, read the signs in the video, log the energy, write a report.
 
     alula demo            # or: python demo/run.py
 
-Leaves report.json in the output folder, and in out/ beneath it the packed file, the signs as JSON lines, the samples of
-the power meter. With matplotlib also report.html, with OpenCV also the clip with the signs drawn in, with onnx and
-onnxruntime also a comparison. Without OpenCV nothing is flown: stored crops of the clip are read (lines.py).
+Writes report.json to the output folder, and the packed file, the signs as JSON lines and the samples of the power meter to
+its out/. With matplotlib it adds report.html, with OpenCV the clip with the signs drawn on it, with onnx and onnxruntime a
+comparison. Without OpenCV it reads stored crops of the clip (lines.py).
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from alula.demo.scoring import agreement, judge
 from alula.device.camera import VideoFile
 from alula.device.power import EnergyLog, select_meter
 from alula.device.tasks.crops import CROP_HEIGHT
+from alula.device.tasks.networks import assemble
 from alula.device.tasks.recognise import CLASSIFIER_WIDTH, Network
-from alula.device.tasks.spotter import Flight, Spotter, SpotterConfig, write_signs
+from alula.device.tasks.spotter import Flight, SpotterConfig, write_signs
 from alula.device.tasks.track import Sighting, Track
 from alula.progress import Progress
 
@@ -142,7 +143,7 @@ def warm_up(networks: dict[str, Any], config: SpotterConfig | None) -> float:
     """
     began_s = time.perf_counter()
     with VideoFile(CLIP) as clip:
-        height, width = next(iter(clip)).picture.shape[:2]
+        height, width = next(iter(clip)).image.shape[:2]
     shapes = [("detect", (1, 3, height, width))]
     if config:
         shapes += [("classify", (n, 3, CROP_HEIGHT, CLASSIFIER_WIDTH)) for n in config.batches]
@@ -171,7 +172,7 @@ def fly(
 
 def fly_reference(path: Path, charset: list[str], threads: int, frames: int | None) -> Flight:
     """The same flight with the same weights, taken out of the packed file, through onnxruntime."""
-    from alula.host.onnx_export import export_onnx
+    from alula.host.onnx.exporter import export_onnx
     from alula.host.ort import OrtModel
     from alula.runtime.artifact import open_artifact
 
@@ -190,7 +191,7 @@ def _spot(
     networks: dict[str, Any], charset: list[str], clip: VideoFile, title: str,
     seen: dict[int, list[tuple[Track, Sighting]]], log: EnergyLog | None, frames: int | None,
 ) -> Flight:  # fmt: skip
-    spotter = Spotter(networks["detect"], networks["classify"], networks["recognise"], charset, CONFIG, log)
+    spotter = assemble(networks, charset, CONFIG, log)
     with Progress(title) as progress:
 
         def watch(frame: Any, sightings: list[tuple[Track, Sighting]]) -> None:
@@ -202,7 +203,7 @@ def _spot(
 
 
 def say(line: str) -> None:
-    """A line for whoever watches; the document alone goes to standard output."""
+    """A line for people; only the document goes to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What was read against what is written on the signs, and one run against another."""
+"""Compare what was read with what is on the signs, and one run with another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from alula.device.tasks.spotter import Flight, Sign
 from alula.device.tasks.track import Sighting, edit_distance
 
-LEAST_OVERLAP = 0.5  # intersection over union of two boxes that show the same crop
+MIN_OVERLAP = 0.5  # intersection over union of two boxes that show the same crop
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def agreement(ours: Flight, theirs: Flight) -> tuple[float, list[dict[str, Any]]
         rest = list(right)
         for one in left:
             other = max(rest, key=lambda sighting: overlap(one.quad, sighting.quad), default=None)
-            if other is not None and overlap(one.quad, other.quad) >= LEAST_OVERLAP:
+            if other is not None and overlap(one.quad, other.quad) >= MIN_OVERLAP:
                 rest.remove(other)
             else:
                 other = None

@@ -1,4 +1,4 @@
-"""The build backend of `pyproject.toml`: setuptools', and the kernel packs of a wheel.
+"""The build backend of `pyproject.toml`: setuptools' backend, plus the kernel packs of a wheel.
 
 A wheel is built with the packs of the Raspberry Pi's CPUs, compiled and linked afresh into the build folder, never taken
 from the source tree; so only a wheel asks for the compiler, and editable installs build nothing. Which packs:

@@ -1,4 +1,4 @@
-"""The agent: what runs on the board around the engine: pictures in, answers out, energy logged."""
+"""The agent on the board, around the engine: images in, answers out, energy logged."""
 
 if __name__ != "alula.device":
     raise ImportError(

@@ -12,7 +12,7 @@ from alula.runtime.errors import DTypeError, ShapeError, SourceError, require
 from alula.runtime.graph import Array, TensorSpec
 
 Shapes = dict[str, tuple[int, ...]]
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def parse_shapes(texts: Sequence[str]) -> Shapes:
@@ -76,13 +76,13 @@ def random_inputs(specs: Mapping[str, TensorSpec], shapes: Shapes, seed: int = 0
 
 
 def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | None = None) -> dict[str, Array]:
-    """Arrays from a .npy (the only input), a .npz (one array an input, by name), or a picture.
+    """Arrays from a .npy (the only input), a .npz (one array an input, by name), or an image.
 
-    shapes : what a picture is resized to, (1, C, H, W); its values become -1..1, in the order B, G, R
+    shapes : what an image is resized to, (1, C, H, W); its values become -1..1, in the order B, G, R
     raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
     """
-    if path.suffix.lower() in PICTURES:
-        return {next(iter(specs)): _picture(path, resolve_shapes(specs, shapes or {}, str(path)))}
+    if path.suffix.lower() in IMAGES:
+        return {next(iter(specs)): _image(path, resolve_shapes(specs, shapes or {}, str(path)))}
     try:
         loaded = np.load(path, allow_pickle=False)
         values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
@@ -103,18 +103,16 @@ def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | No
     return {name: values[name] for name in specs}
 
 
-def _picture(path: Path, shapes: Shapes) -> Array:
+def _image(path: Path, shapes: Shapes) -> Array:
     shape = next(iter(shapes.values()))
     if len(shapes) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         raise ShapeError(
-            f"{path}: expected a network with one input (1, 3, H, W) for a picture, got {shapes}; give a .npz"
+            f"{path}: expected a network with one input (1, 3, H, W) for an image, got {shapes}; give a .npz"
         )
-    cv2 = require("cv2", "vision", "reading a picture")
+    cv2 = require("cv2", "vision", "reading an image")
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    picture = (
-        cv2.imdecode(content, cv2.IMREAD_COLOR if shape[1] == 3 else cv2.IMREAD_GRAYSCALE) if content.size else None
-    )
-    if picture is None:
-        raise SourceError(f"{path}: expected a picture, got a file that cannot be decoded; is it damaged?")
-    resized = cv2.resize(picture, (shape[3], shape[2]), interpolation=cv2.INTER_AREA).reshape(shape[2], shape[3], -1)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR if shape[1] == 3 else cv2.IMREAD_GRAYSCALE) if content.size else None
+    if image is None:
+        raise SourceError(f"{path}: expected an image, got a file that cannot be decoded; is it damaged?")
+    resized = cv2.resize(image, (shape[3], shape[2]), interpolation=cv2.INTER_AREA).reshape(shape[2], shape[3], -1)
     return np.ascontiguousarray((resized.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None])

@@ -1,12 +1,12 @@
 """Pack networks into one `.alula` file: optimise, choose each tensor's encoding, write.
 
-Batch normalisation is folded before anything is quantised, so the weights that are rounded are those that run.
+Batch normalisation is folded before anything is quantised, so the weights that are rounded are the ones that run.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -14,22 +14,16 @@ import numpy as np
 
 from alula.host.quantize import Codes, affine_int8, codebook
 from alula.runtime.artifact import write_artifact
+from alula.runtime.artifact.content import check_finite, trimmed, weight_axes
 from alula.runtime.artifact.encodings import Encoded, encode_exact, encode_raw, smallest
+from alula.runtime.artifact.format import TRAINABLE
 from alula.runtime.errors import ArtifactError
-from alula.runtime.graph import Array, Arrays, Graph, Node
-from alula.runtime.model import TRAINABLE
+from alula.runtime.graph import Array, Graph
 
 Bits = int | None
 Progress = Callable[[int, int, str], None]  # (done, all, tensor that comes now)
 
-MIN_QUANTISED = 256  # elements; below it, tables would weigh more than what they save
 MIN_ERROR_GAIN = 1.5  # a codebook gets a scale per channel if that divides its error power by this
-
-# Inputs that hold weights, and the axis of their output channels (-1: the last)
-WEIGHT_INPUTS: Mapping[tuple[str, int], int] = {
-    ("Conv", 1): 0, ("ConvTranspose", 1): -1, ("Gemm", 1): 1, ("MatMul", 0): 0, ("MatMul", 1): -1, ("Gather", 0): 0,
-    ("LSTM", 1): 1, ("LSTM", 2): 1, ("GRU", 1): 1, ("GRU", 2): 1,
-}  # fmt: skip
 
 
 class Imported(Protocol):
@@ -80,14 +74,14 @@ def pack(
     bits    : of a weight's code, 1 to 8 (8: affine int8 or a codebook, the smaller); 16 is float16; None keeps every
               bit. One for all, or by graph. Biases, scales and small tensors are always exact
     entropy : Huffman coding where it helps
-    trainable : keep batch normalisations, so that they go on learning; they are folded when the file is loaded
+    trainable : keep batch normalisations, so that they can be trained; they are folded when the file is loaded
     raise   : ArtifactError for weights that are NaN, bits that are none of these, or content that the format has no room for
     """
     from alula.runtime.passes import optimise
-    from alula.runtime.train.network import trainable_form
+    from alula.runtime.passes.trainable import trainable_form
 
     form = trainable_form if trainable else optimise
-    ready = {name: _trim(replace(form(_graph(value)), name=name)) for name, value in graphs.items()}
+    ready = {name: trimmed(replace(form(_graph(value)), name=name)) for name, value in graphs.items()}
     total = sum(len(graph.constants) for graph in ready.values())
     rows: list[PackedTensor] = []
     encoded: dict[str, dict[str, Encoded]] = {}
@@ -103,7 +97,7 @@ def pack(
             if progress:
                 progress(len(rows), total, f"{name}/{constant}")
             array = graph.constants[constant]
-            _check_finite(array, constant in axes, f"graph {name}: tensor {constant}")
+            check_finite(array, constant in axes, f"graph {name}: tensor {constant}")
             axis = axes.get(constant)
             tensor, error = _encode(array, graph_bits if axis is not None else None, axis or 0, entropy)
             encoded[name][constant] = tensor
@@ -118,37 +112,6 @@ def pack(
     about = {**(metadata or {}), **({TRAINABLE: True} if trainable else {})}
     artifact = write_artifact(path, ready, about, encoded)
     return PackReport(os.fspath(path), artifact.size, sum(row.raw_bytes for row in rows), tuple(rows))
-
-
-def weight_axes(graph: Graph) -> dict[str, int]:
-    """The constants that may be quantised, with the axis of their output channels."""
-    axes: dict[str, set[int]] = {}
-    for node in graph.nodes:
-        for name, axis in _weights_read(node):
-            if name in graph.constants:
-                axes.setdefault(name, set()).add(axis)
-    for name in graph.outputs:
-        axes.pop(name, None)
-    result = {}
-    for name, found in axes.items():
-        spec = graph.constants.spec(name)
-        ndim = len(spec.shape)
-        is_matrix = sum(dim > 1 for dim in spec.dims) >= 2
-        if spec.dtype == "float32" and spec.size >= MIN_QUANTISED and is_matrix and -2 not in found:
-            result[name] = min(axis % ndim for axis in found)
-    return result
-
-
-def _weights_read(node: Node) -> Iterator[tuple[str, int]]:
-    """The tensors that a node reads with their channel axis, -2 if it reads them as something else than weights."""
-    for number, name in enumerate(node.inputs):
-        axis = WEIGHT_INPUTS.get((node.op, number), -2)
-        if node.op == "Gemm" and number == 1 and node.attrs.transB:
-            axis = 0
-        yield name, axis
-    for fused in node.fused:
-        for name in fused.inputs:
-            yield name, -2
 
 
 def _encode(array: Array, bits: Bits, axis: int, entropy: bool) -> tuple[Encoded, float]:
@@ -189,22 +152,5 @@ def _error_ratio(array: Array, changed: Array) -> float:
     return float(np.sqrt(np.square(array - changed, dtype=np.float64).mean() / power)) if power else 0.0
 
 
-def _check_finite(array: Array, is_weight: bool, where: str) -> None:
-    """Refuse NaN anywhere, and infinities in weights."""
-    if array.dtype.kind != "f":
-        return
-    bad = int(np.isnan(array).sum()) if not is_weight else int((~np.isfinite(array)).sum())
-    if bad:
-        raise ArtifactError(
-            f"{where}: expected finite weights, got {bad} that are NaN or infinite; train or export the model again"
-        )
-
-
 def _graph(value: Imported | Graph) -> Graph:
     return value if isinstance(value, Graph) else value.graph
-
-
-def _trim(graph: Graph) -> Graph:
-    """The graph without constants that nothing reads."""
-    read = {name for node in graph.nodes for name in node.reads} | set(graph.outputs)
-    return replace(graph, constants=Arrays({name: graph.constants[name] for name in graph.constants if name in read}))

@@ -1,7 +1,7 @@
-"""Weights to codes: k-means codebooks and affine int8. What is quantised are the folded weights, as the file stores them.
+"""Weights to codes: k-means codebooks and affine int8. The folded weights are quantised, as the file stores them.
 
-Folding a batch normalisation multiplies each filter by its own factor, so channels differ much in range. Affine int8 has
-a scale per channel for that; a codebook serves the whole layer (Deep Compression, Han et al. 2016), unless `by_channel`
+Folding a batch normalisation multiplies each filter by its own factor, so the ranges of channels differ much. Affine int8
+has a scale per channel for that; a codebook serves the whole layer (Deep Compression, Han et al. 2016), unless `by_channel`
 divides each channel by its own root mean square first.
 """
 
@@ -21,7 +21,7 @@ MIN_ZERO_RATIO = 0.05  # from this share of exact zeros on, zero keeps a code of
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes, and the tables that turn them back into weights.
+    """Codes, and the tables that convert them back into weights.
 
     codes  : uint8, the tensor's shape
     values : the codebook (codebook only)
@@ -170,7 +170,7 @@ def _settle(centroids: Array, points: Array, running: Array) -> tuple[float, Arr
 
 
 def _swap(centroids: Array, points: Array, running: Array) -> Array:
-    """Join the two neighbours whose join costs least, and split the interval whose split at its mean gains most."""
+    """Join the two neighbours with the cheapest join, and split the interval whose split at its mean gains most."""
     bounds = _bounds(centroids, points)
     total = np.maximum(np.diff(running[0, bounds]), 1e-9)
     middles = np.clip(np.searchsorted(points, centroids), bounds[:-1], bounds[1:])

@@ -1,7 +1,7 @@
-"""Timing two rivals fairly on a machine that is not quiet: alternating blocks in one process, medians, and the peak.
+"""Time two engines fairly on a busy machine: alternating blocks in one process, medians, and the peak.
 
-A round is a block of runs of one, a rest, a block of the other, a rest; who starts changes from round to round. The
-rests let threads that spin for more work go to sleep, so that neither pays for the other's. A round gives one ratio;
+A round is a block of runs of one, a rest, a block of the other, a rest; the order changes from round to round. During
+a rest, spinning threads go to sleep, so neither engine slows down the other. A round gives one ratio;
 the result is the median of the rounds' ratios.
 """
 

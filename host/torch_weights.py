@@ -1,9 +1,9 @@
-"""Weights from a PyTorch checkpoint (`.pth`), without PyTorch and without running what is in its pickle.
+"""Weights from a PyTorch checkpoint (`.pth`), without PyTorch and without executing its pickle.
 
 Since 1.6 such a file is a zip archive: `<name>/data.pkl` describes the tensors, `<name>/data/<key>` are their bytes.
-Before, it was a row of pickles (magic number, version, machine, tensors, storage keys) and then, per key, a count of
-elements (int64) and their bytes. In both the pickle may only make ordered dictionaries and tensors here; any other
-name in it is refused.
+Older files are a row of pickles (magic number, version, machine, tensors, storage keys) and then, per key, a count of
+elements (int64) and their bytes. In both, the pickle may make only ordered dictionaries and tensors here; any other name in
+it is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A view of a storage; strides are in elements and may skip or turn axes."""
+    """A view of a storage; strides are in elements and may skip or transpose axes."""
 
     storage: _Storage
     offset: int

@@ -1,6 +1,6 @@
-"""Is the packed network still the network? Every output, and on demand every layer, beside onnxruntime's.
+"""Compare the packed network with onnxruntime: every output and, on demand, every layer.
 
-The measure is the largest difference over the range of the reference (its maximum less its minimum), so that it means
+The measure is the maximum difference divided by the range of the reference (its maximum less its minimum), so that it means
 the same for scores in 0..1 and for raw activations.
 """
 
@@ -21,7 +21,7 @@ from alula.runtime.graph import Array, TensorSpec
 
 TOLERANCE_RATIO = 1e-4
 SATURATED = 1e-3  # an output that spans less says little: no text for a text detector, say
-CHANNELS_LAST = re.compile(r"\.channels_last(\.\d+)?$")  # how import and layout name a tensor that they turned
+CHANNELS_LAST = re.compile(r"\.channels_last(\.\d+)?$")  # how import and layout name a tensor that they transposed
 
 
 class Runnable(Protocol):

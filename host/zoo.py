@@ -1,4 +1,4 @@
-"""The networks of our field as ONNX models, with seeded random weights, given ones, or (where they exist) trained ones.
+"""The networks of our field as ONNX models, with seeded random weights, given weights, or trained ones if they exist.
 
 python -c "from alula.host.zoo import build; open('r20.onnx', 'wb').write(build('resnet20-cifar').SerializeToString())"
 """
@@ -47,7 +47,7 @@ ZOO: dict[str, Entry] = {
 def build(
     name: str, seed: int = 0, num_classes: int | None = None, weights: Mapping[str, Array] | str | None = None
 ) -> onnx.ModelProto:
-    """A network as an ONNX model from pictures (batch, C, H, W) float32 to logits (batch, num_classes).
+    """A network as an ONNX model from images (batch, C, H, W) float32 to logits (batch, num_classes).
 
     weights : arrays by PyTorch's names (`conv1.weight`, `bn1.running_mean`), "pretrained", or None for random ones
     raise   : GraphError on an unknown name, ShapeError or ImportFileError on weights that do not fit,

@@ -1,7 +1,7 @@
 """Writes the layers of a network as ONNX nodes, with weights that are given or drawn.
 
-Drawn weights follow He et al. (2015). `Net.power` carries the expected mean square of each tensor along, so that the
-drawn statistics of batch normalisation fit what arrives there: nothing grows or dies, at any depth.
+Drawn weights follow He et al. (2015). `Net.power` tracks the expected mean square of each tensor, so that the drawn
+statistics of batch normalisation fit their input: activations neither explode nor vanish at any depth.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Net:
         self.sums: set[str] = set()
 
     def input(self, name: str, shape: tuple[int, int, int]) -> str:
-        """A picture (batch, C, H, W)."""
+        """An image (batch, C, H, W)."""
         import onnx
 
         self.inputs.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [BATCH, *shape]))
@@ -160,7 +160,7 @@ class Net:
         return self.flatten(pooled, f"{name}.flat")
 
     def flatten(self, x: str, name: str) -> str:
-        """A picture as a vector (batch, C * H * W)."""
+        """An image as a vector (batch, C * H * W)."""
         y = self.node("Flatten", [x], name, self.power[x], 1, axis=1)
         self.channels[y] = self.channels[x] * self.sizes[x] ** 2
         return y

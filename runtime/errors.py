@@ -7,10 +7,10 @@ AlulaError
 ├── ImportFileError   ValueError    not an ONNX file, or one that cannot be read as our graph
 ├── ArtifactError     ValueError    an `.alula` file that is damaged, hostile, or from a newer version
 ├── CompilerError     RuntimeError  kernels that cannot be built, found or loaded on this machine
-├── MemoryBudgetError MemoryError   a plan that needs more memory than it may have
+├── MemoryBudgetError MemoryError   a plan that needs more memory than the budget
 ├── MissingExtraError ImportError   an optional dependency that is not installed; names the extra
 ├── CheckpointError   ValueError    a checkpoint that is damaged, or of another run
-├── DivergedError     ArithmeticError  a loss or a weight that is no finite number any more
+├── DivergedError     ArithmeticError  a loss or a weight that is not finite
 ├── DataError         ValueError    a data set that is empty, damaged, or does not fit what is asked of it
 │   └── NoSplitError                one that has no such split
 ├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
@@ -76,7 +76,7 @@ class NoSplitError(DataError):
 
 
 class SourceError(AlulaError, OSError):
-    """Pictures that cannot be opened or read."""
+    """Images that cannot be opened or read."""
 
 
 class MeterError(AlulaError, OSError):

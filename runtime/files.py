@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever ends the process or the power while they are written."""
+"""Files that are complete or absent, even if the process is killed or the power fails while they are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable
     """Write a file beside its place, then put it there in one step.
 
     check : reads the new file before it takes the place, and raises if it is not as it should be
-    raise : OSError that names `path`; whatever `write` and `check` raise. Nothing is left behind then
+    raise : OSError that names `path`; whatever `write` and `check` raise. No file is left then
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -24,16 +24,16 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable
         if check:
             check(temporary)
         os.replace(temporary, path)
-        settle(path.parent)
+        sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.errno:  # whoever asked for `path` has never heard of the other
+        if isinstance(error, OSError) and error.errno:  # the caller knows only `path`
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
-def settle(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk, so that new ones survive a power cut."""
     with contextlib.suppress(OSError):  # a file system without that (some network shares) has nothing to bring
         handle = os.open(folder, os.O_RDONLY)

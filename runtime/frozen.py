@@ -1,8 +1,8 @@
-"""`@frozen`: what `@dataclass(frozen=True)` is to its users, at a twentieth of the price when the module is imported.
+"""`@frozen`: `@dataclass(frozen=True)` to its users, at a twentieth of the import time.
 
-`dataclass` writes and compiles six methods for each class, 0.4 ms of a start that shall take tenths of a second; there
-are some fifty such classes. Here one set of methods reads the fields when it runs. `dataclasses.fields`, `replace` and
-`asdict` work. Classes of which thousands are made (nodes, specs, addresses) remain real dataclasses with slots.
+`dataclass` writes and compiles six methods per class. That is 0.4 ms for each of some fifty classes, in a start of tenths of
+a second. Here one set of methods reads the fields when it runs. `dataclasses.fields`, `replace` and
+`asdict` work. Classes with thousands of instances (nodes, specs, addresses) stay real dataclasses with slots.
 """
 
 from __future__ import annotations

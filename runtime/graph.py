@@ -1,8 +1,8 @@
 """The intermediate representation: a `Graph` of `Node`s between named tensors. Immutable, typed, validated.
 
-Op names and semantics are ONNX's, in channels-last order: a picture is (N, H, W, C), a convolution weight is
-(C_OUT, K_H, K_W, C_IN / groups). A node may carry a chain of element-wise nodes that run in its kernel's epilogue
-(`fused`): each takes the result of the one before it. Evaluating the chain node by node defines its meaning.
+Op names and semantics are ONNX's, in channels-last order: an image is (N, H, W, C), a convolution weight is
+(C_OUT, K_H, K_W, C_IN / groups). A node may have an epilogue (`fused`): element-wise nodes, each of which takes the result
+of the one before it. Evaluating them node by node defines the result.
 """
 
 from __future__ import annotations
@@ -89,7 +89,12 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One op between tensors. `attrs` is the op's frozen attribute dataclass; an absent optional input is ""."""
+    """One op between tensors. `attrs` is the op's frozen attribute dataclass; an absent optional input is "".
+
+    guard     : a flag, int64 of one element: the node is skipped where it is 0; "" if it always runs
+    otherwise : per output, the tensor whose value it takes when the node is skipped; "" (or left out) for an output
+                that only nodes of the same guard read
+    """
 
     op: str
     inputs: tuple[str, ...]
@@ -97,6 +102,8 @@ class Node:
     attrs: Any
     name: str = ""
     fused: tuple[Node, ...] = ()
+    guard: str = ""
+    otherwise: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -105,7 +112,12 @@ class Node:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every tensor that must exist before this node runs, those of the fused chain included."""
+        """Every tensor that must exist before this node runs, those of the epilogue included."""
+        return (*self.operands, *((*filter(None, self.otherwise), self.guard) if self.guard else ()))
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """What it reads where it runs: without its guard, and what its outputs are otherwise."""
         inner = {self.body_output, *(f.outputs[0] for f in self.fused)}
         names = [n for n in self.inputs if n]
         for fused in self.fused:
@@ -113,8 +125,16 @@ class Node:
         return tuple(names)
 
     @property
+    def skipped_outputs(self) -> tuple[str, ...]:
+        """The outputs that hold nothing when the node is skipped."""
+        if not self.guard:
+            return ()
+        kept = (*self.otherwise, *[""] * len(self.outputs))
+        return tuple(name for name, other in zip(self.outputs, kept, strict=False) if name and not other)
+
+    @property
     def body_output(self) -> str:
-        """The tensor between the node's own op and its fused chain; never stored."""
+        """The tensor between the node's own op and its epilogue; never stored."""
         return f"{self.outputs[0]}|body" if self.fused else self.outputs[0]
 
 
@@ -150,8 +170,18 @@ class Graph:
 
     def __post_init__(self) -> None:
         defined = set(self.inputs) | set(self.constants)
+        guards: dict[str, str] = {}  # tensor -> the guard under which alone it holds something
         for node in self.nodes:
             for name in node.reads:
+                if (
+                    guards.get(name, node.guard) != node.guard
+                    or name in guards
+                    and name in (node.guard, *node.otherwise)
+                ):
+                    raise GraphError(
+                        f"{node.label}: expected {name!r} to be there whenever the node runs, got a tensor that is skipped by "
+                        f"{guards[name]!r}; guard both, or say what it is otherwise"
+                    )
                 if name not in defined:
                     raise GraphError(
                         f"{node.label}: expected its input {name!r} to be defined before it, got no such tensor; "
@@ -162,7 +192,13 @@ class Graph:
                     raise GraphError(f"{node.label}: expected a new output name, got {name!r} twice; rename one")
                 if name:
                     defined.add(name)
+            guards.update(dict.fromkeys(node.skipped_outputs, node.guard))
         for name in self.outputs:
+            if name in guards:
+                raise GraphError(
+                    f"graph {self.name}: expected output {name!r} in every run, got one that is skipped by {guards[name]!r}; "
+                    "say what it is otherwise"
+                )
             if name not in defined:
                 raise GraphError(f"graph {self.name}: expected output {name!r} to be computed, got no such tensor")
 

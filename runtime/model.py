@@ -15,15 +15,18 @@ from alula.runtime.compiler.loader import library
 from alula.runtime.errors import DTypeError, GraphError
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.program import Program
-from alula.runtime.specialise import specialise, static_input_names
+from alula.runtime.memory.aligned import native
+from alula.runtime.memory.arena import Arena
+from alula.runtime.memory.weights import WeightStore
+from alula.runtime.planning.binding import Parts
+from alula.runtime.planning.program import Program
+from alula.runtime.planning.specialise import specialise, static_input_names
 from alula.runtime.threads import checked_threads, team
-from alula.runtime.weights import Arena, WeightStore, native
 
 if TYPE_CHECKING:
+    from alula.runtime.artifact import Artifact
     from alula.runtime.train.trainer import Trainer
 
-TRAINABLE = "trainable"  # metadata of a file whose graphs still have what inference folds
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
 
 
@@ -82,6 +85,11 @@ class Model:
         """Like calling the model, with inputs and outputs by name."""
         ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
         return self._program_for(ready).run(ready)
+
+    def parts(self, inputs: Mapping[str, Array]) -> Parts:
+        """A run that can stop and go on (`go_on`), on memory of its own: the model may run in between."""
+        ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
+        return self._program_for(ready).parts(ready)
 
     def trainer(self, **options: Any) -> Trainer:
         """A trainer that starts from this network; the model itself stays as it is.
@@ -177,7 +185,7 @@ def load(
         raise GraphError(
             f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; name one, as in load(path, graph={names[0]!r})"
         )
-    return _model(artifact.graphs[graph], artifact.metadata, threads, max_bytes)
+    return _model(artifact, graph, threads, max_bytes)
 
 
 def load_all(
@@ -187,13 +195,14 @@ def load_all(
     from alula.runtime.artifact import open_artifact
 
     artifact = open_artifact(path)
-    return {name: _model(graph, artifact.metadata, threads, max_bytes) for name, graph in artifact.graphs.items()}
+    return {name: _model(artifact, name, threads, max_bytes) for name in artifact.graphs}
 
 
-def _model(graph: Graph, metadata: Mapping[str, object], threads: int | None, max_bytes: int | None) -> Model:
+def _model(artifact: Artifact, name: str, threads: int | None, max_bytes: int | None) -> Model:
     """A model of a file's graph; one that was kept trainable is made ready for inference."""
-    if not metadata.get(TRAINABLE):
-        return Model(graph, threads, max_bytes, metadata)
+    graph = artifact.graphs[name]
+    if not artifact.trainable:
+        return Model(graph, threads, max_bytes, artifact.metadata)
     from alula.runtime.passes import optimise
 
-    return Model(optimise(graph), threads, max_bytes, metadata, source=graph)
+    return Model(optimise(graph), threads, max_bytes, artifact.metadata, source=graph)

@@ -1,4 +1,4 @@
-"""The threads that run programs: the caller and `n - 1` workers that live in the virtual machine, outside the GIL."""
+"""The threads that run programs: the caller and `n - 1` workers in the virtual machine, outside the GIL."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Team:
         self._run(self._words_at, 0, self.n_threads)
 
     def stop(self) -> None:
-        """Send the workers home."""
+        """Stop the workers."""
         if self.workers:
             words = np.array([self.state.ctypes.data], np.int64)
             self._stop(words.ctypes.data, 0, self.n_threads)

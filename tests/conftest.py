@@ -1,4 +1,4 @@
-"""Every test runs with its plans proved and on poisoned memory (runtime/checking.py), unless it says otherwise."""
+"""Every test runs with its plans proved and on poisoned memory (runtime/planning/checking.py), unless it says otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`alula train`: from pictures to a packed network; killed at any moment, it goes on; bad input is one line."""
+"""`alula train`: from images to a packed network; killed at any moment, it goes on; bad input is one line."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_a_network_learns_and_is_written(data: Path, tmp_path: Path, capsys: pyt
     assert records[-1]["test_accuracy"] > 0.9 > records[0]["accuracy"]
     assert all(record["energy_j"] > 0 and record["energy_accuracy"] in ("measured", "estimate") for record in records)
     x = np.load(data / "test.npz")
-    pictures = ((x["x"] / 255 - x["x"].mean() / 255) / (x["x"] / 255).std()).transpose(0, 3, 1, 2).astype(np.float32)
+    images = ((x["x"] / 255 - x["x"].mean() / 255) / (x["x"] / 255).std()).transpose(0, 3, 1, 2).astype(np.float32)
     for path in (out, tmp_path / "run" / "best.alula"):
-        assert (np.asarray(alula.load(path)(pictures)).argmax(axis=1) == x["y"]).mean() > 0.85
+        assert (np.asarray(alula.load(path)(images)).argmax(axis=1) == x["y"]).mean() > 0.85
     # What was written is trained further
     assert main(["train", str(out), "--data", str(data), "--epochs", "1", "--update", "last:1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["epochs"][0]["test_accuracy"] > 0.85
@@ -133,7 +133,7 @@ def test_a_run_that_is_killed_goes_on(data: Path, tmp_path: Path, capsys: pytest
         (["--update", "last:\N{SUPERSCRIPT TWO}"], "expected last:1"),
         (["--update", "auto:1e308GB"], "expected auto:64MB"),
         (["--threads", "100000"], "expected a whole number from 1"),
-        (["--pad", "1000000"], "expected at most the picture's size"),
+        (["--pad", "1000000"], "expected at most the image's size"),
         (["--graph", "other"], "expected an .alula file with it"),
     ],
 )
@@ -145,9 +145,7 @@ def test_what_cannot_be_is_one_line(
     assert expected in said and said.count("\n") == 1 and "Traceback" not in said
 
 
-def test_labels_and_pictures_must_fit_the_network(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_and_images_must_fit_the_network(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "train.npz", x=np.zeros((20, 28, 28, 1), np.uint8), y=np.arange(20))
     assert main(_arguments(tmp_path)) == 2
     assert "expected" in capsys.readouterr().err
@@ -266,8 +264,42 @@ def test_an_epoch_whose_record_was_not_written_is_taken_up_again(
         raise OSError("no more")
 
     with monkeypatch.context() as patch:
-        patch.setattr("alula.commands.train._write_log", killed)
+        patch.setattr("alula.runtime.train.session.write_log", killed)
         assert main(words) == 2
     assert main([*words, "--resume"]) == 0
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3]
+
+
+NO_HOST = """
+import sys
+
+class NoHost:
+    def find_spec(self, name, path=None, target=None):
+        if name == "alula.host" or name.startswith("alula.host."):
+            raise ModuleNotFoundError(f"no {name} on a board", name=name)
+
+sys.meta_path.insert(0, NoHost())
+from alula.cli import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_board_without_the_host_trains_from_a_file(data: Path, tmp_path: Path) -> None:
+    start, out, run = tmp_path / "start.alula", tmp_path / "out.alula", tmp_path / "run"
+    assert main(_arguments(data, "--epochs", 1, "-o", start)) == 0
+    words = ["--epochs", 1, "--update", "last:1", "-o", out, "--checkpoints", run, "--log", tmp_path / "log.jsonl"]
+    command = _arguments(data, *words, "--average", "ema")
+    command[1] = str(start)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HOST, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "") and f"{out}: written" in done.stdout
+    assert open_artifact(out).trainable and open_artifact(run / "best.alula").trainable
+    assert _weights(out).keys() == _weights(start).keys() and _weights(out) != _weights(start)
+    # and the host is really gone
+    refused = subprocess.run(
+        [sys.executable, "-c", NO_HOST, *_arguments(data)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "no alula.host" in refused.stderr

@@ -1,4 +1,4 @@
-"""`alula bench F.alula [--against MODEL.onnx]`: milliseconds per run, beside onnxruntime where it is installed."""
+"""`alula bench F.alula [--against MODEL.onnx]`: milliseconds per run, compared with onnxruntime if it is installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alula.commands.arguments import add_file, add_shape, positive
+from alula.arguments import add_file, add_shape, positive, threads_list
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -17,18 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to time, with how many threads, how often."""
     add_file(parser)
     parser.add_argument(
-        "--against", type=Path, metavar="MODEL.onnx", help="the same network for onnxruntime, timed alternately"
+        "--against", type=Path, metavar="MODEL.onnx", help="the same network in onnxruntime; runs alternate"
     )
     parser.add_argument(
-        "--threads", type=threads_list, metavar="1,2", help="thread counts; 1 to the number of cores if left out"
+        "--threads", type=threads_list, metavar="1,2", help="thread counts; default: 1 to the number of cores"
     )
-    parser.add_argument("--rounds", type=positive, default=11, help="rounds that the median is taken of (11)")
+    parser.add_argument("--rounds", type=positive, default=11, help="rounds; the median is reported (11)")
     add_shape(parser)
-
-
-def threads_list(text: str) -> list[int]:
-    """`1,2,4`."""
-    return [positive(part) for part in text.split(",")]
 
 
 def run(args: argparse.Namespace) -> Report:

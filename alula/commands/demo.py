@@ -1,30 +1,30 @@
-"""`alula demo`: pack the OCR networks or take packed ones, fly the clip, write a report."""
+"""`alula demo`: pack the OCR networks or use packed ones, read the signs in the flight video, write a report."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from alula.commands.arguments import positive
+from alula.arguments import positive
 from alula.report import Cell, Report, Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the report goes, how far to fly, with which networks."""
+    """Where the report goes, how many frames, which networks."""
     parser.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="folder of the report; alula-demo/, or demo/ of a checkout, if left out",
+        help="folder of the report; default: alula-demo/, or demo/ in a checkout",
     )
-    parser.add_argument("--frames", type=positive, metavar="N", help="look at N frames only")
+    parser.add_argument("--frames", type=positive, metavar="N", help="read only N frames")
     parser.add_argument(
-        "--model", type=Path, metavar="FILE.alula", help="packed networks; packed now, or found, if left out"
+        "--model", type=Path, metavar="FILE.alula", help="packed networks; default: those found, or packed now"
     )
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fly; without OpenCV, read stored crops."""
+    """Read the video; without OpenCV, read stored crops."""
     from alula.demo.run import main
 
     document = main(args.out, args.frames, args.model)

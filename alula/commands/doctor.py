@@ -1,4 +1,4 @@
-"""`alula doctor`: what this machine is, what of it works, and how to mend the rest."""
+"""`alula doctor`: what this machine is, what works on it, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections import Counter
 
-from alula.commands.arguments import positive
+from alula.arguments import positive
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -14,10 +14,10 @@ LIMIT_S = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How patient to be."""
+    """How long to wait."""
     parser.epilog = (
         "Verdicts: ok, note (worth knowing), warning (works, but not well), wrong (does not work). "
-        "Exit status: 0 if nothing is wrong, 1 if something is, 2 for a wrong use of the command."
+        "Exit status: 0 if nothing is wrong, 1 if something is, 2 if the command is used wrongly."
     )
     parser.add_argument(
         "--limit", type=positive, default=LIMIT_S, metavar="S",

@@ -1,25 +1,25 @@
-"""`alula export F.alula -o MODEL.onnx`: a packed (and adapted) network back into ONNX, so that nobody is locked in."""
+"""`alula export F.alula -o MODEL.onnx`: write a packed (and trained) network as ONNX again."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from alula.commands.arguments import add_file
+from alula.arguments import add_file
 from alula.outputs import check_outputs
 from alula.report import Report, size
 from alula.runtime.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which graph, and where to."""
+    """Which graph, and which file to write."""
     add_file(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.onnx")
 
 
 def run(args: argparse.Namespace) -> Report:
     """Write the ONNX file."""
-    from alula.host.onnx_export import export_onnx
+    from alula.host.onnx.exporter import export_onnx
     from alula.runtime.artifact import open_artifact
     from alula.runtime.errors import GraphError
 

@@ -1,4 +1,4 @@
-"""`alula info F.alula`: what is in a packed file, and what it takes to run it."""
+"""`alula info F.alula`: what is in a packed file, and what a run needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from alula.commands.arguments import add_file, add_shape, add_threads
+from alula.arguments import add_file, add_shape, add_threads
 from alula.report import Cell, Report, Table, count, size
 
 
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file(parser)
     add_shape(parser)
     add_threads(parser)
-    parser.add_argument("--tensors", action="store_true", help="a row for every tensor, however small")
+    parser.add_argument("--tensors", action="store_true", help="a row for every tensor, also small ones")
 
 
 def run(args: argparse.Namespace) -> Report:

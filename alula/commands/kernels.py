@@ -1,4 +1,4 @@
-"""`alula kernels list | build | where`: the kernels of this machine and the pack they come from, or those of another CPU."""
+"""`alula kernels list | build | where`: the kernels of this machine or of another CPU, and their pack."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which of the three, and for which CPU."""
     parser.add_argument("what", choices=("list", "build", "where"), nargs="?", default="list")
     parser.add_argument(
-        "--cpu", metavar="NAME", default="host", help="an LLVM CPU name, such as cortex-a72; this machine's if left out"
+        "--cpu", metavar="NAME", default="host", help="an LLVM CPU name, such as cortex-a72; default: this machine's"
     )
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="build: also write the pack here, <cpu>.so and .json"
+        "--out", metavar="FOLDER", type=Path, help="with build: also write the pack here, as <cpu>.so and .json"
     )
 
 
 def run(args: argparse.Namespace) -> Report:
-    """List the kernels, build what is missing, or say where they lie."""
+    """List the kernels, build what is missing, or say where they are."""
     if args.what == "build":
         return _build(args.cpu, args.out)
     choice = _choice(args.cpu)
@@ -106,12 +106,12 @@ def _list(choice: Choice, document: dict[str, object], lines: list[str]) -> Repo
         }
     documents: list[dict[str, object]] = []
     cells: list[tuple[Cell, ...]] = []
-    for kernel in sorted(all_kernels().values(), key=lambda kernel: (kernel.family, kernel.name)):
+    for kernel in sorted(all_kernels().values(), key=lambda kernel: (kernel.room, kernel.name)):
         nbytes = sizes.get(kernel.name)
         state = "in the pack" if kernel.name in packed else "not built" if nbytes is None else size(nbytes)
         built = state != "not built"
-        documents.append({"kernel": kernel.name, "family": kernel.family, "built": built, "size_bytes": nbytes})
-        cells.append((kernel.name, kernel.family, state))
+        documents.append({"kernel": kernel.name, "family": kernel.room, "built": built, "size_bytes": nbytes})
+        cells.append((kernel.name, kernel.room, state))
     line = f"{sum(bool(d['built']) for d in documents)} of {len(cells)} kernels are built for {choice.cpu}"
     table = Table(("kernel", "family", "state"), cells)
     return Report({**document, "kernels": documents}, [table, line, *lines])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import alula
-from alula.commands.arguments import named_path
+from alula.arguments import named_path
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
@@ -18,21 +18,21 @@ from alula.report import Cell, Report, Table, size
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which models under which names, and how small."""
     parser.add_argument(
-        "model", type=Path, nargs="?", metavar="MODEL.onnx", help="a model; its graph keeps the file's name"
+        "model", type=Path, nargs="?", metavar="MODEL.onnx", help="a model; its graph gets the file's name"
     )
     parser.add_argument("--graph", action="append", default=[], type=named_path, metavar="NAME=MODEL.onnx",
-                        help="a model under a name of your choice; may be given several times")  # fmt: skip
+                        help="a model and a name for its graph; may be repeated")  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.alula")
     parser.add_argument("--bits", action="append", default=[], metavar="[NAME=]N",
-                        help="bits of a weight: 1 to 8, or 16; for one graph or for all. Left out: weights stay exact")  # fmt: skip
+                        help="bits per weight: 1 to 8, or 16; for one graph or for all. Default: weights stay exact")  # fmt: skip
     parser.add_argument(
-        "--metadata", type=Path, metavar="FILE.json", help="an object to store beside the graphs: task, labels"
+        "--metadata", type=Path, metavar="FILE.json", help="a JSON object to store with the graphs: task, labels"
     )
 
 
 def run(args: argparse.Namespace) -> Report:
     """Import, choose encodings, write."""
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
     from alula.runtime.errors import GraphError
 

@@ -1,7 +1,7 @@
-"""`alula run F.alula INPUT`: signs out of a video, or one answer out of an array.
+"""`alula run F.alula INPUT`: read the signs in a video, or run a model on an array.
 
 A file with the graphs `detect`, `classify` and `recognise` reads signs; INPUT is then a video, a camera, a stream or a
-folder of pictures. Any other file runs one graph on a .npy, a .npz or a picture.
+folder of images. Any other file runs one graph on a .npy, a .npz or an image.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import alula
-from alula.commands.arguments import add_file, add_shape, add_threads, positive
+from alula.arguments import add_file, add_shape, add_threads, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -23,34 +23,31 @@ from alula.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from alula.device.camera import Frame
-    from alula.device.tasks.recognise import Network
     from alula.device.tasks.spotter import Flight
     from alula.runtime.artifact import Artifact
-
-NETWORKS = ("detect", "classify", "recognise")
-CHARSET = "character"  # key under which the recogniser's ONNX file keeps its characters, one a line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to run on, where the results go."""
     add_file(parser)
     parser.add_argument(
-        "input", metavar="INPUT", help="a video, camera index, stream or folder; or a .npy, .npz or picture"
+        "input", metavar="INPUT", help="a video, camera index, stream or folder; or a .npy, .npz or image"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="signs as JSON lines, or outputs as .npz")
-    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the signs drawn in")
+    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the signs drawn on it")
     parser.add_argument(
-        "--energy", type=Path, metavar="FILE.json", help="an energy log: summary here, samples in .csv beside it"
+        "--energy", type=Path, metavar="FILE.json", help="an energy log: the summary here, samples in a .csv beside it"
     )
-    parser.add_argument("--meter", help="power meter of the energy log (auto)")
-    parser.add_argument("--frames", type=positive, metavar="N", help="stop after so many frames")
-    parser.add_argument("--every", type=positive, metavar="N", help="look at one frame of N (1)")
+    parser.add_argument("--meter", help="power meter for the energy log (auto)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
+    parser.add_argument("--every", type=positive, metavar="N", help="read one frame of N (1)")
     add_shape(parser)
     add_threads(parser)
 
 
 def run(args: argparse.Namespace) -> Report:
     """Choose by what the file holds."""
+    from alula.device.tasks.networks import GRAPHS
     from alula.runtime.artifact import open_artifact
     from alula.runtime.errors import SourceError
 
@@ -61,23 +58,22 @@ def run(args: argparse.Namespace) -> Report:
     samples = args.energy.with_suffix(".csv") if args.energy else None
     check_outputs([args.out, args.video, args.energy, samples], [args.file, args.input])
     artifact = open_artifact(args.file)
-    if args.graph is None and set(NETWORKS) <= set(artifact.graphs):
+    if args.graph is None and set(GRAPHS) <= set(artifact.graphs):
         return _spot(args, artifact)
     return _infer(args)
 
 
 def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     if args.shape:
-        _refuse_unused(
-            args, "--shape", "the pictures give the shapes; leave it out, or choose one network with --graph"
-        )
+        _refuse_unused(args, "--shape", "the images give the shapes; leave it out, or choose one network with --graph")
     for name in ("OPENCV_LOG_LEVEL", "OPENCV_VIDEOIO_LOG_LEVEL"):
         os.environ.setdefault(name, "SILENT")  # what OpenCV cannot read is counted and said by us, in one line
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from alula.device.camera import open_source
     from alula.device.power import EnergyLog, select_meter
     from alula.device.tasks.annotate import AnnotatedVideo
-    from alula.device.tasks.spotter import Spotter, SpotterConfig, signs_as_json
+    from alula.device.tasks.networks import assemble, spotter_charset
+    from alula.device.tasks.spotter import SpotterConfig, signs_as_json
 
     charset = spotter_charset(artifact)
     models = alula.load_all(args.file, threads=args.threads)
@@ -90,8 +86,7 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
         drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
         progress = stack.enter_context(Progress("reading signs"))
         every = args.every or 1
-        detect, classify, recognise = (cast("Network", models[name]) for name in NETWORKS)
-        spotter = Spotter(detect, classify, recognise, charset, SpotterConfig(every=every), log)
+        spotter = assemble(models, charset, SpotterConfig(every=every), log)
         total = args.frames or -(-len(source) // every)
 
         def watch(frame: Frame, seen: Any) -> None:
@@ -113,25 +108,6 @@ def _refuse_unused(args: argparse.Namespace, option: str, why: str) -> NoReturn:
     raise SourceError(
         f"{option}: expected only options that mean something for {args.file} on {args.input}, got {option}; {why}"
     )
-
-
-def spotter_charset(artifact: Artifact) -> list[str]:
-    """The recogniser's characters, from the metadata of the ONNX file that it was packed from.
-
-    raise : ArtifactError if the file has none
-    """
-    from alula.device.tasks.recognise import charset_from_metadata
-    from alula.runtime.errors import ArtifactError
-
-    sources = artifact.metadata.get("sources")
-    source = sources.get(NETWORKS[2]) if isinstance(sources, dict) else None
-    text = source.get(CHARSET) if isinstance(source, dict) else None
-    if not isinstance(text, str):
-        raise ArtifactError(
-            f"{artifact.path}: expected the recogniser's characters under sources.{NETWORKS[2]}.{CHARSET} of the metadata, "
-            "got none; pack it from an ONNX file that has them"
-        )
-    return charset_from_metadata(text)
 
 
 def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | None) -> Report:
@@ -158,14 +134,15 @@ def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | No
 def _infer(args: argparse.Namespace) -> Report:
     import numpy as np
 
-    from alula.host.inputs import PICTURES, load_inputs, parse_shapes
+    from alula.device.tasks.networks import GRAPHS
+    from alula.host.inputs import IMAGES, load_inputs, parse_shapes
 
-    if args.shape and Path(args.input).suffix.lower() not in PICTURES:
-        _refuse_unused(args, "--shape", "it is what a picture is resized to, and arrays have shapes; leave it out")
+    if args.shape and Path(args.input).suffix.lower() not in IMAGES:
+        _refuse_unused(args, "--shape", "it is what an image is resized to, and arrays have shapes; leave it out")
     for name in ("video", "energy", "frames", "every"):
         if getattr(args, name):
             _refuse_unused(
-                args, f"--{name}", f"it is for a file with the graphs {', '.join(NETWORKS)} on a video; leave it out"
+                args, f"--{name}", f"it is for a file with the graphs {', '.join(GRAPHS)} on a video; leave it out"
             )
     model = alula.load(args.file, graph=args.graph, threads=args.threads)
     inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape))

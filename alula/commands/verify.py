@@ -1,4 +1,4 @@
-"""`alula verify F.alula --against MODEL.onnx`: the packed network beside onnxruntime, output by output."""
+"""`alula verify F.alula --against MODEL.onnx`: compare every output of the packed network with onnxruntime."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from alula.commands.arguments import add_file, add_shape, add_threads, named_path, natural
+from alula.arguments import add_file, add_shape, add_threads, named_path, natural
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -15,14 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to compare with what, on which input, how closely."""
     add_file(parser)
     parser.add_argument("--against", action="append", required=True, type=named_path, metavar="[NAME=]MODEL.onnx",
-                        help="the ONNX model of the graph; once for each graph of the file to check")  # fmt: skip
-    parser.add_argument("--layers", action="store_true", help="compare every layer as well")
+                        help="the ONNX model of a graph; once per graph to check")  # fmt: skip
+    parser.add_argument("--layers", action="store_true", help="also compare every layer")
     parser.add_argument(
-        "--input", type=Path, metavar="FILE", help="a .npz, .npy or picture to run on, instead of random values"
+        "--input", type=Path, metavar="FILE", help="a .npz, .npy or image to run on instead of random values"
     )
-    parser.add_argument("--seed", type=natural, default=0, help="of the random input (0)")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the random input (0)")
     parser.add_argument(
-        "--tolerance", type=float, default=1e-4, help="largest difference over the output's range (1e-4)"
+        "--tolerance", type=float, default=1e-4, help="maximum difference, relative to the output's range (1e-4)"
     )
     add_shape(parser)
     add_threads(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from alula.commands.arguments import positive
+from alula.arguments import positive
 from alula.outputs import check_outputs
 from alula.report import Cell, Report, Table, size
 from alula.runtime.files import write_whole
@@ -13,13 +13,11 @@ from alula.runtime.files import write_whole
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which network, with which weights."""
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a network; the list of them if left out")
-    parser.add_argument("-o", "--output", type=Path, metavar="MODEL.onnx", help="NAME.onnx here if left out")
-    parser.add_argument("--seed", type=int, default=0, help="of random weights (0)")
-    parser.add_argument(
-        "--classes", type=positive, metavar="N", help="number of classes, where it is not the network's own"
-    )
-    parser.add_argument("--pretrained", action="store_true", help="trained weights, where there are some")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a network; default: list them all")
+    parser.add_argument("-o", "--output", type=Path, metavar="MODEL.onnx", help="file to write; default: NAME.onnx")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random weights (0)")
+    parser.add_argument("--classes", type=positive, metavar="N", help="number of classes, if not the network's own")
+    parser.add_argument("--pretrained", action="store_true", help="trained weights, if there are any")
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -33,7 +31,7 @@ def run(args: argparse.Namespace) -> Report:
         document = {
             "networks": [{"name": n, "input_shape": e.input_shape, "classes": e.num_classes} for n, e in ZOO.items()]
         }
-        return Report(document, [Table(("network", "picture", "classes"), rows)])
+        return Report(document, [Table(("network", "image", "classes"), rows)])
     check_outputs([args.output])
     model = build(args.name, args.seed, args.classes, "pretrained" if args.pretrained else None)
     path = args.output or Path(f"{args.name}.onnx")

@@ -1,4 +1,4 @@
-"""Frames from a folder of pictures, in the order of their names."""
+"""Frames from a folder of images, sorted by name."""
 
 from __future__ import annotations
 
@@ -9,43 +9,41 @@ from pathlib import Path
 
 import numpy as np
 
-from alula.device.camera.source import Frame, SourceBase, is_picture, opencv
+from alula.device.camera.source import Frame, SourceBase, is_image, opencv
 from alula.runtime.errors import SourceError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-class PictureFolder(SourceBase):
-    """The pictures of a folder; digits in the names sort as numbers: `frame2.png` comes before `frame10.png`.
+class ImageFolder(SourceBase):
+    """The images of a folder; digits in the names sort as numbers: `frame2.png` comes before `frame10.png`.
 
-    raise : SourceError if there is no such folder, no picture in it, or not one that can be read
+    raise : SourceError if there is no such folder, no image in it, or not one that can be read
     """
 
     def __init__(self, folder: str | Path, fps: float = 1.0) -> None:
         super().__init__(str(folder), live=False)
-        self._cv2 = opencv("a folder of pictures")
+        self._cv2 = opencv("a folder of images")
         self.fps = fps
         if not Path(folder).is_dir():
-            raise SourceError(f"{folder}: expected a folder of pictures, got no such folder; check the path")
+            raise SourceError(f"{folder}: expected a folder of images, got no such folder; check the path")
         files = (path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
         self._paths = sorted(files, key=_natural)
         if not self._paths:
-            raise SourceError(
-                f"{folder}: expected pictures ({', '.join(sorted(SUFFIXES))}), got none; check the folder"
-            )
+            raise SourceError(f"{folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none; check the folder")
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __iter__(self) -> Iterator[Frame]:
         for index, path in enumerate(self._paths):
-            picture = self._read(path)
-            if picture is None:
+            image = self._read(path)
+            if image is None:
                 self.counts.unreadable += 1
                 continue
-            yield self._deliver(picture, index, index / self.fps, time.monotonic())
+            yield self._deliver(image, index, index / self.fps, time.monotonic())
         if self.counts.delivered == 0:
-            raise SourceError(f"{self.name}: expected pictures, got {len(self._paths)} files of which none can be read")
+            raise SourceError(f"{self.name}: expected images, got {len(self._paths)} files of which none can be read")
 
     def _read(self, path: Path) -> np.ndarray | None:
         # Not imread: it warns on stderr about a broken file, and knows nothing of an OSError.
@@ -53,8 +51,8 @@ class PictureFolder(SourceBase):
             encoded = np.fromfile(path, np.uint8)
         except OSError:
             return None
-        picture = self._cv2.imdecode(encoded, self._cv2.IMREAD_COLOR) if encoded.size else None
-        return picture if is_picture(picture) else None
+        image = self._cv2.imdecode(encoded, self._cv2.IMREAD_COLOR) if encoded.size else None
+        return image if is_image(image) else None
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

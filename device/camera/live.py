@@ -1,6 +1,6 @@
-"""Frames from a camera or a network stream: the latest frame wins, what nobody had time for is dropped and counted.
+"""Frames from a camera or a network stream: the latest frame wins, older unread frames are dropped and counted.
 
-A thread of its own empties the driver's queue, else a slow reader would see pictures that are seconds old.
+A separate thread empties the driver's queue. Otherwise a slow reader would see images that are seconds old.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from alula.device.camera.source import Frame, Picture, SourceBase, is_picture, opencv
+from alula.device.camera.source import Frame, Image, SourceBase, is_image, opencv
 from alula.runtime.errors import SourceError
 
 UNREADABLE_PAUSE_S = 0.01
@@ -40,7 +40,7 @@ class LiveCamera(SourceBase):
             self.fps = max(0.0, float(self._capture.get(cv2.CAP_PROP_FPS)))
         self._opened_s = time.monotonic()
         self._fresh = threading.Condition()
-        self._latest: tuple[Picture, int, float] | None = None
+        self._latest: tuple[Image, int, float] | None = None
         self._running = True
         self._thread = threading.Thread(target=self._pump, name=f"capture of {self.name}", daemon=True)
         self._thread.start()
@@ -55,8 +55,8 @@ class LiveCamera(SourceBase):
                 latest, self._latest = self._latest, None
                 running = self._running
             if latest is not None:
-                picture, index, taken_s = latest
-                yield self._deliver(picture, index, taken_s - self._opened_s, taken_s)
+                image, index, taken_s = latest
+                yield self._deliver(image, index, taken_s - self._opened_s, taken_s)
             elif not running:
                 return
             elif not came:
@@ -68,15 +68,15 @@ class LiveCamera(SourceBase):
     def _pump(self) -> None:
         index = 0
         while self._running:
-            got, picture = self._capture.read()
+            got, image = self._capture.read()
             taken_s = time.monotonic()
             with self._fresh:
-                if not (got and is_picture(picture)):
+                if not (got and is_image(image)):
                     self.counts.unreadable += 1
                 else:
                     if self._latest is not None:
                         self.counts.dropped += 1
-                    self._latest = (picture, index, taken_s)
+                    self._latest = (image, index, taken_s)
                     self._fresh.notify()
             index += 1
             if not got:

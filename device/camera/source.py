@@ -1,12 +1,12 @@
-"""What every source of pictures offers: an iterator of frames, and honest counts of what was lost on the way.
+"""Protocol of all image sources: an iterator of frames, and counts of the frames that were lost.
 
     with open_source("flight.mp4") as source:
         for frame in source:
-            frame.picture   # (H, W, 3) uint8, blue green red: OpenCV's order
+            frame.image   # (H, W, 3) uint8, blue green red: OpenCV's order
         source.counts       # delivered, dropped, unreadable
 
-A source that cannot be opened, or that never gives a picture, raises SourceError. A frame that cannot be read in the
-middle is counted and passed over.
+A source that cannot be opened, or never gives an image, raises SourceError. An unreadable frame in the middle is
+counted and skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from alula.runtime.errors import require
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 # OpenCV and its decoders talk on stderr about every broken packet. What goes wrong we count and say, in one line.
 # They look at the environment once, when they are loaded.
@@ -32,21 +32,21 @@ QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT", "OPENCV_V
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture and when it was taken.
+    """One image and when it was taken.
 
-    picture  : (H, W, 3) uint8, blue green red
+    image  : (H, W, 3) uint8, blue green red
     index    : number of the frame in its source, from 0; frames that were lost have numbers too
     time_s   : position in the recording, or seconds since a camera was opened
-    taken_s  : `time.monotonic()` when the picture reached this process
+    taken_s  : `time.monotonic()` when the image reached this process
     """
 
-    picture: Picture
+    image: Image
     index: int
     time_s: float
     taken_s: float
 
     def age_s(self, now_s: float | None = None) -> float:
-        """Seconds since the picture was taken."""
+        """Seconds since the image was taken."""
         return (time.monotonic() if now_s is None else now_s) - self.taken_s
 
 
@@ -60,7 +60,7 @@ class Counts:
     oldest_s: float = 0.0
 
     def as_dict(self) -> dict[str, float]:
-        """For a log or a report; `oldest_s` is the greatest age at which a frame was handed over."""
+        """For a log or a report; `oldest_s` is the maximum age of a frame at delivery."""
         return dict(vars(self))
 
 
@@ -82,7 +82,7 @@ class FrameSource(Protocol):
     ) -> None: ...
 
     def __len__(self) -> int:
-        """Frames that the source says it holds; 0 where nobody knows."""
+        """Frames that the source says it holds; 0 if unknown."""
         ...
 
     def close(self) -> None:
@@ -110,8 +110,8 @@ class SourceBase:
     ) -> None:
         self.close()
 
-    def _deliver(self, picture: Picture, index: int, time_s: float, taken_s: float) -> Frame:
-        frame = Frame(picture, index, time_s, taken_s)
+    def _deliver(self, image: Image, index: int, time_s: float, taken_s: float) -> Frame:
+        frame = Frame(image, index, time_s, taken_s)
         self.counts.delivered += 1
         self.counts.oldest_s = max(self.counts.oldest_s, frame.age_s())
         return frame
@@ -124,12 +124,12 @@ def opencv(purpose: str) -> ModuleType:
     return require("cv2", "vision", purpose)
 
 
-def is_picture(picture: object) -> bool:
+def is_image(image: object) -> bool:
     """True for (H, W, 3) uint8 with something in it."""
     return (
-        isinstance(picture, np.ndarray)
-        and picture.dtype == np.uint8
-        and picture.ndim == 3
-        and picture.shape[2] == 3
-        and picture.size > 0
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.size > 0
     )

@@ -1,4 +1,4 @@
-"""Frames from a video file, in order, none skipped: the file waits for us."""
+"""Frames from a video file, in order, none skipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alula.device.camera.source import Frame, SourceBase, is_picture, opencv
+from alula.device.camera.source import Frame, SourceBase, is_image, opencv
 from alula.runtime.errors import SourceError
 
 # A decoder that fails this often in a row has come to the end of what it can read.
@@ -44,13 +44,13 @@ class VideoFile(SourceBase):
         index = failures = 0
         time_s = -1.0
         while failures < FAILURES_IN_A_ROW:
-            got, picture = self._capture.read()
-            if got and is_picture(picture):
+            got, image = self._capture.read()
+            if got and is_image(image):
                 index, failures = index + failures, 0
                 # The container's clock where it runs forward (a phone's frame rate is not constant), else the count.
                 stamped_s = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000.0
                 time_s = stamped_s if stamped_s > time_s else max(time_s, index / self.fps)
-                yield self._deliver(picture, index, time_s, time.monotonic())
+                yield self._deliver(image, index, time_s, time.monotonic())
                 index += 1
             elif got or index + failures < self._claimed:
                 failures += 1
@@ -60,7 +60,7 @@ class VideoFile(SourceBase):
             raise SourceError(
                 f"{self.name}: expected frames, got a video in which none can be read; is the file whole?"
             )
-        # Broken packets that the decoder passed over, and the end of a recording that was cut short: the header
+        # Broken packets that the decoder skipped, and the end of a recording that was cut short: the header
         # promises frames that never came.
         self.counts.unreadable = max(0, self._claimed - self.counts.delivered)
 

@@ -1,6 +1,6 @@
-"""The doctor: what this machine is, what of it works, and how to mend the rest.
+"""The doctor: what this machine is, what works on it, and how to fix the rest.
 
-Nothing native is imported here. Whatever may kill a process (a wheel for a newer CPU, a kernel) runs in a child.
+Nothing native is imported here. Anything that may kill a process (a wheel for a newer CPU, a kernel) runs in a child.
 """
 
 from alula.device.doctor.checkup import CHECKS, examine

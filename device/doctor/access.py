@@ -1,4 +1,4 @@
-"""What this user may write and open: the cache, the camera's and the bus's device files."""
+"""What this user can write and open: the cache, the camera's and the bus's device files."""
 
 from __future__ import annotations
 

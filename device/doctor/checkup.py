@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are read."""
+"""All checks, in order."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Finding:
 
     check : its name, one word
     found : one line for people
-    mend  : what to do about it, one line; empty if nothing is to be done
+    mend  : how to fix it, one line; empty if there is nothing to fix
     facts : the same for machines, by a name that is unique in the whole report
     """
 

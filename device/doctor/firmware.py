@@ -1,4 +1,4 @@
-"""Raspberry Pi's firmware, asked without `vcgencmd`: one ioctl on /dev/vcio.
+"""Query Raspberry Pi's firmware without `vcgencmd`: one ioctl on /dev/vcio.
 
 The message is 1031 words: length, 0, tag 0x00030080, size of the value, 0, error, 4096 bytes of text, 0. The command
 goes in as text, the reply comes back in its place.

@@ -1,4 +1,4 @@
-"""Temperature, and whether the firmware holds the processor back."""
+"""Temperature, and whether the firmware throttles the processor."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def throttling(machine: Machine, ioctl: firmware.Ioctl | None = None) -> Finding
 
 
 def _bits(machine: Machine, ioctl: firmware.Ioctl | None) -> tuple[int | None, str, str]:
-    """The flags and who said them; or None, and why they cannot be had."""
+    """The flags and their source; or None, and why they cannot be read."""
     try:
         return firmware.parse_throttled(firmware.ask("get_throttled", machine.root, ioctl=ioctl)), "firmware", ""
     except PermissionError:

@@ -1,4 +1,4 @@
-"""The kernels: which pack was chosen and why, and whether it computes."""
+"""The kernels: which pack was chosen and why, and whether it works."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 def _groups() -> frozenset[str]:
@@ -49,7 +49,7 @@ class Machine:
         """The text of a file below the root, stripped of blanks and NULs; None if it cannot be read."""
         try:
             with open(self.root / path, encoding="utf-8", errors="replace") as file:
-                return file.read(MOST_BYTES).strip("\0 \n\t")
+                return file.read(MAX_BYTES).strip("\0 \n\t")
         except (OSError, ValueError):
             return None
 

@@ -1,4 +1,4 @@
-"""Memory: what there is, what is free, and what a control group allows of it."""
+"""Memory: total, free, and the limit of the control group."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _total_by_sysconf(machine: Machine) -> int:
 
 
 def _group_limit(machine: Machine) -> int | None:
-    """The least limit of the process's group and of those around it."""
+    """The minimum limit of the process's group and of those around it."""
     name = next((path for number, path in machine.fields("proc/self/cgroup", "::") if number == "0"), None)
     limits = [machine.number("sys/fs/cgroup/memory/memory.limit_in_bytes")]  # the first version
     parts = [part for part in (name or "").split("/") if part and part != ".."]

@@ -1,4 +1,4 @@
-"""The power meter that `alula run --energy` would take, asked in a child process (it imports psutil)."""
+"""The power meter that `alula run --energy` would use, queried in a child process (it imports psutil)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Run Python code in a child process, and tell an answer from an error, a signal and a hang.
+"""Run Python code in a child process, and distinguish an answer, an error, a signal and a hang.
 
-A wheel that was built for a newer CPU kills whoever imports it, with signal 4 and without a word.
+A wheel that was built for a newer CPU kills the process that imports it, with signal 4 and no message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The processor: which cores, what they can do, and how the clock is governed."""
+"""The processor: cores, features, and clock governor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alula.device.doctor.finding import Fact, Finding, Verdict, unknown
 from alula.device.doctor.machine import Machine
 
 ARM = "0x41"
-# Parts of implementer 0x41 (Arm); those with a board behind the name are Raspberry Pi's.
+# Parts of implementer 0x41 (Arm); those with a board after the name are Raspberry Pi's.
 PARTS = {
     "0xb76": "ARM1176 (Pi 1, Zero)", "0xc07": "Cortex-A7 (Pi 2)", "0xd03": "Cortex-A53 (Pi 3, Zero 2 W)",
     "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0xd08": "Cortex-A72 (Pi 4, 400)",

@@ -1,6 +1,6 @@
-"""Do the kernels compute? Small networks through the engine, compared with sums written out in NumPy.
+"""Test the kernels: small networks through the engine, compared with NumPy.
 
-Run in a child process: a kernel that does not fit the processor kills it.
+Runs in a child process: a kernel that does not fit the processor kills it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _depthwise(x: Array, weight: Array) -> Array:
 
 
 def _windows(x: Array, k: int) -> list[tuple[int, int, Array]]:
-    """The picture as each of the k x k weights sees it."""
+    """The image as each of the k x k weights sees it."""
     border = k // 2
     padded = np.pad(x.astype(np.float64), ((0, 0), (border, border), (border, border), (0, 0)))
     height, width = x.shape[1:3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from alula.device.doctor.finding import Fact, Finding, Verdict, unknown
 from alula.device.doctor.machine import Machine
 
-LEAST_PYTHON, FIRST_UNTRIED_PYTHON = (3, 11), (3, 15)
+MIN_PYTHON, FIRST_UNTRIED_PYTHON = (3, 11), (3, 15)
 PI_RELEASES = {"bookworm": Verdict.OK, "trixie": Verdict.OK}
 SIXTY_FOUR = ("aarch64", "arm64", "x86_64", "amd64")
 
@@ -58,7 +58,7 @@ def python(machine: Machine) -> Finding:
     if machine.bits == 32:
         mend = "a 64-bit system is needed: flash the 64-bit Raspberry Pi OS (Pi 3, Zero 2 W and later)"
         return Finding("python", Verdict.WRONG, f"{found}, on a 32-bit kernel", mend, facts)
-    if machine.python[:2] < LEAST_PYTHON:
+    if machine.python[:2] < MIN_PYTHON:
         return Finding("python", Verdict.WRONG, found, "3.11 is needed: Raspberry Pi OS has it from Bookworm on", facts)
     if machine.python[:2] >= FIRST_UNTRIED_PYTHON:
         return Finding("python", Verdict.NOTE, found, "not tried yet: 3.11 to 3.14 are", facts)

@@ -1,4 +1,4 @@
-"""Power: meters in order of trust, and a log that books their joules by what the program was doing."""
+"""Power: meters in order of trust, and a log that assigns their joules to what the program was doing."""
 
 from alula.device.power.fallback import WithFallback
 from alula.device.power.hwmon import Hwmon

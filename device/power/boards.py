@@ -3,8 +3,8 @@
 The Raspberry Pi lines, but for the Zero 2 W, are the published linear fits of PowerJoular 1.1
 (A. Noureddine, "PowerJoular and JoularJX: Multi-Platform Software Power Monitoring Tools", IE 2022;
 https://github.com/joular/powerjoular), measured at the board's supply, 64-bit systems where there is a choice.
-Its polynomials are not used: the Pi 5's gives 8.7 W at rest and 3.7 W at full load.
-A line over load is blind to clock, throttling and the mix of instructions. It is an estimate, always.
+Its polynomials are not used: that of the Pi 5 gives 8.7 W idle and 3.7 W at full load.
+A line over load does not see clock, throttling and the mix of instructions. It is always an estimate.
 """
 
 from __future__ import annotations

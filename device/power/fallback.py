@@ -1,4 +1,4 @@
-"""A meter with another one in reserve, for sensors that vanish in flight: a loose wire, an unbound driver."""
+"""A meter with another one as a fallback, for sensors that disappear during a flight: a loose wire, an unbound driver."""
 
 from __future__ import annotations
 

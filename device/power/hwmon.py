@@ -1,6 +1,6 @@
 """INA power monitors through the kernel's hwmon drivers: the preferred sensor on a Pi, and no library is needed.
 
-`hwmonN` changes with every boot, so a chip is found by its name and told by its I2C address.
+`hwmonN` changes with every boot, so a chip is found by its name and identified by its I2C address.
 Files: in*_input mV, curr*_input mA (signed), power*_input uW, energy1_input uJ, shunt_resistor uOhm.
 Source: Linux Documentation/hwmon/ina2xx.rst, ina238.rst, ina3221.rst, drivers/hwmon/ina2xx.c.
 """
@@ -24,7 +24,7 @@ DRIVER_DEFAULT_SHUNT_UOHM = 10_000
 CONVERSION_S = {"ina209": 0.0681, "ina219": 0.0681, "ina220": 0.0681, "ina3221": 0.0681}
 DEFAULT_CONVERSION_S = 0.0352
 # A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
-LEAST_BOARD_W, MOST_BOARD_W = 0.3, 60.0
+MIN_BOARD_W, MAX_BOARD_W = 0.3, 60.0
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Hwmon:
         return volt_mv, current_ma, power_uw, read_int(self._energy) if self._has_energy else None
 
     def _count(self, energy_uj: int | None) -> tuple[float | None, str]:
-        """Joules since the meter was opened, and a note if the counter began anew (its range is not published)."""
+        """Joules since the meter was opened, and a note if the counter restarted (its range is not published)."""
         if energy_uj is None:
             return None, ""
         note = ""
@@ -150,7 +150,7 @@ class Hwmon:
             warnings.append(
                 f"{self.name}: power is negative ({power_w:.2f} W): the battery charges, or the shunt is turned round"
             )
-        elif not LEAST_BOARD_W <= power_w <= MOST_BOARD_W:
+        elif not MIN_BOARD_W <= power_w <= MAX_BOARD_W:
             warnings.append(
                 f"{self.name}: {power_w:.2f} W is not plausible for a running board; check shunt_resistor and wiring"
             )

@@ -1,4 +1,4 @@
-"""The idle baseline: what the board draws before the work begins, so that the work's own share can be told."""
+"""The idle baseline: what the board draws before the work begins, so that the work's own share is known."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Bookkeeping: readings and phase marks go in, joules and seconds per phase come out. No thread, no clock, no file.
 
-Between two readings power is taken as a straight line (a meter of power) or as constant (a counter: its
-difference over the time). The interval is cut at the phase marks inside it, and each piece goes to the phase
-that ran then, so a phase of 5 ms gets its share at any sampling rate, and the pieces add up to the interval.
+Between two readings, power is a straight line (a power meter) or constant (a counter: its
+difference divided by the time). The interval is cut at the phase marks inside it, and each piece goes to the phase
+that ran then, so a phase of 5 ms gets its share at any sampling rate, and the pieces sum to the interval.
 
-Invariants, on which the tests insist:
+Invariants, which tests check:
     energy_j  == sum of phases (with `other`, the time outside all phases) + gap
     duration  == sum of the phases' seconds, of which gap_s were not covered by readings
 """
@@ -20,7 +20,7 @@ from alula.device.power.meter import Reading
 
 OTHER = ""  # the path of time outside all phases
 # A counter moves in steps of 1 to 10 ms: over a shorter interval its mean power is noise, and no peak.
-LEAST_PEAK_S = 0.02
+MIN_PEAK_S = 0.02
 
 
 @dataclass
@@ -190,5 +190,5 @@ class Ledger:
 
     def _note_peak(self, reading: Reading, mean_w: float | None, counted: bool, whole_s: float) -> None:
         power_w = mean_w if reading.power_w is None else reading.power_w
-        if power_w is not None and (not counted or whole_s >= LEAST_PEAK_S):
+        if power_w is not None and (not counted or whole_s >= MIN_PEAK_S):
             self.peak_w = power_w if self.peak_w is None else max(self.peak_w, power_w)

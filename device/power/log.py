@@ -1,4 +1,4 @@
-"""The energy log: a thread that samples a meter while the program says what it is doing.
+"""The energy log: a thread samples a meter while the program reports what it is doing.
 
     with EnergyLog(select_meter(), "power.csv", "energy.json") as log:
         for frame in camera:
@@ -7,8 +7,8 @@
             log.count("frames")
     print(log.summary()["counters"]["frames"]["each_j"])
 
-A phase boundary does not touch the meter (a read over I2C would cost more than a short phase): it notes the time,
-about 2 microseconds. The ledger interpolates power at the boundary once the readings on both sides of it are there.
+A phase boundary does not touch the meter (a read over I2C would cost more than a short phase): it records the time,
+in about 2 microseconds. The ledger interpolates power at the boundary once the readings on both sides of it are there.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from alula.runtime.errors import MeterError
 logger = logging.getLogger(__name__)
 
 PHASE_NAME = re.compile(r"[\w.:\-]+( [\w.:\-]+)*")
-MOST_NOTES = 50
+MAX_NOTES = 50
 # Readings this many periods apart leave a gap; never less than GAP_LEAST_S, which a busy scheduler may take.
-GAP_PERIODS, GAP_LEAST_S = 5.0, 0.5
+GAP_PERIODS, GAP_MIN_S = 5.0, 0.5
 STUCK_S = 2.0
 
 
@@ -56,7 +56,7 @@ class _Phase(contextlib.ContextDecorator):
 class EnergyLog:
     """Energy by phase, sampled in the background, written to a CSV (samples) and a JSON file (summary).
 
-    meter           : stays the caller's, who closes it
+    meter           : the caller closes it
     rate_hz         : samples a second, at most what the meter gives; 0 for no thread (call `sample` yourself)
     fallback        : read while `meter` fails; the figures then say so
     idle_w, idle_s  : power at rest, for net figures: given, or measured for idle_s seconds before the log begins
@@ -86,7 +86,7 @@ class EnergyLog:
             raise MeterError(f"energy log: expected rate_hz from 0 to 1000, got {rate_hz}; 10 is plenty for a battery")
         self.meter: Meter = meter if fallback is None else WithFallback(meter, fallback, clock=clock)
         self.period_s = max(1.0 / rate_hz, meter.interval_s) if rate_hz else 0.0
-        self._gap_after_s = max(GAP_PERIODS * self.period_s, GAP_LEAST_S) if gap_after_s is None else gap_after_s
+        self._gap_after_s = max(GAP_PERIODS * self.period_s, GAP_MIN_S) if gap_after_s is None else gap_after_s
         self._csv_path, self._summary_path, self._prometheus_path = (
             None if path is None else Path(path) for path in (csv_path, summary_path, prometheus_path)
         )
@@ -315,5 +315,5 @@ class EnergyLog:
     def _note(self, text: str, say: bool = False) -> None:
         if say:
             logger.warning("%s", text)
-        if text and text not in self._notes and len(self._notes) < MOST_NOTES:
+        if text and text not in self._notes and len(self._notes) < MAX_NOTES:
             self._notes.append(text)

@@ -1,8 +1,8 @@
-"""The meter protocol: what every source of power figures looks like to the log.
+"""The meter protocol: the interface between the log and every source of power figures.
 
-A meter gives one `Reading` a call. It may know power (a shunt), energy (a hardware counter) or both; where
-there is a counter, the log uses the difference of two readings and never power times time.
-Time stamps are the middle of the read on the monotonic clock: the wall clock steps, and a read over I2C
+A meter gives one `Reading` a call. It may know power (a shunt), energy (a hardware counter) or both; with a
+counter, the log uses the difference of two readings and never power times time.
+Time stamps are the middle of the read on the monotonic clock: the wall clock jumps, and a read over I2C
 takes long enough to matter.
 """
 
@@ -22,7 +22,7 @@ Clock = Callable[[], int]
 
 
 class Accuracy(enum.StrEnum):
-    """How far a figure can be believed: `measured` by a sensor, or an `estimate` by a model."""
+    """How far a figure can be trusted: `measured` by a sensor, or an `estimate` by a model."""
 
     MEASURED = "measured"
     ESTIMATE = "estimate"
@@ -35,7 +35,7 @@ class Reading:
     t_ns      : monotonic, the middle of the read
     power_w   : power at that moment, or None if the meter only counts energy
     energy_j  : energy since the meter was opened, wrap-around removed, or None if there is no counter
-    restarted : the counter began anew, so the difference to the reading before means nothing
+    restarted : the counter restarted, so the difference to the reading before means nothing
     note      : one line for the log, when something about this reading should be known
     raise     : MeterError if there is neither power nor energy, or a figure is not finite
     """

@@ -1,7 +1,7 @@
 """RAPL: the energy counters of x86 processors, read through the kernel's powercap interface.
 
-Domains nest: psys contains the package, the package contains core and uncore, and dram stands beside them in
-the tree. Only packages are added up, so nothing is counted twice.
+Domains nest: psys contains the package, the package contains core and uncore, and dram is beside them in
+the tree. Only packages are summed, so nothing is counted twice.
 Source: Linux Documentation/power/powercap/powercap.rst, drivers/powercap/powercap_sys.c.
 """
 
@@ -16,7 +16,7 @@ from alula.device.power.sysfs import read_int, read_text
 from alula.runtime.errors import MeterError
 
 # No package draws more for long: beyond it, a difference is a reset counter or a second wrap.
-MOST_PACKAGE_W = 1000.0
+MAX_PACKAGE_W = 1000.0
 PERMISSION_HINT = (
     "the kernel keeps this counter for root (CVE-2020-8694); "
     "run: sudo chmod -R a+r /sys/class/powercap/ (lasts until reboot, a udev rule lasts longer)"
@@ -82,7 +82,7 @@ class Rapl:
 def _difference(zone: Zone, value: int, dt_s: float) -> tuple[int, str]:
     """Microjoules since the last value, and what is wrong with them ('' if nothing)."""
     where = zone.path.name
-    if zone.range_uj is not None and dt_s * MOST_PACKAGE_W > zone.range_uj * 1e-6:
+    if zone.range_uj is not None and dt_s * MAX_PACKAGE_W > zone.range_uj * 1e-6:
         return 0, f"{where}: no reading for {dt_s:.0f} s, the counter may have wrapped more than once"
     delta_uj = value - zone.last_uj
     if delta_uj >= 0:
@@ -91,7 +91,7 @@ def _difference(zone: Zone, value: int, dt_s: float) -> tuple[int, str]:
         return 0, f"{where}: the counter went back and its range is unknown"
     delta_uj += zone.range_uj
     # 0.05 s of grace: a counter is updated in steps, and two reads may be closer than one step.
-    if delta_uj < 0 or delta_uj * 1e-6 > MOST_PACKAGE_W * (dt_s + 0.05):
+    if delta_uj < 0 or delta_uj * 1e-6 > MAX_PACKAGE_W * (dt_s + 0.05):
         return 0, f"{where}: the counter went back without a wrap, it was reset"
     return delta_uj, ""
 

@@ -3,7 +3,7 @@
 Columns, by header: time (`t_s`, `t`, `time`, `timestamp`: seconds from any origin), and power (`power_w`, `w`,
 `power`) or voltage and current (`voltage_v`, `v`, `voltage`; `current_a`, `a`, `current`). Without a header:
 two columns are time and watts, three are time, volts and amperes. Lines that begin with # are skipped, and so
-are rows without a value, which is how our own log writes a failed reading.
+are rows without a value: our own log writes failed readings like that.
 """
 
 from __future__ import annotations

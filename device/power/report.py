@@ -1,4 +1,4 @@
-"""From a ledger to the figures that people ask for, and their files: a JSON summary and a Prometheus textfile."""
+"""From a ledger to summary figures and their files: a JSON summary and a Prometheus textfile."""
 
 from __future__ import annotations
 

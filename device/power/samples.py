@@ -1,4 +1,4 @@
-"""The log's CSV: one row a reading, on disk (as far as the kernel goes) as soon as it is made."""
+"""The log's CSV: one row per reading, handed to the kernel as soon as it is made."""
 
 from __future__ import annotations
 

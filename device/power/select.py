@@ -1,4 +1,4 @@
-"""Choosing a meter: the most trusted source that this machine has, and why the better ones were refused.
+"""Choose a meter: the most trusted source on this machine, and why better ones were refused.
 
 Order of trust: hardware energy counter (an INA228, RAPL), a shunt through hwmon, the utilisation model.
 """

@@ -1,7 +1,7 @@
-"""The last resort: power modelled from processor load. No sensor is involved, and every figure is labelled so.
+"""The fallback: power modelled from processor load. No sensor is used, and every figure is marked as an estimate.
 
 The model is a straight line, so its integral needs only the processor seconds used so far: energy is exact for
-the model however seldom it is read, and the log treats it as a counter.
+the model at any reading rate, and the log treats it as a counter.
 """
 
 from __future__ import annotations

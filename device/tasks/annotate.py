@@ -1,4 +1,4 @@
-"""A copy of the video with the boxes and readings drawn in, for people to look at."""
+"""A copy of the video with boxes and readings drawn on it, for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GREEN, GREY, BLACK = (60, 220, 60), (160, 160, 160), (0, 0, 0)  # blue green red
 
 
 class AnnotatedVideo:
-    """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the picture's edge.
+    """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the image's edge.
 
     raise : SourceError if the suffix is none of .mp4 and .avi, or if the file cannot be written
     """
@@ -36,19 +36,19 @@ class AnnotatedVideo:
     def watch(self, frame: Frame, seen: list[tuple[Track, Sighting]]) -> None:
         """Draw one frame and add it to the video."""
         cv2 = self._cv2
-        picture = frame.picture.copy()
+        image = frame.image.copy()
         for track, sighting in seen:
             colour = GREEN if sighting.whole else GREY
-            cv2.polylines(picture, [np.round(sighting.quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
+            cv2.polylines(image, [np.round(sighting.quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
             # OpenCV's drawn letters are ASCII; others come out as question marks.
             label = f"{track.number} {track.text()}".encode("ascii", "replace").decode()
             left, top = int(sighting.quad[:, 0].min()), int(sighting.quad[:, 1].min())
             at = (max(2, left), max(14, top - 5))
             for thickness, ink in ((4, BLACK), (1, colour)):
-                cv2.putText(picture, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thickness, cv2.LINE_AA)
+                cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thickness, cv2.LINE_AA)
         if self._writer is None:
-            self._open(picture.shape[1], picture.shape[0])
-        self._writer.write(picture)
+            self._open(image.shape[1], image.shape[0])
+        self._writer.write(image)
 
     def _open(self, width: int, height: int) -> None:
         cv2 = self._cv2

@@ -1,9 +1,8 @@
 """From the detector's probability map to text boxes: the post-processing of differentiable binarization (DB).
 
 Source: Liao et al., "Real-time scene text detection with differentiable binarization", AAAI 2020, section 3.5, with the
-constants that PaddleOCR ships with PP-OCRv4. The detector is trained on shrunk text regions; a box is grown back by
-area * ratio / perimeter. On a rectangle that offset is the same rectangle with every side moved out, so no polygon
-library is needed.
+constants that PaddleOCR ships with PP-OCRv4. The detector is trained on shrunk text regions; a box is enlarged by
+area * ratio / perimeter. On a rectangle this moves every side outwards, so no polygon library is needed.
 """
 
 from __future__ import annotations

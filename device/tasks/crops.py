@@ -1,4 +1,4 @@
-"""Pictures for the networks: a frame for the detector, level crops for the classifier and the recogniser."""
+"""Images for the networks: a frame for the detector, level crops for the classifier and the recogniser."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.device.camera.source import Picture, opencv
+from alula.device.camera.source import Image, opencv
 from alula.device.tasks.boxes import Floats, quad_size
 
 CROP_HEIGHT = 48  # pixels: what both the classifier and the recogniser of PP-OCR take
 STRIDE = 32  # the detector halves its input five times
 
 
-def normalise(pictures: Sequence[Picture], height: int, width: int) -> Floats:
-    """Stack pictures for a network, padded on the right and below with the mid-grey that the networks know as zero.
+def normalise(images: Sequence[Image], height: int, width: int) -> Floats:
+    """Stack images for a network, padded on the right and below with the mid-grey that the networks know as zero.
 
-    pictures : (h, w, 3) uint8, h <= height and w <= width
+    images : (h, w, 3) uint8, h <= height and w <= width
     return   : (N, 3, height, width) float32, -1 to 1
     """
-    batch = np.zeros((len(pictures), 3, height, width), np.float32)
-    for row, picture in zip(batch, pictures, strict=True):
-        h, w = picture.shape[:2]
-        row[:, :h, :w] = picture.transpose(2, 0, 1)
+    batch = np.zeros((len(images), 3, height, width), np.float32)
+    for row, image in zip(batch, images, strict=True):
+        h, w = image.shape[:2]
+        row[:, :h, :w] = image.transpose(2, 0, 1)
         row[:, :h, :w] *= np.float32(1.0 / 127.5)
         row[:, :h, :w] -= np.float32(1.0)
     return batch
 
 
-def detector_size(picture_size: tuple[int, int], long_side: int) -> tuple[int, int]:
+def detector_size(image_size: tuple[int, int], long_side: int) -> tuple[int, int]:
     """Height and width of the detector's input for frames of (height, width): a multiple of 32, never enlarged."""
-    height, width = picture_size
+    height, width = image_size
     scale = min(1.0, long_side / max(height, width))
     return tuple(max(STRIDE, STRIDE * math.ceil(side * scale / STRIDE)) for side in (height, width))  # type: ignore[return-value]
 
 
-def detector_input(picture: Picture, size: tuple[int, int]) -> tuple[Floats, float]:
+def detector_input(image: Image, size: tuple[int, int]) -> tuple[Floats, float]:
     """The detector's input for one frame, and the factor from frame to input pixels.
 
     return : (1, 3, *size) float32, and the scale (the same along both sides: text is not squeezed)
     """
     cv2 = opencv("text spotting")
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(1.0, size[0] / height, size[1] / width)
     if scale < 1.0:
         shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-        picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-    return normalise([picture], *size), scale
+        image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    return normalise([image], *size), scale
 
 
-def crop_quad(picture: Picture, quad: Floats, widest: int) -> Picture:
+def crop_quad(image: Image, quad: Floats, widest: int) -> Image:
     """Cut a text box out of a frame and lay it level.
 
-    quad   : (4, 2) float32, corners in pixels of the picture, clockwise from the text's top left
+    quad   : (4, 2) float32, corners in pixels of the image, clockwise from the text's top left
     widest : longer texts are squeezed to this width, pixels
     return : (48, W, 3) uint8
     """
@@ -66,13 +66,13 @@ def crop_quad(picture: Picture, quad: Floats, widest: int) -> Picture:
     target = (crop_width * oversize, CROP_HEIGHT * oversize)
     corners = np.array([[0, 0], [target[0], 0], [target[0], target[1]], [0, target[1]]], np.float32)
     matrix = cv2.getPerspectiveTransform(np.ascontiguousarray(quad, np.float32), corners)
-    crop: Picture = cv2.warpPerspective(picture, matrix, target, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    crop: Image = cv2.warpPerspective(image, matrix, target, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     if oversize > 1:
         crop = cv2.resize(crop, (crop_width, CROP_HEIGHT), interpolation=cv2.INTER_AREA)
     return crop
 
 
-def squeeze(crop: Picture, width: int) -> Picture:
+def squeeze(crop: Image, width: int) -> Image:
     """A crop no wider than `width`; narrower ones stay as they are."""
     if crop.shape[1] <= width:
         return crop

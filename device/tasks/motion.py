@@ -1,37 +1,37 @@
-"""How far the ground moved in the picture between two frames: phase correlation of small grey copies."""
+"""How far the ground moved in the image between two frames: phase correlation of small grey copies."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.device.camera.source import Picture, opencv
+from alula.device.camera.source import Image, opencv
 
 WIDTH = 160  # pixels of the small copy
-# Straight flight at 9 frames a second gives 0.7 to 0.9, every fourth of these frames 0.3 to 0.7, a turn below 0.2.
-LEAST_RESPONSE = 0.25
+# Straight flight at 9 frames a second gives 0.7 to 0.9, every fourth of these frames 0.3 to 0.7, a rotation below 0.2.
+MIN_RESPONSE = 0.25
 
 
 class Motion:
-    """Keeps the last frame. It knows translation only: a turn, a cut or a picture without texture gives no answer."""
+    """Keeps the last frame. It knows only translation: a rotation, a cut or an image without texture gives no answer."""
 
     def __init__(self) -> None:
         self._cv2 = opencv("following signs")
         self._last: NDArray[np.float32] | None = None
         self._window: NDArray[np.float32] | None = None
 
-    def shift(self, picture: Picture) -> tuple[float, float] | None:
-        """(x, y) pixels of the picture by which the scene moved since the last call; None where nobody can tell."""
+    def shift(self, image: Image) -> tuple[float, float] | None:
+        """(x, y) pixels of the image by which the scene moved since the last call; None if unknown."""
         cv2 = self._cv2
-        scale = picture.shape[1] / WIDTH
-        size = (WIDTH, max(8, round(picture.shape[0] / scale)))
-        small = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        scale = image.shape[1] / WIDTH
+        size = (WIDTH, max(8, round(image.shape[0] / scale)))
+        small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
         current = small.astype(np.float32)
         last, self._last = self._last, current
         if last is None or last.shape != current.shape:
             self._window = cv2.createHanningWindow(size, cv2.CV_32F)
             return None
         (x, y), response = cv2.phaseCorrelate(last, current, self._window)
-        if response < LEAST_RESPONSE or not np.isfinite((x, y)).all():
+        if response < MIN_RESPONSE or not np.isfinite((x, y)).all():
             return None
         return float(x) * scale, float(y) * scale

@@ -1,7 +1,7 @@
-"""Crops to words: batches of few distinct shapes for the recogniser, and CTC decoding of what it answers.
+"""Crops to words: batches of few distinct shapes for the recogniser, and CTC decoding of its output.
 
-An engine that specialises its programs by shape should see the same shapes again and again, so crops are padded to one
-of a few widths, and batches have one of a few sizes.
+The engine plans a program per shape. To have few shapes, crops are padded to one of a few widths, and batches have one of
+a few sizes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alula.device.camera.source import Picture
+from alula.device.camera.source import Image
 from alula.device.tasks.boxes import Floats
 from alula.device.tasks.crops import CROP_HEIGHT, normalise, squeeze
 from alula.runtime.errors import ShapeError
@@ -61,7 +61,7 @@ def decode(probability: Floats, charset: Sequence[str]) -> list[Reading]:
     return readings
 
 
-def upside_down(classify: Network, crops: Sequence[Picture], threshold: float, batches: Sequence[int]) -> list[bool]:
+def upside_down(classify: Network, crops: Sequence[Image], threshold: float, batches: Sequence[int]) -> list[bool]:
     """Which crops stand on their head, by the direction classifier (class 1 is 180 degrees)."""
     turned: list[bool] = []
     for start, stop in _chunks(len(crops), batches):
@@ -71,7 +71,7 @@ def upside_down(classify: Network, crops: Sequence[Picture], threshold: float, b
 
 
 def read(
-    recognise: Network, crops: Sequence[Picture], charset: Sequence[str], widths: Sequence[int], batches: Sequence[int]
+    recognise: Network, crops: Sequence[Image], charset: Sequence[str], widths: Sequence[int], batches: Sequence[int]
 ) -> list[Reading]:
     """Read every crop.
 

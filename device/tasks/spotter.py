@@ -1,4 +1,4 @@
-"""Signs in a video: detect text, turn it upright, read it, follow it, and report each sign once.
+"""Signs in a video: detect text, rotate it upright, read it, track it, and report each sign once.
 
     spotter = Spotter(detect, classify, recognise, charset)
     flight = spotter.run(open_source("flight.mp4"))
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alula.device.camera.source import Frame, FrameSource, Picture
+from alula.device.camera.source import Frame, FrameSource, Image
 from alula.device.tasks.boxes import Box, BoxConfig, Floats, find_boxes
 from alula.device.tasks.crops import crop_quad, detector_input, detector_size
 from alula.device.tasks.motion import Motion
@@ -32,7 +32,7 @@ from alula.device.tasks.recognise import Network, Reading, read, upside_down
 from alula.device.tasks.track import Sighting, Track, TrackConfig, Tracker
 from alula.runtime.errors import ShapeError, SourceError
 
-EDGE = 3.0  # pixels: a box this near to the picture's edge may go on outside
+EDGE = 3.0  # pixels: a box this close to the image's edge may continue outside
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SpotterConfig:
     long_side  : of the detector's input, pixels; frames are never enlarged
     widths     : of the recogniser's input, pixels, ascending: few, so that few programs are planned
     batches    : crops at once, for classifier and recogniser; 1 is always allowed
-    turned     : probability of "upside down" above which a crop is turned
+    turned     : probability of "upside down" above which a crop is rotated
     """
 
     every: int = 1
@@ -57,7 +57,7 @@ class SpotterConfig:
 
 @dataclass(frozen=True)
 class Sign:
-    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the picture."""
+    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the image."""
 
     text: str
     confidence: float
@@ -179,15 +179,15 @@ class Spotter:
         """Look at one frame: its boxes, each with its track."""
         detect_ms, recognise_ms = _Watch(), _Watch()
         with self._log.phase("detect"), detect_ms:
-            boxes = self._find(frame.picture)
-            self._tracker.move(self._motion.shift(frame.picture))
+            boxes = self._find(frame.image)
+            self._tracker.move(self._motion.shift(frame.image))
             tracks = self._tracker.assign(boxes)
         with self._log.phase("recognise"), recognise_ms:
             unsettled = [row for row, track in enumerate(tracks) if not track.settled(self.config.tracks)]
-            readings = dict(zip(unsettled, self._read(frame.picture, [boxes[row] for row in unsettled]), strict=True))
+            readings = dict(zip(unsettled, self._read(frame.image, [boxes[row] for row in unsettled]), strict=True))
         seen = []
         for row, (box, track) in enumerate(zip(boxes, tracks, strict=True)):
-            whole = _inside(box.quad, frame.picture)
+            whole = _inside(box.quad, frame.image)
             sighting = Sighting(frame.index, frame.time_s, box.quad, box.score, whole, readings.get(row))
             track.sightings.append(sighting)
             seen.append((track, sighting))
@@ -202,9 +202,9 @@ class Spotter:
         """The signs so far, in order of appearance."""
         return [_sign(track) for track in self._tracker.signs()]
 
-    def _find(self, picture: Picture) -> list[Box]:
-        size = detector_size((picture.shape[0], picture.shape[1]), self.config.long_side)
-        batch, scale = detector_input(picture, size)
+    def _find(self, image: Image) -> list[Box]:
+        size = detector_size((image.shape[0], image.shape[1]), self.config.long_side)
+        batch, scale = detector_input(image, size)
         probability = np.asarray(self._detect(batch))
         if probability.shape != (1, 1, *size):
             raise ShapeError(
@@ -213,10 +213,10 @@ class Spotter:
         boxes = find_boxes(probability[0, 0], self.config.boxes)
         return [Box((box.quad / np.float32(scale)).astype(np.float32), box.score) for box in boxes]
 
-    def _read(self, picture: Picture, boxes: Sequence[Box]) -> list[Reading]:
+    def _read(self, image: Image, boxes: Sequence[Box]) -> list[Reading]:
         if not boxes:
             return []
-        crops = [crop_quad(picture, box.quad, self.config.widths[-1]) for box in boxes]
+        crops = [crop_quad(image, box.quad, self.config.widths[-1]) for box in boxes]
         turned = upside_down(self._classify, crops, self.config.turned, self.config.batches)
         crops = [
             np.ascontiguousarray(crop[::-1, ::-1]) if turn else crop for crop, turn in zip(crops, turned, strict=True)
@@ -256,8 +256,8 @@ def _sign(track: Track) -> Sign:
     )
 
 
-def _inside(quad: Floats, picture: Picture) -> bool:
-    height, width = picture.shape[:2]
+def _inside(quad: Floats, image: Image) -> bool:
+    height, width = image.shape[:2]
     low, high = quad.min(axis=0), quad.max(axis=0)
     return bool(low.min() > EDGE and high[0] < width - EDGE and high[1] < height - EDGE)
 

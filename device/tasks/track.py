@@ -1,7 +1,7 @@
-"""One track per sign: boxes are followed from frame to frame over the moving ground, and their readings vote.
+"""One track per sign: boxes are tracked from frame to frame over the moving ground, and their readings vote.
 
-Positions are compared in *ground* coordinates: image coordinates minus the camera's accumulated shift. They are good
-over some seconds, which is all that following a sign needs; a sign that comes back later is known by its text.
+Positions are compared in *ground* coordinates: image coordinates minus the camera's accumulated shift. They are accurate
+for some seconds, which is enough for a track. A sign that comes back later is recognised by its text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alula.device.tasks.boxes import Box, Floats
 from alula.device.tasks.recognise import Reading
 
-CUT_OFF_WEIGHT = 0.05  # of a vote whose box touches the edge of the picture: the word goes on outside
+CUT_OFF_WEIGHT = 0.05  # of a vote whose box touches the edge of the image: the word continues outside
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TrackConfig:
 
     reach            : a box continues a track within so many of its own widths
     patience_frames  : processed frames without a sighting after which a track has ended
-    settle_after     : a track with so many agreeing, confident readings is read no more; 0 goes on reading
+    settle_after     : a track with so many agreeing, confident readings is no longer read; 0 keeps reading
     settle_confidence: what counts as confident there
     least_sightings  : shorter tracks are not reported
     least_confidence : weaker readings are not reported
@@ -41,7 +41,7 @@ class TrackConfig:
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """One box in one frame. `reading` is None where the track was settled; `whole` is false at the picture's edge."""
+    """One box in one frame. `reading` is None where the track was settled; `whole` is false at the image's edge."""
 
     frame: int
     time_s: float
@@ -112,14 +112,14 @@ class Tracker:
         self.config = config or TrackConfig()
         self.live: list[Track] = []
         self.ended: list[Track] = []
-        self._camera = np.zeros(2)  # accumulated shift of the picture, pixels
+        self._camera = np.zeros(2)  # accumulated shift of the image, pixels
         self._leg = 0
         self._numbers = itertools.count(1)
 
     def move(self, shift: Sequence[float] | NDArray[np.float64] | None) -> None:
-        """The ground has moved in the picture by (x, y) pixels since the last frame.
+        """The ground has moved in the image by (x, y) pixels since the last frame.
 
-        None: nobody knows how far. Then every track ends, since the next box at its place may be another sign.
+        None: unknown. Then every track ends, since the next box at its place may be another sign.
         """
         if shift is None:
             self._leg += 1
@@ -201,7 +201,7 @@ class Tracker:
 def same_sign(a: Track, b: Track, config: TrackConfig) -> bool:
     """True if two tracks show one sign: the same text, or a similar one at the same place within a short while.
 
-    Two different signs that bear the same text are taken for one.
+    Two different signs with the same text count as one.
     """
     text_a, text_b = a.text(), b.text()
     if text_a == text_b:

@@ -1,4 +1,4 @@
-"""Integer codes of 1 to 8 bits as bytes: of a fixed width, lowest bit first, or Huffman coded, whichever is smaller."""
+"""Integer codes of 1 to 8 bits as bytes: with a fixed width (lowest bit first), or Huffman coded if that is smaller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def smallest_coded_size(count: int, bits: int) -> int:
-    """Bytes that Huffman coded codes have at least: a bit each, and the table."""
+    """Minimum bytes of Huffman coded codes: one bit each, and the table."""
     return max(1 << bits >> 1, 1) + 4 * LANES + -(-count // 8)
 
 

@@ -1,12 +1,12 @@
-"""How a tensor is stored, and how it is got back.
+"""How a tensor is stored and decoded.
 
 raw      : the elements as they are
 f16      : float32 elements, rounded to float16
-affine   : weight = (code - zero) * scale, a scale and zero per channel of one axis or for the whole tensor
+affine   : weight = (code - zero) * scale, with a scale and zero per channel of one axis, or for the whole tensor
 codebook : weight = values[code], times a scale per channel of one axis if there is an axis
 
-Codes are packed at a fixed width, or Huffman coded. Of raw and f16 elements the byte planes named in `planes` are Huffman
-coded (plane 0 is the lowest byte): sign and exponent of trained weights fill the top plane unevenly.
+Codes are packed at a fixed width, or Huffman coded. For raw and f16, the byte planes listed in `planes` are Huffman coded
+(plane 0 is the lowest byte): sign and exponent of trained weights fill the top plane unevenly.
 """
 
 from __future__ import annotations

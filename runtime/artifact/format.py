@@ -1,4 +1,4 @@
-"""The frame of an `.alula` file, version 1: fixed header, JSON, aligned sections. docs/artifact-format.md has it byte by byte.
+"""The frame of an `.alula` file, version 1: fixed header, JSON, aligned sections. Byte by byte in docs/artifact-format.md.
 
 Every limit has a name here. A reader compares each size with the file's length before it allocates anything.
 """
@@ -29,6 +29,7 @@ MAX_RANK = 8
 MAX_DIM = (1 << 31) - 1
 MAX_DECODED_SIZE = 4 << 30  # bytes of all constants of all graphs together
 
+TRAINABLE = "trainable"  # of the metadata: the graphs still have what inference folds
 DAMAGED = "the file is damaged, copy it again"
 
 

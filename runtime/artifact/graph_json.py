@@ -1,4 +1,4 @@
-"""Graphs as JSON values, and back. Reading trusts nothing: attributes and wiring go through the same checks as an import."""
+"""Graphs as JSON values, and back. Reading trusts nothing: attributes and edges get the same checks as an import."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _node_to_json(node: Node) -> dict[str, Any]:
     attrs = {name: _plain(value) for name, (value, default) in values.items() if value != default}
     fields: dict[str, Any] = {
         "attrs": attrs, "fused": [_node_to_json(fused) for fused in node.fused], "inputs": list(node.inputs),
-        "name": node.name, "op": node.op, "outputs": list(node.outputs),
+        "guard": node.guard, "name": node.name, "op": node.op, "otherwise": list(node.otherwise), "outputs": list(node.outputs),
     }  # fmt: skip
     return {key: value for key, value in fields.items() if value or key in ("inputs", "op", "outputs")}
 
@@ -100,7 +100,7 @@ def spec_from_json(fields: dict[str, Any], where: str, free: bool = False) -> Te
 
 def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     keys = as_dict(value, f"{where}: node")
-    unknown = sorted(set(keys) - {"attrs", "fused", "inputs", "name", "op", "outputs"})
+    unknown = sorted(set(keys) - {"attrs", "fused", "guard", "inputs", "name", "op", "otherwise", "outputs"})
     if unknown or not {"inputs", "op", "outputs"} <= set(keys) or (fused and "fused" in keys):
         raise ArtifactError(
             f"{where}: expected a node with op, inputs and outputs, got the keys {sorted(keys)!a:.80}; {DAMAGED}"
@@ -116,10 +116,25 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     if not low <= len(inputs) <= high:
         raise ArtifactError(f"{label}: expected {low} to {high} inputs of {op.name}, got {len(inputs)}; {DAMAGED}")
     attrs = op.make_attrs(as_dict(keys.get("attrs", {}), f"{label}: attrs"), label)
-    chain = tuple(
+    epilogue = tuple(
         _node_from_json(n, label, fused=True) for n in as_list(keys.get("fused", []), f"{label}: fused", MAX_FUSED)
     )
-    for link in chain:
+    for link in epilogue:
         if not find(link.op, label).elementwise:
             raise ArtifactError(f"{label}: expected element-wise ops in its epilogue, got {link.op}; {DAMAGED}")
-    return Node(op.name, inputs, outputs, attrs, name, chain)
+    guard = as_name(keys.get("guard", ""), f"{label}: guard")
+    otherwise = as_list(keys.get("otherwise", []), f"{label}: otherwise", MAX_TENSOR_NAMES)
+    if len(otherwise) > len(outputs) or (otherwise and not guard) or (guard and fused):
+        raise ArtifactError(
+            f"{label}: expected a guard, and otherwise one tensor for each output, got others; {DAMAGED}"
+        )
+    return Node(
+        op.name,
+        inputs,
+        outputs,
+        attrs,
+        name,
+        epilogue,
+        guard,
+        tuple(as_name(n, f"{label}: otherwise") for n in otherwise),
+    )

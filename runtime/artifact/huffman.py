@@ -1,9 +1,9 @@
-"""Canonical Huffman codes of at most 12 bits, in four lanes that one core decodes side by side.
+"""Canonical Huffman codes of at most 12 bits, in four lanes that one core decodes in parallel.
 
 A stream codes n symbols below 2**bits: first the code lengths, 4 bits a symbol, low half first; then the byte lengths
 of the lanes, 4 x u32; then the lanes. Lane k holds symbols [k*c, min((k+1)*c, n)), c = ceil(n / 4), and begins on a byte.
-Codes are canonical (by length, then by symbol) and are written from their first bit on, into bytes from the lowest bit
-on. The code is complete: every 12 bits decode to something, so damage cannot lead a decoder astray.
+Codes are canonical (by length, then by symbol) and are written first bit first, into bytes lowest bit
+first. The code is complete: every 12 bits decode to something, so damage cannot lead a decoder astray.
 """
 
 from __future__ import annotations

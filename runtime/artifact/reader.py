@@ -1,4 +1,4 @@
-"""Open `.alula` files. Everything is checked when a file is opened, but for the codes of a tensor: those when it is decoded."""
+"""Open `.alula` files. Everything is checked when a file is opened, except the codes of a tensor: those are checked when it is decoded."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from alula.runtime.artifact.format import (
     MAX_GRAPHS,
     MAX_HEADER_SIZE,
     MAX_TENSORS,
+    TRAINABLE,
     VERSION,
     align,
     as_choice,
@@ -87,6 +88,11 @@ class Artifact:
     size: int  # bytes of the file
     digest: str  # SHA-256 of all but the fixed header
     _data: memoryview = field(repr=False)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether its graphs still have what inference folds."""
+        return bool(self.metadata.get(TRAINABLE))
 
     def check_digest(self) -> None:
         """Compute the digest of the whole file; opening it compares the checksums alone.

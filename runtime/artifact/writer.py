@@ -1,4 +1,4 @@
-"""Write `.alula` files: whole or not at all, and the same bytes for the same content."""
+"""Write `.alula` files: completely or not at all, and with the same bytes for the same content."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Kernels, compiled ahead of time: build them once for a CPU, load them from the cache ever after.
+"""Kernels, compiled ahead of time: build them once for a CPU, then load them from the cache.
 
-What loads kernels does not import what builds them: each name here is imported when it is first used.
+Loading kernels does not import the code that builds them: each name here is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Build kernels: compile what the cache lacks in parallel processes, then link. Nothing is built twice."""
+"""Build kernels: compile in parallel processes what the cache does not have, then link. Nothing is built twice."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _serve(cpu: str, todo: queue.SimpleQueue[tuple[Kernel, Path]], answers: queu
                 kernel, path = todo.get_nowait()
             except queue.Empty:
                 break
-            worker.stdin.write(f"{kernel.family}\t{kernel.name}\t{path}\n")
+            worker.stdin.write(f"{kernel.module}\t{kernel.name}\t{path}\n")
             worker.stdin.flush()
             answer = worker.stdout.readline()
             if not answer:

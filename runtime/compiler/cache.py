@@ -1,9 +1,9 @@
-"""Where compiled kernels lie, and the content hashes that name them.
+"""Where compiled kernels are stored, and the content hashes that name them.
 
 `<user cache>/alula/kernels/<cpu>/` holds one object per kernel, `<kernel>-<hash>.o`, and one pack per state of the
 sources, `pack-<hash>.so` with its manifest (or `pack-<hash>.list`, the objects' names, where there is no linker). An
-object's hash covers the sources it was made of and the versions of the compiler. Where the user's cache cannot be
-written to, a folder of the user's own among the temporary files takes its place.
+object's hash covers its sources and the versions of the compiler. If the user's cache is not writable, a folder of
+the user in the temporary folder is used instead.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from alula.runtime.compiler.target import target
 from alula.runtime.errors import CompilerError
 from alula.runtime.kernels.lang import Kernel
 
-KERNEL_FOLDER = Path(__file__).parent.parent / "kernels"
+RUNTIME = Path(__file__).parent.parent
+SHARED = ("alula.runtime.kernels.lang", "alula.runtime.kernels.memory")  # of every kernel
 COMPILER_SOURCES = tuple(Path(__file__).parent / name for name in ("pipeline.py", "target.py"))
-IMPORT = re.compile(r"^from alula\.runtime\.kernels(?:\.(\w+))? import ([\w, ]*)", re.M)
+IMPORT = re.compile(r"^ *from (alula\.runtime\.[\w.]+) import ([\w, ]*)", re.M)
 
 
 def roots() -> tuple[Path, ...]:
@@ -39,7 +40,7 @@ def roots() -> tuple[Path, ...]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether nobody else can write to a folder, or has made it first: its files are loaded as code."""
+    """Whether only this user can write to the folder and created it: its files are loaded as code."""
     try:
         found = folder.lstat()
     except OSError as error:
@@ -66,20 +67,34 @@ def cache_path(cpu: str | None = None) -> Path:
     raise CompilerError("kernel cache: expected a home or a temporary folder, got neither; set XDG_CACHE_HOME")
 
 
+def kernel_sources() -> list[Path]:
+    """The files that kernels are made of."""
+    return [*sorted((RUNTIME / "kernels").glob("*.py")), *sorted((RUNTIME / "ops").glob("*/kernel*.py"))]
+
+
+def _source(module: str) -> Path:
+    return RUNTIME.joinpath(*module.split(".")[2:]).with_suffix(".py")
+
+
+def _is_kernel(path: Path) -> bool:
+    return path.parent.name == "kernels" or path.name.startswith("kernel")
+
+
 @cache
-def _family_hash(family: str) -> str:
-    """Hash of a family's file and, through its imports, of all it is made of."""
+def _module_hash(module: str) -> str:
+    """Hash of a kernel's file and, through its imports, of all that it is made of."""
     import hashlib
 
     seen: dict[str, bytes] = {}
-    pending = [family, "lang", "memory"]
+    pending = [module, *SHARED]
     while pending:
         name = pending.pop()
         if name in seen:
             continue
-        seen[name] = (KERNEL_FOLDER / f"{name}.py").read_bytes()
-        for module, names in IMPORT.findall(seen[name].decode()):
-            pending += [module] if module else [n.strip() for n in names.split(",")]
+        seen[name] = _source(name).read_bytes()
+        for imported, names in IMPORT.findall(seen[name].decode()):
+            within = [f"{imported}.{part.strip()}" for part in names.split(",")]
+            pending += [name for name in (imported, *within) if _source(name).is_file() and _is_kernel(_source(name))]
     digest = hashlib.blake2b(repr(sorted(versions().items())).encode(), digest_size=16)
     for path in COMPILER_SOURCES:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -103,15 +118,15 @@ def object_name(kernel: Kernel, cpu: str) -> str:
     """The name of one compiled kernel's file."""
     import hashlib
 
-    digest = hashlib.blake2b(f"{kernel.name} {cpu} {_family_hash(kernel.family)}".encode(), digest_size=12)
+    digest = hashlib.blake2b(f"{kernel.name} {cpu} {_module_hash(kernel.module)}".encode(), digest_size=12)
     return f"{kernel.name}-{digest.hexdigest()}.o"
 
 
 def source_hash() -> str:
     """Checksum of all that kernels are made of. Every start compares it, so no kernel is imported for it."""
     name, check = [], 0  # checksums do, and hashlib would load OpenSSL at every start
-    for path in (*COMPILER_SOURCES, *sorted(KERNEL_FOLDER.glob("*.py"))):
-        check = zlib.crc32(path.name.encode() + b"\0" + path.read_bytes(), check)
+    for path in (*COMPILER_SOURCES, *kernel_sources()):
+        check = zlib.crc32(path.relative_to(RUNTIME).as_posix().encode() + b"\0" + path.read_bytes(), check)
         name.append(check)
     return f"{check:08x}{zlib.adler32(repr(name).encode()):08x}"
 

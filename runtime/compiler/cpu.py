@@ -1,8 +1,8 @@
-"""Which machine this is: its architecture, its cores and their features, found without a compiler and without a root.
+"""This machine: its architecture, its cores and their features, found without a compiler and without root.
 
-Linux says what the cores are in `/proc/cpuinfo`, and what all of them can do in the auxiliary vector (AT_HWCAP), which
-is also right inside an emulator. Whose code a machine may run is decided by features alone; a core's part number only
-says which of the CPUs that qualify was meant.
+Linux lists the cores in `/proc/cpuinfo`, and the features that all of them have in the auxiliary vector (AT_HWCAP), which
+is also right in an emulator. Features alone decide which code a machine can run; a core's part number only chooses
+between the CPUs that qualify.
 """
 
 from __future__ import annotations

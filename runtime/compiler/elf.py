@@ -1,4 +1,4 @@
-"""Read as much of an ELF file as it takes to see that a pack is what it should be. No tools, only `struct`.
+"""Read enough of an ELF file to check a pack. No tools, only `struct`.
 
 source : System V ABI, chapters 4 and 5; 64 bits, little-endian
 """

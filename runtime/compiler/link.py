@@ -1,4 +1,4 @@
-"""Make one shared object of many objects, with whatever linker is at hand, and check what came out."""
+"""Link many objects into one shared object, with any linker that is installed, and check the result."""
 
 from __future__ import annotations
 

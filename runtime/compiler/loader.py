@@ -93,7 +93,7 @@ def library() -> KernelLibrary:
 
 
 def _complain(choice: packs.Choice) -> None:
-    """Name the damaged packs, each in a line on stderr: what still works goes on."""
+    """Name the damaged packs, one line each on stderr; the packs that work are used."""
     for path, why in choice.refused:
         if path in choice.damaged:
             print(f"alula: {path}: {why}; install or build it again", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The manifest of a kernel pack: the JSON beside the `.so` that says what it is, so that it is judged before it is loaded.
+"""The manifest of a kernel pack: the JSON beside the `.so` that describes it, so that a pack is checked before it is loaded.
 
     cortex-a72.so    the kernels, one shared object
     cortex-a72.json  {"format", "abi", "cpu", "features", "sources", "versions", "kernels", "size_bytes", "digest"}

@@ -1,9 +1,9 @@
 """Kernel packs: which one this machine loads, and why not another.
 
-A pack is one `.so` with its manifest beside it (`manifest.py`). It is looked for, in this order: where `ALULA_PACK` says
-(a pack, or a folder of packs: then nowhere else); among the kernels that were built on this machine; among the packs
-that came with Alula (`runtime/packs/<cpu>.so`). A pack that does not fit is refused with its reason, and the next one
-looked at. Nothing here writes, and nothing is loaded before all of it is checked.
+A pack is one `.so` with its manifest beside it (`manifest.py`). The search order is: `ALULA_PACK` (a pack or a folder of
+packs; if set, nowhere else); kernels that were built on this machine; packs that come with Alula
+(`runtime/packs/<cpu>.so`). A pack that does not fit is refused with a reason, and the next one is tried. Nothing here
+writes, and nothing is loaded before it is checked completely.
 """
 
 from __future__ import annotations

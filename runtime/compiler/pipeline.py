@@ -1,8 +1,8 @@
 """From a kernel in Python to an object file: Numba's unoptimised LLVM IR, retargeted, then optimised for the CPU.
 
-Runs only in worker processes (worker.py sets NUMBA_OPT=0 before Numba is imported). Retargeting IR that was already
-optimised for this machine would give bad code for another, so nothing is optimised before the target is known.
-Uses Numba's ahead-of-time code generator, which is internal: hence the pinned version.
+Runs only in worker processes (worker.py sets NUMBA_OPT=0 before Numba is imported). IR that was optimised for this
+machine gives bad code for another, so nothing is optimised before the target is known. Uses Numba's internal
+ahead-of-time code generator, so its version is pinned.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The CPUs that kernels are compiled for, under LLVM's names, and what a machine must have to run the result.
 
-Compiled into every kernel's hash: what is here changes code. How a machine is recognised is in `cpu.py`.
+Part of every kernel's hash, because this file changes code. `cpu.py` recognises the machine.
 """
 
 from __future__ import annotations

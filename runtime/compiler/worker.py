@@ -1,6 +1,6 @@
-"""A process that compiles kernels: reads a kernel's family, name and object path a line, answers `done NAME` or `failed NAME why`.
+"""A process that compiles kernels: reads one line per kernel (module, name, object path), answers `done NAME` or `failed NAME why`.
 
-Started as `python -m alula.runtime.compiler.worker CPU`, in an environment where NUMBA_OPT=0 is set already.
+Started as `python -m alula.runtime.compiler.worker CPU`, in an environment where NUMBA_OPT=0 is already set.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def main() -> None:
 
     cpu = sys.argv[1]
     for line in sys.stdin:
-        family, name, path = line.rstrip("\n").split("\t")
+        module, name, path = line.rstrip("\n").split("\t")
         try:
-            importlib.import_module(f"alula.runtime.kernels.{family}")
+            importlib.import_module(module)
             code = pipeline.compile_kernel(KERNELS[name], cpu)
             temporary = Path(f"{path}.{os.getpid()}")
             temporary.write_bytes(code)

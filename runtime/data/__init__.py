@@ -1,6 +1,6 @@
 """Data sets to train on: `data = open_data(path)`, then `for x, y, samples, step in Loader(data, 32).epoch(0)`.
 
-NumPy alone; pictures other than PPM and PGM need the extra `vision`.
+Needs only NumPy; images other than PPM and PGM need the extra `vision`.
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ LAYOUTS = ("NHWC", "NCHW")
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to each picture: padding, crop, flip, then (x * scale - mean) / std.
+    """What is done to each image: padding, crop, flip, then (x * scale - mean) / std.
 
     crop    : (H, W) that is cut out; None: the stored size
     padding : border added on every side before the crop
     fill    : value of that border, as stored (0 is black)
-    flip    : mirror one picture in two from left to right
+    flip    : mirror one image in two from left to right
     mean    : one for all channels or one for each, after the scale; () is 0
     std     : likewise; () is 1
     scale   : None: 1/255 for uint8, 1 for floats
@@ -55,7 +55,7 @@ class Augment:
             )
 
     def for_evaluation(self) -> Augment:
-        """The same size and normalisation without chance: the centre of the picture, not flipped."""
+        """The same size and normalisation without chance: the centre of the image, not flipped."""
         return replace(self, random=False)
 
     def sample_shape(self, shape: tuple[int, ...], name: str = "augment") -> tuple[int, ...]:
@@ -69,9 +69,7 @@ class Augment:
                 raise DataError(f"{name}: expected {what} of {channels} channels, got {len(values)}; give one for each")
         if len(shape) != 3:
             if self.crop or self.padding or self.flip:
-                raise DataError(
-                    f"{name}: expected pictures (H, W, C) to crop or flip, got samples {shape}; leave it out"
-                )
+                raise DataError(f"{name}: expected images (H, W, C) to crop or flip, got samples {shape}; leave it out")
             return shape
         h, w, c = shape
         crop_h, crop_w = self.crop or (h, w)
@@ -86,7 +84,7 @@ class Augment:
 class Augmenter:
     """An `Augment` at work on batches of one set, with its scratch memory.
 
-    layout : of the pictures that come out, NHWC or NCHW
+    layout : of the images that come out, NHWC or NCHW
     """
 
     def __init__(self, augment: Augment, data: Dataset, batch: int, seed: int, layout: str = "NHWC") -> None:
@@ -115,7 +113,7 @@ class Augmenter:
         self._factor, self._offset = (scale / std).astype(np.float32), (-mean / std).astype(np.float32)
 
     def __call__(self, epoch: int, index: Labels, out: Array) -> None:
-        """Turn the first len(index) pictures of `stored` into network inputs.
+        """Turn the first len(index) images of `stored` into network inputs.
 
         index : (B,) int64, which samples they are
         out   : (B, *out_shape) float32
@@ -124,15 +122,15 @@ class Augmenter:
             np.multiply(self.stored[: len(index)], self._factor, out=out)
             out += self._offset
             return
-        pictures = self._cropped(epoch, index)
+        images = self._cropped(epoch, index)
         if self._planar:
-            np.multiply(pictures.transpose(0, 3, 1, 2), self._factor[:, None, None], out=out)
+            np.multiply(images.transpose(0, 3, 1, 2), self._factor[:, None, None], out=out)
             out += self._offset[:, None, None]
             return
-        b, h, w, c = pictures.shape
+        b, h, w, c = images.shape
         # Rows as one axis: NumPy's inner loop is then W * C long instead of C
         rows = out.reshape(b, h, w * c)
-        np.multiply(pictures.reshape(b, h, w * c), np.tile(self._factor, w), out=rows)
+        np.multiply(images.reshape(b, h, w * c), np.tile(self._factor, w), out=rows)
         rows += np.tile(self._offset, w)
 
     def _cropped(self, epoch: int, index: Labels) -> Array:
@@ -140,26 +138,26 @@ class Augmenter:
         b, h_padded, w_padded, c = padded.shape
         h, w, _ = self._sample
         augment = self._augment
-        pictures = padded
+        images = padded
         if (h, w) != (h_padded, w_padded):
             if augment.random:
                 top = below(draws(self._seed, epoch, CROP_Y, index), h_padded - h + 1)
                 left = below(draws(self._seed, epoch, CROP_X, index), w_padded - w + 1)
             else:
                 top, left = np.full(b, (h_padded - h) // 2), np.full(b, (w_padded - w) // 2)
-            picture, row, pixel, one = padded.strides
-            # Every window of every picture: (B, H_PADDED - H + 1, W_PADDED - W + 1, H, W * C)
+            image, row, pixel, one = padded.strides
+            # Every window of every image: (B, H_PADDED - H + 1, W_PADDED - W + 1, H, W * C)
             windows = as_strided(
                 padded,
                 (b, h_padded - h + 1, w_padded - w + 1, h, w * c),
-                (picture, row, pixel, row, one),
+                (image, row, pixel, row, one),
                 writeable=False,
             )
-            pictures = windows[np.arange(b), top, left].reshape(b, h, w, c)
+            images = windows[np.arange(b), top, left].reshape(b, h, w, c)
         if augment.flip and augment.random:
             mirrored = (draws(self._seed, epoch, FLIP, index) >> np.uint64(63)).astype(bool)
-            pictures[mirrored] = pictures[mirrored, :, ::-1]
-        return pictures
+            images[mirrored] = images[mirrored, :, ::-1]
+        return images
 
 
 @frozen
@@ -175,7 +173,7 @@ class Moments:
 
 
 def moments(data: Dataset, scale: float | None = None, batch: int = 256) -> Moments:
-    """Mean and standard deviation (of the population) over a whole set, for each channel; pictures that cannot be read are left out.
+    """Mean and standard deviation (of the population) over a whole set, for each channel; images that cannot be read are left out.
 
     scale  : as in `Augment`
     raise  : DataError if no sample can be read

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, binary version: records of label bytes and one planar picture, mapped.
+"""CIFAR-10 and CIFAR-100, binary version: records of label bytes and one planar image, mapped.
 
 source : https://www.cs.toronto.edu/~kriz/cifar.html
 """
@@ -49,7 +49,7 @@ CIFAR100 = Variant(
 
 
 class CifarSet:
-    """Pictures (32, 32, 3) uint8 out of mapped record files.
+    """Images (32, 32, 3) uint8 out of mapped record files.
 
     raise : SourceError, DataError if a file is not made of such records
     """

@@ -1,4 +1,4 @@
-"""What a data set is to the loader: labels in memory, samples read by index. In memory, mapped, or part of another set."""
+"""What the loader needs of a data set: labels in memory, samples by index. In memory, mapped, or part of another set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Dataset(Protocol):
     name    : what messages call it
     classes : names of the classes; a label is a place among them
     labels  : (N,) int64
-    shape   : of one sample: (H, W, C) of a picture
+    shape   : of one sample: (H, W, C) of an image
     dtype   : of the samples as stored: uint8 or float32
     damaged : sample -> why it could not be read, as far as it was tried
     """

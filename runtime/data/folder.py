@@ -1,4 +1,4 @@
-"""A folder of class folders: each sub-folder is a class, in the order of their names. Pictures are decoded when they are read."""
+"""A folder of class folders: each sub-folder is a class, sorted by name. Images are decoded when they are read."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.data.dataset import Array, Labels, Mask
-from alula.runtime.data.picture import NATIVE, SUFFIXES, Decoder
+from alula.runtime.data.image import NATIVE, SUFFIXES, Decoder
 from alula.runtime.errors import DataError, NoSplitError, require
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation", "testing")}
 KEEP_BYTES = 64 << 20  # a sixteenth of a small Pi's memory
 
 
-class PictureSet:
-    """Labelled picture files of one size, (H, W, C) uint8.
+class ImageSet:
+    """Labelled image files of one size, (H, W, C) uint8.
 
     files      : paths, and the label of each
     size       : (H, W) to scale to; None: all have the size of the first that can be read
     channels   : 3 (RGB) or 1 (grey)
-    keep_bytes : keep decoded pictures if all of them need no more
+    keep_bytes : keep decoded images if all of them need no more
     raise      : DataError if none can be read; MissingExtraError if they need OpenCV
     """
 
@@ -41,16 +41,16 @@ class PictureSet:
                 f"{name}: expected 1 or 3 channels and a size from 1x1, got channels {channels}, size {size}"
             )
         if size or any(path.suffix.lower() not in NATIVE for path in files):
-            require("cv2", "vision", f"{name}: pictures")
+            require("cv2", "vision", f"{name}: images")
         self.name, self.classes = name, classes
         self.labels: Labels = np.array(labels, np.int64)
         self.damaged: MutableMapping[str, str] = {}
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
         self._files, self._decode = files, Decoder(size, channels)
         self.files = tuple(path.name for path in files)
-        first = next((picture for path in files if (picture := self._picture(path)) is not None), None)
+        first = next((image for path in files if (image := self._image(path)) is not None), None)
         if first is None:
-            raise DataError(f"{name}: expected pictures that can be read, got none of {len(files)}; check the files")
+            raise DataError(f"{name}: expected images that can be read, got none of {len(files)}; check the files")
         self.shape: tuple[int, ...] = first.shape
         self._kept: dict[int, Array] | None = {} if first.nbytes * len(files) <= keep_bytes else None
 
@@ -58,49 +58,49 @@ class PictureSet:
         return len(self._files)
 
     def read(self, index: Labels, out: Array) -> Mask:
-        """See `Dataset.read`; a picture that cannot be read is noted in `damaged`.
+        """See `Dataset.read`; an image that cannot be read is noted in `damaged`.
 
-        raise : DataError if a picture has another size than the first
+        raise : DataError if an image has another size than the first
         """
         good = np.zeros(len(index), bool)
         for place, sample in enumerate(index.tolist()):
-            picture = self._kept.get(sample) if self._kept is not None else None
-            if picture is None:
+            image = self._kept.get(sample) if self._kept is not None else None
+            if image is None:
                 path = self._files[sample]
-                if str(path) in self.damaged or (picture := self._picture(path)) is None:
+                if str(path) in self.damaged or (image := self._image(path)) is None:
                     continue
-                if picture.shape != self.shape:
+                if image.shape != self.shape:
                     raise DataError(
-                        f"{path}: expected {self.shape[0]}x{self.shape[1]} as the first picture, got "
-                        f"{picture.shape[0]}x{picture.shape[1]}; give size=(H, W) to scale all of them"
+                        f"{path}: expected {self.shape[0]}x{self.shape[1]} as the first image, got "
+                        f"{image.shape[0]}x{image.shape[1]}; give size=(H, W) to scale all of them"
                     )
                 if self._kept is not None:
-                    self._kept[sample] = picture
-            out[place] = picture
+                    self._kept[sample] = image
+            out[place] = image
             good[place] = True
         return good
 
-    def _picture(self, path: Path) -> Array | None:
-        picture = self._decode(path)
-        if isinstance(picture, str):
-            self.damaged[str(path)] = picture
+    def _image(self, path: Path) -> Array | None:
+        image = self._decode(path)
+        if isinstance(image, str):
+            self.damaged[str(path)] = image
             return None
-        return picture
+        return image
 
 
-def find_pictures(folder: Path) -> bool:
+def find_images(folder: Path) -> bool:
     """Whether a folder holds folders."""
     return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
 
 
-def open_pictures(
+def open_images(
     folder: Path, split: str, size: tuple[int, int] | None, channels: int, keep_bytes: int = KEEP_BYTES
-) -> PictureSet:
+) -> ImageSet:
     """One split: `folder/train/<class>/*` beside `folder/test/<class>/*`, or all of `folder/<class>/*` to train on.
 
     The classes are those of the training folder, so that a label means the same in both splits.
 
-    raise : DataError if there is no such split, no class or no picture, or a class that was not trained
+    raise : DataError if there is no such split, no class or no image, or a class that was not trained
     """
     parts = {part: _split_folder(folder, part) for part in SPLIT_FOLDERS}
     place = parts[split]
@@ -129,9 +129,9 @@ def open_pictures(
         labels += [label] * len(mine)
     if not files:
         raise DataError(
-            f"{place}: expected pictures ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some"
+            f"{place}: expected images ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some"
         )
-    return PictureSet(str(place), files, labels, tuple(classes), size, channels, keep_bytes)
+    return ImageSet(str(place), files, labels, tuple(classes), size, channels, keep_bytes)
 
 
 def _split_folder(folder: Path, split: str) -> Path | None:

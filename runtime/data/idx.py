@@ -1,4 +1,4 @@
-"""MNIST's idx files: a big-endian header, then bytes. Plain ones are mapped, compressed ones unpacked into memory.
+"""MNIST's idx files: a big-endian header, then bytes. Plain files are mapped, compressed files unpacked into memory.
 
 source : http://yann.lecun.com/exdb/mnist/
 """
@@ -27,14 +27,14 @@ def find_idx(folder: Path) -> bool:
 
 
 def open_idx(folder: Path, split: str) -> ArraySet:
-    """One split: pictures (N, H, W, 1) uint8 and their labels."""
-    pictures, labels = _file(folder, split, "images", 3), _file(folder, split, "labels", 1)
-    if pictures is None or labels is None:
-        missing = "images-idx3" if pictures is None else "labels-idx1"
+    """One split: images (N, H, W, 1) uint8 and their labels."""
+    images, labels = _file(folder, split, "images", 3), _file(folder, split, "labels", 1)
+    if images is None or labels is None:
+        missing = "images-idx3" if images is None else "labels-idx1"
         raise SourceError(
             f"{folder}: expected {PREFIXES[split][0]}-{missing}-ubyte or the same with .gz, got no such file; add it"
         )
-    return ArraySet(str(folder), read_idx(pictures, 3)[..., None], read_idx(labels, 1))
+    return ArraySet(str(folder), read_idx(images, 3)[..., None], read_idx(labels, 1))
 
 
 def read_idx(path: Path, ndim: int) -> Array:

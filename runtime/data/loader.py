@@ -1,6 +1,6 @@
-"""Batches in a seeded order, made ahead of time by one thread.
+"""Batches in a seeded order, prepared by one thread.
 
-Everything about a batch follows from (seed, epoch, step), so a run that is resumed there sees what it would have seen.
+A batch depends only on (seed, epoch, step), so a resumed run sees the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Loader:
     seed      : of shuffling and augmentation
     shuffle   : a new order in each epoch; False: the set's own order
     drop_last : leave out the last batch of an epoch if it is short
-    augment   : what is done to the pictures; `augment.for_evaluation()` when testing
+    augment   : what is done to the images; `augment.for_evaluation()` when testing
     layout    : NHWC or NCHW, of x
     prefetch  : batches made ahead by a thread; 0 makes each when it is asked for
     reuse     : a batch is valid only until the next is asked for, and its memory is used again
-    refill    : a damaged picture's place goes to the next one that can be read, so that batches keep their size;
-                False: the batch gets shorter. None: as `shuffle`, since a test must not count a picture twice
+    refill    : a damaged image's place goes to the next one that can be read, so that batches keep their size;
+                False: the batch gets shorter. None: as `shuffle`, since a test must not count an image twice
     raise     : DataError if the options do not fit the set
     """
 
@@ -100,7 +100,7 @@ class Loader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from step `start` on. Closing the iterator, or leaving its loop, ends the thread.
 
-        raise : DataError if there is no such step, or no picture can be read; whatever the thread met
+        raise : DataError if there is no such step, or no image can be read; whatever the thread met
         """
         if not 0 <= start <= self.steps:
             raise DataError(
@@ -143,7 +143,7 @@ class Loader:
         return np.empty((size, *augmenter.out_shape), np.float32), np.empty(size, np.int64)
 
     def _mend(self, order: Labels, places: Labels, good: Mask, augmenter: Augmenter) -> Labels:
-        """Fill the holes that damaged pictures left, or close them; which samples the batch has then."""
+        """Fill the holes that damaged images left, or close them; which samples the batch has then."""
         stored, index = augmenter.stored, order[places]
         if not self._refill:
             kept = np.flatnonzero(good)
@@ -157,7 +157,7 @@ class Loader:
                     break
             else:
                 raise DataError(
-                    f"{self.data.name}: expected pictures that can be read, got none of {len(order)}; check the files"
+                    f"{self.data.name}: expected images that can be read, got none of {len(order)}; check the files"
                 )
         return index
 

@@ -1,4 +1,4 @@
-"""NPZ files: arrays x and y by name. An array that is stored, not compressed, is mapped inside the archive."""
+"""NPZ files: arrays x and y by name. An uncompressed array is mapped inside the archive."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def open_npz(path: Path, split: str, names: tuple[str, str] | None, layout: str)
 def save_npz(data: Dataset, path: str | Path, batch: int = 256) -> int:
     """Write a set as one .npz file that can be mapped, in pieces; how many samples could be read and were written.
 
-    A folder of pictures is then decoded once and not in every epoch.
+    A folder of images is then decoded once and not in every epoch.
 
     raise : DataError if no sample can be read
     """
     path, good = Path(path), np.zeros(len(data), bool)
     stored = np.empty((batch, *data.shape), data.dtype)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        # The header of x needs the number of pictures that can be read: one pass to count them, one to write
+        # The header of x needs the number of images that can be read: one pass to count them, one to write
         for start in range(0, len(data), batch):
             index = np.arange(start, min(start + batch, len(data)))
             good[index] = data.read(index, stored[: len(index)])

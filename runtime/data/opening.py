@@ -1,4 +1,4 @@
-"""Open a data set: which format a path holds, and one set out of it."""
+"""Open a data set: recognise the format of a path, and return one split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alula.runtime.data.cifar import find_cifar, open_cifar
 from alula.runtime.data.dataset import Dataset, check_classes
-from alula.runtime.data.folder import KEEP_BYTES, find_pictures, open_pictures
+from alula.runtime.data.folder import KEEP_BYTES, find_images, open_images
 from alula.runtime.data.idx import find_idx, open_idx
 from alula.runtime.data.npz import open_npz
 from alula.runtime.errors import DataError, SourceError
@@ -31,13 +31,13 @@ def open_data(
 
     split      : train or test
     n_classes  : outputs of the network, to refuse labels that it has no output for
-    size       : (H, W) to which pictures of a folder are scaled; None: all have the size of the first
-    channels   : 3 (RGB) or 1 (grey), of a folder's pictures
-    keep_bytes : a folder's decoded pictures stay in memory if all of them need no more than this
+    size       : (H, W) to which images of a folder are scaled; None: all have the size of the first
+    channels   : 3 (RGB) or 1 (grey), of a folder's images
+    keep_bytes : a folder's decoded images stay in memory if all of them need no more than this
     names      : of x and y in an .npz file; None: the usual ones
     layout     : NHWC or NCHW, of x in an .npz file
     labels     : fine or coarse, of CIFAR-100
-    return     : uint8 pictures (H, W, C), except where an .npz file holds something else
+    return     : uint8 images (H, W, C), except where an .npz file holds something else
     raise      : SourceError if the path cannot be read, DataError if what it holds cannot be trained on
     """
     place = Path(path)
@@ -81,8 +81,8 @@ def _open(
     archive = path / f"{split}.npz"
     if archive.is_file():
         return open_npz(archive, split, names, layout)
-    if find_pictures(path):
-        return open_pictures(path, split, size, channels, keep_bytes)
+    if find_images(path):
+        return open_images(path, split, size, channels, keep_bytes)
     if any(path.glob("data_batch_[1-5]")):
         raise DataError(
             f"{path}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"

@@ -1,6 +1,6 @@
-"""Chance that depends on (seed, epoch, sample) alone: a hash instead of a generator with a state.
+"""Random draws that depend only on (seed, epoch, sample): a hash instead of a generator with a state.
 
-So any batch can be made again from its place, on any machine and under any version of NumPy.
+So any batch can be recomputed from its place, on any machine and with any version of NumPy.
 """
 
 from __future__ import annotations

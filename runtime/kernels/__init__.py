@@ -1,45 +1,18 @@
-"""The loops: one file a family, with the same names as in `ops/`. Written in the dialect of `lang.py`."""
+"""What the kernels of all rooms share: their dialect (`lang.py`), SIMD generators, tiles, memory, the virtual machine."""
 
 import importlib
+from pathlib import Path
 
 from alula.runtime.kernels.lang import KERNELS, Kernel
 
-FAMILIES = (
-    "vm",
-    "conv",
-    "winograd",
-    "depthwise",
-    "conv_gradient",
-    "depthwise_gradient",
-    "turn_panels",
-    "point_gradient",
-    "winograd_weights",
-    "winograd_gradient",
-    "matmul",
-    "elementwise",
-    "movement",
-    "reduce",
-    "pool",
-    "pool_gradient",
-    "resize",
-    "normalization",
-    "batch_norm",
-    "normalization_gradient",
-    "recurrent",
-    "select",
-    "cast",
-    "gather",
-    "quantize",
-    "s8_conv",
-    "huffman",
-    "loss",
-    "update",
-    "calibrate",
-)
+SHARED = ("vm", "reorder", "huffman", "peak")
+ROOMS = Path(__file__).parent.parent / "ops"
 
 
 def all_kernels() -> dict[str, Kernel]:
     """Every kernel, by name."""
-    for family in FAMILIES:
-        importlib.import_module(f"alula.runtime.kernels.{family}")
+    for name in SHARED:
+        importlib.import_module(f"{__name__}.{name}")
+    for path in sorted(ROOMS.glob("*/kernel*.py")):
+        importlib.import_module(f"alula.runtime.ops.{path.parent.name}.{path.stem}")
     return KERNELS

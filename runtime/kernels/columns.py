@@ -1,4 +1,4 @@
-"""Matrices of (rows, channels) a few vectors of channels at a time: what tiles that pass over rows are made of."""
+"""Matrices of (rows, channels) a few vectors of channels at a time: the base of tiles that loop over rows."""
 
 from alula.runtime.kernels.lang import COMPILING, device
 from alula.runtime.kernels.simd import TILES, Emitter

@@ -1,9 +1,9 @@
 """Elementary functions on float32, one value at a time, in a form that LLVM turns into vector code.
 
-No branches, no libm: range reduction and a polynomial. Relative errors over all magnitudes, as
-tests/runtime/kernels/test_fmath.py holds them to: at most 1e-7 for exp, 1e-7 for log, 1e-7 for pow, 2e-7 for expm1,
+No branches, no libm: range reduction and a polynomial. Maximum relative errors over all magnitudes, checked by
+tests/runtime/kernels/test_fmath.py: at most 1e-7 for exp, 1e-7 for log, 1e-7 for pow, 2e-7 for expm1,
 2e-7 for sigmoid, 2e-7 for softplus, 3e-7 for tanh, 4e-7 for erf. Half a step of float32 is 6e-8. Subnormal results
-are off by one step at most, but for those of sigmoid, which may be 0. NaN stays NaN, infinities go to their limits.
+are off by at most one step, except those of sigmoid, which may be 0. NaN stays NaN, infinities go to their limits.
 """
 
 import math

@@ -25,7 +25,7 @@ def look_up(table, bits):
 
 @device
 def decode(table, out, bits, position, at):
-    """One look-up: write two symbols, of which perhaps only the first one counts, and go on behind those that do."""
+    """One look-up: write two symbols, of which perhaps only the first one counts, and continue after those that do."""
     entry = look_up(table, bits)
     out[at] = np.uint8((entry >> 16) & 255)
     out[at + 1] = np.uint8((entry >> 24) & 255)

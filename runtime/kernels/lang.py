@@ -3,7 +3,7 @@
 A kernel is `void kernel(int64 args, int64 tid, int64 n_threads)`: `args` is the address of its argument words, and it
 does share `tid` of `n_threads`. Kernels never allocate, never raise, own no memory and check nothing. `@kernel` turns
 a function with annotated arguments into that; `@device` marks a function that kernels call; `@intrinsic` one that
-emits LLVM IR. Where nothing is being compiled the decorators only record names, and Numba is not imported.
+emits LLVM IR. When nothing is being compiled, the decorators only record names, and Numba is not imported.
 """
 
 import os
@@ -40,12 +40,17 @@ class Kernel:
     """
 
     name: str
-    family: str
+    module: str
     arguments: tuple[str, ...]
     types: tuple[Type, ...]
     function: Callable[..., None]
     fastmath: frozenset[str]
     compact: bool = False
+
+    @property
+    def room(self) -> str:
+        """The folder that it stands in; "kernels" for those that rooms share."""
+        return self.module.split(".")[-2]
 
 
 KERNELS: dict[str, Kernel] = {}
@@ -65,7 +70,7 @@ def kernel(
         name: t for name, t in function.__annotations__.items() if name not in ("tid", "n_threads", "return")
     }
     entry = Kernel(
-        function.__name__, function.__module__.rpartition(".")[2], tuple(annotations), tuple(annotations.values()),
+        function.__name__, function.__module__, tuple(annotations), tuple(annotations.values()),
         function, fastmath, compact,
     )  # fmt: skip
     assert entry.name not in KERNELS, f"kernel {entry.name} is registered twice"
@@ -84,7 +89,7 @@ if COMPILING:
         """Call an LLVM intrinsic of the target, such as `llvm.aarch64.neon.sdot.v4i32.v16i8`; its value.
 
         Numba also compiles for the machine that it runs on, whose back end does not know the intrinsic: until
-        `compiler/pipeline.py` retargets the module, it is a function of another name, which nobody calls.
+        `compiler/pipeline.py` retargets the module, it is a function of another name, which nothing calls.
         """
         placeholder = PLACEHOLDER + name
         llvm.add_symbol(placeholder, 1)

@@ -1,4 +1,4 @@
-"""Addresses, loads, stores, what is fetched ahead, atomics and the few system calls that kernels make."""
+"""Addresses, loads, stores, prefetches, atomics and the few system calls of kernels."""
 
 from alula.runtime.kernels.lang import COMPILING, device, intrinsic
 
@@ -198,7 +198,7 @@ def fetch_line(context, pointer):
 
 
 @device
-def fetch_ahead(ahead, lines, done, whole):
+def prefetch(ahead, lines, done, whole):
     """Ask for so many lines of what the next instructions read: part `done` of the `whole`."""
     if lines > 0:
         for line in range(lines * done // whole, lines * (done + 1) // whole):

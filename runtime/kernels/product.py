@@ -2,13 +2,11 @@
 
 A tile is `rows` rows of a result x a few vectors of its columns. It sums over taps, and over a run of inputs in each.
 There are two inner loops. On x86 an input is broadcast by the load, a channel at a time. On NEON four channels of a
-row are one vector, and the multiply-add picks its lane, so that a step of four channels costs one load a row.
+row are one vector, and the multiply-add picks its lane, so four channels cost one load a row.
 """
 
-from contextlib import contextmanager
-
 from alula.runtime.kernels.lang import COMPILING, intrinsic
-from alula.runtime.kernels.simd import TILES, Emitter, fence, i64, in_register
+from alula.runtime.kernels.simd import TILES, Emitter, countdown, fence, i64, in_register
 
 if COMPILING:
     from llvmlite import ir
@@ -39,7 +37,7 @@ def matmul_tile(rows, widths, epilogue):
             weight_place, out_place = _pointer(builder, weights), _pointer(builder, out)
             bias_place = _pointer(builder, bias)
             accumulate = _by_lane if TILES.by_lane else _by_broadcast
-            with _countdown(builder, panels):
+            with countdown(builder, panels):
                 first = builder.load(bias_place)
                 for row in sums:
                     fence(builder)  # a pair of loads costs less than two copies of vectors
@@ -47,7 +45,7 @@ def matmul_tile(rows, widths, epilogue):
                         builder.store(emit.load(first, at) if epilogue else emit.constant(0.0), place)
                 builder.store(builder.gep(first, [i64(columns)]), bias_place)
                 table_place = _pointer(builder, table)
-                with _countdown(builder, taps):
+                with countdown(builder, taps):
                     line = builder.load(table_place)
                     inputs = [builder.load(builder.gep(line, [i64(r)])) for r in range(rows)]
                     builder.store(builder.gep(line, [i64(rows)]), table_place)
@@ -88,7 +86,7 @@ def _by_broadcast(builder, emits, sums, inputs, weight_place, length):
     inputs = [builder.inttoptr(address, F32.as_pointer()) for address in inputs]
     with cgutils.for_range(builder, length) as channel:
         here = builder.load(weight_place)
-        weights = _load_weights(builder, emits, here)
+        weights = load_vectors(builder, emits, here)
         for pointer, row in zip(inputs, sums, strict=True):
             scalar = builder.load(builder.gep(pointer, [channel.index]))
             for emit, weight, place in zip(emits, weights, row, strict=True):
@@ -103,7 +101,7 @@ def _by_lane(builder, emits, sums, inputs, weight_place, length):
     places = [_pointer(builder, builder.inttoptr(address, F32.as_pointer())) for address in inputs]
     four = Emitter(builder, lanes)
     for step, count in ((lanes, builder.lshr(length, i64(2))), (1, builder.and_(length, i64(lanes - 1)))):
-        with _countdown(builder, count, may_be_none=True):
+        with countdown(builder, count, may_be_none=True):
             vectors = []
             for place in places:
                 pointer = builder.load(place)
@@ -113,7 +111,7 @@ def _by_lane(builder, emits, sums, inputs, weight_place, length):
             for lane in range(step):
                 if lane:
                     fence(builder)
-                weights = _load_weights(builder, emits, here)
+                weights = load_vectors(builder, emits, here)
                 here = builder.gep(here, [i64(columns)])
                 if TILES.load_many and lane < step - 1:  # so that the load before moves the pointer on
                     here = builder.inttoptr(in_register(builder, builder.ptrtoint(here, I64)), here.type)
@@ -124,29 +122,7 @@ def _by_lane(builder, emits, sums, inputs, weight_place, length):
             builder.store(here, weight_place)
 
 
-@contextmanager
-def _countdown(builder, count, may_be_none=False):
-    """A loop that runs `count` times, and that LLVM must leave as it is."""
-    before, body = builder.basic_block, builder.append_basic_block("body")
-    done = builder.append_basic_block("done")
-    if may_be_none:
-        builder.cbranch(builder.icmp_signed("!=", count, i64(0)), body, done)
-    else:
-        builder.branch(body)
-    builder.position_at_end(body)
-    left = builder.phi(I64)
-    left.add_incoming(count, before)
-    yield
-    fewer = builder.sub(left, i64(1))
-    left.add_incoming(fewer, builder.basic_block)
-    again = builder.cbranch(builder.icmp_signed("!=", fewer, i64(0)), body, done)
-    module = builder.module
-    disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-    again.set_metadata("llvm.loop", module.add_metadata([disable]))
-    builder.position_at_end(done)
-
-
-def _load_weights(builder, emits, pointer):
+def load_vectors(builder, emits, pointer):
     """The vectors of one channel; on NEON up to four of them by one instruction."""
     loaded, at = [], 0
     while len(loaded) < len(emits):

@@ -4,7 +4,9 @@ Numba never sees the vectors: each generator returns an intrinsic that takes add
 it stay plain Python.
 """
 
-from alula.runtime.kernels.lang import COMPILING, intrinsic
+from contextlib import contextmanager
+
+from alula.runtime.kernels.lang import COMPILING, device, intrinsic
 from alula.runtime.kernels.tiles import for_cpu
 
 TILES = for_cpu(COMPILING) if COMPILING else None
@@ -116,6 +118,47 @@ def fence(builder):
 def in_register(builder, value):
     """The same value, which LLVM now keeps in a register instead of computing it again in the loop."""
     return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [value], False)
+
+
+@contextmanager
+def countdown(builder, count, may_be_none=False):
+    """A loop that runs `count` times, and that LLVM must leave as it is."""
+    before, body = builder.basic_block, builder.append_basic_block("body")
+    done = builder.append_basic_block("done")
+    if may_be_none:
+        builder.cbranch(builder.icmp_signed("!=", count, i64(0)), body, done)
+    else:
+        builder.branch(body)
+    builder.position_at_end(body)
+    left = builder.phi(I64)
+    left.add_incoming(count, before)
+    yield
+    fewer = builder.sub(left, i64(1))
+    left.add_incoming(fewer, builder.basic_block)
+    again = builder.cbranch(builder.icmp_signed("!=", fewer, i64(0)), body, done)
+    module = builder.module
+    disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    again.set_metadata("llvm.loop", module.add_metadata([disable]))
+    builder.position_at_end(done)
+
+
+def dispatch(parameters, branches, scope, then="elif"):
+    """A device function that makes one of several calls: a chain of comparisons over what this CPU has tiles for.
+
+    parameters : of the function, as text
+    branches   : condition -> a call, or more branches; all of it text
+    scope      : what the calls name
+    then       : what every branch after the first begins with, "elif" or "if"
+    """
+
+    def chain(branches, indent):
+        for number, (condition, what) in enumerate(branches.items()):
+            yield f"{indent}{then if number else 'if'} {condition}:"
+            yield from [f"{indent}    {what}"] if isinstance(what, str) else chain(what, indent + "    ")
+
+    scope = dict(scope)
+    exec("\n".join([f"def run({parameters}):", *chain(branches, "    ")]), scope)
+    return device(scope["run"])
 
 
 def fma_chain_for(width):

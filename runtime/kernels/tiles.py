@@ -3,10 +3,10 @@
 width   : float32 lanes of a vector
 rows    : pixels (rows of a matrix product) per tile
 vectors : vectors of output channels per tile; rows * vectors accumulators, plus weights, fit the register file
-l2_bytes: what a core may fill of its second-level cache
+l2_bytes: how much of its second-level cache a core may fill
 by_lane : a multiply-add may pick one lane of its factor, so inputs are loaded a vector at a time (NEON)
 load_many: one instruction loads up to four vectors of weights
-depthwise_rows: rows of outputs of a depthwise convolution that pass over the picture together
+depthwise_rows: rows of outputs that a depthwise convolution computes together
 s8      : tiles of products of 8-bit integers
 """
 

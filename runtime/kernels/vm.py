@@ -1,13 +1,15 @@
 """The virtual machine: runs a table of instructions on several threads.
 
-A program is 4 words an instruction: kernel address, address of its argument words, address of a skip flag (0: none),
-unused. Each instruction is `n_threads` shares. A thread claims the share of its own number, so that it finds in its cache
+A program is 4 words an instruction: kernel address, address of its argument words, address of the word that holds the
+address of its flag (0: it always runs), and 1 if it runs where the flag is set, 0 if where it is not.
+
+Each instruction is `n_threads` shares. A thread claims the share of its own number, so that it finds in its cache
 what it made before, then any that nobody has claimed. Whoever finishes the last one opens the next instruction. So nobody
 waits for a thread that has no core, only for shares that are being run. Threads with nothing to claim spin, then yield;
 workers sleep on a futex between programs.
 
-Instructions are numbered across programs, so that a claim names one for all time: a share's word is the number of the
-last instruction of which it was claimed. NOW is the number of the current one, doubled, and 1 more while it runs.
+Instructions are numbered across programs, so a claim names exactly one: a share's word is the number of the last
+instruction for which it was claimed. NOW is the number of the current instruction, doubled, plus 1 while it runs.
 """
 
 from alula.runtime.kernels.lang import device, i64, i64p, kernel
@@ -32,11 +34,18 @@ SPINS_BEFORE_SLEEP = 20000
 
 
 @device
+def is_skipped(program, index):
+    """Whether an instruction's flag says that it does not run."""
+    place = program[4 * index + 2]
+    return place != 0 and (i64_at(i64_at(place)[0])[0] != 0) != (program[4 * index + 3] != 0)
+
+
+@device
 def open_instruction(state, index, n_threads):
-    """Offer the shares of the first instruction from `index` on whose skip flag is clear, or finish the program."""
+    """Offer the shares of the first instruction from `index` on that is not skipped, or finish the program."""
     program, length = i64_at(atomic_load(offset(state, PROGRAM))), atomic_load(offset(state, LENGTH))
     base = atomic_load(offset(state, BASE))
-    while index < length and program[4 * index + 2] != 0 and i64_at(program[4 * index + 2])[0] != 0:
+    while index < length and is_skipped(program, index):
         index += 1
     atomic_store(offset(state, DONE), 0)
     if index < length:
@@ -77,8 +86,7 @@ def vm_run(program: i64p, length: i64, state: i64p, tid: i64, n_threads: i64):
     """Run a program, with whatever workers come to help."""
     if n_threads == 1:
         for i in range(length):
-            skip = program[4 * i + 2]
-            if skip == 0 or i64_at(skip)[0] == 0:
+            if not is_skipped(program, i):
                 call_kernel(program[4 * i], program[4 * i + 1], 0, 1)
         return
     base = atomic_load(offset(state, FINISHED)) + 1

@@ -1,4 +1,12 @@
-"""The ops, one file a family; `families.py` says which. A family is imported when one of its ops is first looked up."""
+"""The ops: a room for each family, in which the same file names mean the same thing.
+
+    op*.py        contracts: attributes, inference, reference, cost, traits
+    lower*.py     which kernel runs an op, and with which arguments
+    gradient*.py  how its backward pass is built
+    kernel*.py    the loops, in the dialect of kernels/lang.py
+
+A room is imported when one of its ops is first looked up; lowering and gradients when they are first asked for.
+"""
 
 from __future__ import annotations
 

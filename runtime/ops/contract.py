@@ -1,28 +1,29 @@
-"""What an op is: one frozen object with its rules, registered by one explicit call at the end of its family's file.
+"""An op: one frozen object with its rules and traits, registered by one explicit call at the end of its file.
 
 `infer` makes every check on shapes and dtypes; nothing that runs later checks again. `reference` is the oracle, in
-NumPy alone. `lower` emits kernel instructions for the shapes at hand, or returns False where no kernel fits (another
-dtype, say): then the program runs the reference between two stretches of kernels, and `alula info` says so.
+NumPy alone. Lowering and gradients are in other files of the room (`rules.py`). An op
+without a lowering rule runs as its reference between kernels, and `alula info` lists it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import field
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.ops.families import FAMILIES, FAMILY_OF
-
-if TYPE_CHECKING:
-    from alula.runtime.lowering import Lowering
+from alula.runtime.ops.traits import ROLES, ChannelsLast, Linear, Operand, Rank, Step
 
 Specs = Sequence[TensorSpec | None]
 Values = Sequence[Array | None]
-Lower = Callable[["Lowering", Node], bool]
+ROOMS = Path(__file__).parent
 
 
 @frozen
@@ -35,19 +36,29 @@ class Op:
     """One op.
 
     name          : ONNX's name
-    n_inputs      : fewest and most inputs (optional ones may be absent)
+    n_inputs      : minimum and maximum number of inputs (optional ones may be absent)
     infer         : (attrs, input specs, known input values) -> output specs; all specs are static here, an absent
                     input is None, a value is an array where it is known when the program is planned. Raises
                     ShapeError, DTypeError or GraphError without the node's label: the caller adds it
     reference     : (attrs, *inputs) -> outputs, NumPy; an absent optional input is None
-    lower         : (lowering, node) -> False if no kernel takes these shapes and dtypes
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
-    elementwise   : may run in another kernel's epilogue (see kernels/elementwise.py)
-    lower_in_storage: as lower, where an output belongs to a variable: writes it in the variable's own order, or returns
-                    False if that is another one
-    in_storage    : its kernel writes what belongs to a variable in the variable's own order (see variables.py)
+    domain        : of its name in an ONNX file; "" is ONNX's own
+    in_storage    : its kernel writes what belongs to a variable in the variable's own order (memory/variables.py)
     is_view       : its first output may be the memory of its first input
+
+    The traits:
+    elementwise   : may run in another kernel's epilogue
+    step          : which step of the elementwise kernel it is, if it has one input, or is a gradient times a slope
+    slope         : from which tensor its gradient knows the slope, "x" or "y": then OPGrad (grad_y, that tensor) is an op, too
+    pointwise     : treats all elements alike, and broadcasts its inputs
+    hosts         : its kernel has an epilogue
+    operands      : what it has learned, by number of the input
+    normalizes    : is a normalisation
+    linear        : is a product, into which constant arithmetic folds
+    channels_last : its layout at import, if it has spatial axes
+    has_buffers   : its other constants are no parameters, but may be trained by name
+    rank          : how many dimensions its outputs have, where ONNX's shape inference gives up
     """
 
     name: str
@@ -55,13 +66,28 @@ class Op:
     reference: Callable[..., tuple[Array, ...]]
     attrs: type = NoAttrs
     n_inputs: tuple[int, int] = (1, 1)
-    lower: Lower | None = None
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
-    elementwise: bool = False
-    lower_in_storage: Lower | None = None
+    domain: str = ""
     in_storage: bool = False
     is_view: bool = False
+    elementwise: bool = False
+    step: Step | None = None
+    slope: str = ""
+    pointwise: bool = False
+    hosts: bool = False
+    operands: Mapping[int, Operand] = field(default_factory=dict)
+    normalizes: bool = False
+    linear: Linear | None = None
+    channels_last: ChannelsLast | None = None
+    has_buffers: bool = False
+    rank: Rank | None = None
+
+    @property
+    def room(self) -> str:
+        """The folder of `ops/` that it stands in; the whole name of its module if it stands elsewhere."""
+        inner = self.reference.__module__.removeprefix(f"{__package__}.")
+        return inner if inner == self.reference.__module__ else inner.partition(".")[0]
 
     def make_attrs(self, values: Mapping[str, Any], where: str) -> Any:
         """Attributes from plain values (lists become tuples).
@@ -106,30 +132,79 @@ def _fits(value: Any, annotation: str) -> bool:
     return False
 
 
+def rooms() -> list[str]:
+    """The names of the rooms: folders that hold an `op.py`."""
+    return sorted(path.parent.name for path in ROOMS.glob("*/op.py"))
+
+
+def files_for(op: str, stem: str, room: str = "*") -> list[Path]:
+    """The files (of one room) that begin so, `op`, `lower`, `gradient` or `kernel`; those that name the op come first."""
+    return sorted(ROOMS.glob(f"{room}/{stem}*.py"), key=lambda path: (op not in _names_in(path), path))
+
+
+@cache
+def _names_in(path: Path) -> frozenset[str]:
+    """What a file writes in quotes: a file that registers an op names it, and need not be imported to tell."""
+    return frozenset(re.findall(r'"([A-Z]\w+)"', path.read_text(encoding="utf-8")))
+
+
+def import_file(path: Path) -> None:
+    """Import a file of a room."""
+    importlib.import_module(f"{__package__}.{path.parent.name}.{path.stem}")
+
+
 class Registry(dict[str, Op]):
-    """The ops by name; looking one up imports its family."""
+    """The ops by name. The file of an op is imported when it is first looked up."""
 
     def __missing__(self, name: str) -> Op:
-        if name not in FAMILY_OF:
-            raise KeyError(name)
-        importlib.import_module(f"alula.runtime.ops.{FAMILY_OF[name]}")
-        return self[name] if super().__contains__(name) else self._absent(name)
+        for path in files_for(name, "op"):
+            import_file(path)
+            if super().__contains__(name):
+                return self[name]
+        raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name in FAMILY_OF
+        try:
+            return isinstance(name, str) and self[name] is not None
+        except KeyError:
+            return False
 
     def all(self) -> Registry:
-        """The same, with every family imported: for those who list ops."""
-        for family in FAMILIES:
-            importlib.import_module(f"alula.runtime.ops.{family}")
+        """The same, with every room imported: to list ops."""
+        for path in files_for("", "op"):
+            import_file(path)
         return self
 
-    @staticmethod
-    def _absent(name: str) -> Op:
-        raise GraphError(f"op {name}: expected family {FAMILY_OF[name]} to register it; correct ops/families.py")
+    def ours(self) -> dict[str, Op]:
+        """The ops of all rooms, without those that were registered elsewhere."""
+        places = rooms()
+        return {name: op for name, op in self.all().items() if op.room in places}
 
 
 REGISTRY = Registry()
+
+
+def _check_traits(op: Op) -> None:
+    """Refuse traits that contradict each other. raise : GraphError"""
+    where, attrs = f"op {op.name}", {field.name for field in dataclasses.fields(op.attrs)}
+    for index, operand in op.operands.items():
+        if (
+            not 0 <= index < op.n_inputs[1]
+            or operand.role not in ROLES
+            or operand.grouped not in ("", "outputs", "inputs")
+        ):
+            raise GraphError(
+                f"{where}: expected operands among its {op.n_inputs[1]} inputs, with a role of {', '.join(ROLES)}, got "
+                f"{index}: {operand.role!r} {operand.grouped!r}; correct its traits"
+            )
+    if op.linear is not None:
+        missing = {index for index in (op.linear.weight, op.linear.bias) if index is not None} - set(op.operands)
+        unknown = {name for name in (op.linear.gain, op.linear.bias_gain) if name} - attrs
+        if missing or unknown:
+            raise GraphError(
+                f"{where}: expected weight and bias of `linear` among its operands, and gains among its attributes, got "
+                f"{sorted(map(str, missing | unknown))}; correct its traits"
+            )
 
 
 def register(*ops: Op) -> None:
@@ -137,6 +212,7 @@ def register(*ops: Op) -> None:
     for op in ops:
         if op.name in REGISTRY.keys():
             raise GraphError(f"op {op.name}: expected one registration, got two; remove one")
+        _check_traits(op)
         REGISTRY[op.name] = op
 
 
@@ -150,13 +226,13 @@ def find(name: str, where: str) -> Op:
     except KeyError:
         import difflib  # only a mistake needs it
 
-        near = difflib.get_close_matches(name, FAMILY_OF, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, REGISTRY.all(), n=3, cutoff=0.4)
         hint = f"the nearest are {', '.join(near)}" if near else "docs/ops.md lists them"
         raise GraphError(f"{where}: expected a known op, got {name!r}; {hint}") from None
 
 
 def infer(node: Node, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    """Output specs of a node (its fused chain left aside), with the node's label put before any error."""
+    """Output specs of a node (without its epilogue), with the node's label put before any error."""
     op = find(node.op, node.label)
     low, high = op.n_inputs
     if not low <= len(specs) <= high:

@@ -1,7 +1,7 @@
-"""Where a window lands on a picture: the geometry of convolutions, transposed convolutions and pools, resolved once.
+"""Where a window lies on an image: the geometry of convolutions, transposed convolutions and pools, resolved once.
 
-Attributes keep ONNX's meaning (`pads` lists the begins of all axes, then the ends); here `auto_pad` and defaults are
-gone and every number is fixed. Any spatial rank; axis i here is axis i + 1 of a channels-last tensor.
+Attributes keep ONNX's meaning (`pads` lists the begins of all axes, then the ends); here `auto_pad` and
+defaults are resolved and every number is fixed. Any spatial rank; axis i here is axis i + 1 of a channels-last tensor.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Window:
 
     @classmethod
     def sliding(cls, attrs: WindowAttrs, spatial: Ints, kernel: Ints, ceil_mode: bool = False) -> Window:
-        """The window of a convolution or a pool over a picture of shape `spatial`.
+        """The window of a convolution or a pool over an image of shape `spatial`.
 
-        ceil_mode : let the last window hang over the end, unless it would start behind the picture
+        ceil_mode : let the last window hang over the end, unless it would start after the image
 
-        raise : ShapeError on attributes of the wrong length or sign, or a picture smaller than the window
+        raise : ShapeError on attributes of the wrong length or sign, or an image smaller than the window
         """
         strides, dilations, begin, end = _resolve(attrs, spatial, kernel)
         extent = _extent(kernel, dilations)
@@ -76,13 +76,13 @@ class Window:
         if min(out) < 1:
             padded = tuple(s + b + e for s, b, e in zip(spatial, begin, end, strict=True))
             raise ShapeError(
-                f"expected a padded picture of at least {show(extent)}, got {show(padded)}; "
-                "the window does not fit: use a larger picture"
+                f"expected a padded image of at least {show(extent)}, got {show(padded)}; "
+                "the window does not fit: use a larger image"
             )
         return cls(kernel, strides, dilations, tuple(begin), tuple(end), tuple(out))
 
     @classmethod
-    def spreading(
+    def transposed(
         cls, attrs: WindowAttrs, spatial: Ints, kernel: Ints, output_padding: Ints = (), output_shape: Ints = ()
     ) -> Window:
         """The window of a transposed convolution; `output_shape`, if given, decides the pads.
@@ -114,7 +114,7 @@ class Window:
 
     @property
     def reach(self) -> Ints:
-        """Size of the padded picture that the windows cover, from the first pixel to the last."""
+        """Size of the padded image that the windows cover, from the first pixel to the last."""
         return tuple((n - 1) * s + e for n, s, e in zip(self.out, self.strides, self.extent, strict=True))
 
     def taps(self) -> Iterator[Ints]:
@@ -122,13 +122,13 @@ class Window:
         return itertools.product(*map(range, self.kernel))
 
     def pad(self, x: Array, value: float | int) -> Array:
-        """The picture (N, *spatial, C), padded or cut to `reach`, so that each tap is a plain slice of it."""
+        """The image (N, *spatial, C), padded or cut to `reach`, so that each tap is a plain slice of it."""
         ends = [max(r - b - s, 0) for r, b, s in zip(self.reach, self.pads_begin, x.shape[1:-1], strict=True)]
         widths = [(0, 0), *zip(self.pads_begin, ends, strict=True), (0, 0)]
         return np.pad(x, widths, constant_values=value) if any(map(any, widths)) else x
 
     def at(self, tap: Ints, count: Ints | None = None) -> tuple[slice, ...]:
-        """The slice of the padded picture that a tap meets, one pixel per position (`count` of them, else `out`)."""
+        """The slice of the padded image that a tap meets, one pixel per position (`count` of them, else `out`)."""
         slices = [slice(None)]
         for t, n, stride, dilation in zip(tap, count or self.out, self.strides, self.dilations, strict=True):
             start = t * dilation

@@ -1,18 +1,18 @@
-"""BatchNormalization as what it is when it does not learn: a factor and a summand for each channel."""
+"""BatchNormalization in inference as a factor and a summand per channel."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from alula.runtime.graph import Graph
-from alula.runtime.passes.draft import Draft, make_node
+from alula.runtime.passes.rewrite import Rewrite, make_node
 
 
 def open_batch_norm(graph: Graph) -> Graph:
     """BatchNormalization with constant statistics -> Mul, Add; `fold_affine` puts those into the weights nearby."""
-    draft = Draft(graph)
-    for node in draft.nodes("BatchNormalization"):
-        values = [draft.value(name) for name in node.inputs[1:5]]
+    rewrite = Rewrite(graph)
+    for node in rewrite.nodes("BatchNormalization"):
+        values = [rewrite.value(name) for name in node.inputs[1:5]]
         trained = getattr(node.attrs, "training_mode", 0)
         if trained or node.fused or any(value is None for value in values) or any(node.outputs[1:]):
             continue
@@ -20,9 +20,9 @@ def open_batch_norm(graph: Graph) -> Graph:
         factor = gamma / np.sqrt(variance + node.attrs.epsilon)
         first = values[0]
         assert first is not None
-        output, scaled = node.outputs[0], draft.fresh(f"{node.outputs[0]}.scaled")
-        scale = draft.constant(f"{output}.factor", factor.astype(first.dtype))
-        shift = draft.constant(f"{output}.summand", (beta - mean * factor).astype(first.dtype))
+        output, scaled = node.outputs[0], rewrite.fresh(f"{node.outputs[0]}.scaled")
+        scale = rewrite.constant(f"{output}.factor", factor.astype(first.dtype))
+        shift = rewrite.constant(f"{output}.summand", (beta - mean * factor).astype(first.dtype))
         times = make_node("Mul", [node.inputs[0], scale], scaled)
-        draft.exchange([node], [times, make_node("Add", [scaled, shift], output, node.name)])
-    return draft.graph()
+        rewrite.exchange([node], [times, make_node("Add", [scaled, shift], output, node.name)])
+    return rewrite.graph()

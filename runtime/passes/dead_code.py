@@ -1,18 +1,18 @@
-"""Drop nodes whose results nobody reads."""
+"""Drop nodes whose results nothing reads."""
 
 from __future__ import annotations
 
 from alula.runtime.graph import Graph
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.rewrite import Rewrite
 
 
 def drop_dead_code(graph: Graph) -> Graph:
     """Keep what the outputs depend on: nodes, and constants."""
     needed = set(graph.outputs)
-    draft = Draft(graph)
+    rewrite = Rewrite(graph)
     for node in reversed(graph.nodes):
         if any(name in needed for name in node.outputs):
             needed.update(node.reads)
         else:
-            draft.exchange([node], [])
-    return draft.graph()
+            rewrite.exchange([node], [])
+    return rewrite.graph()

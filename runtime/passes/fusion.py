@@ -1,83 +1,109 @@
-"""Element-wise nodes behind their producer, as its fused chain: the result is worked on while it is in the cache."""
+"""Fuse element-wise nodes into their producer's epilogue, which works on the result while it is in the cache."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
-from alula.runtime import chain
 from alula.runtime.graph import Graph, Node
+from alula.runtime.ops import epilogue
 from alula.runtime.ops.contract import find
-from alula.runtime.passes.draft import Draft
+from alula.runtime.passes.rewrite import Rewrite, renamed
 from alula.runtime.passes.shapes import Shapes
 
-HOSTS = frozenset(
-    {
-        "Conv",
-        "ConvTranspose",
-        "Gemm",
-        "MatMul",
-        "BatchNormalization",
-        "BatchNormalizationTraining",
-        "BatchNormalizationApply",
-    }
-)  # their kernels have an epilogue
 
-
-def fuse_chains(graph: Graph) -> Graph:
+def fuse_epilogues(graph: Graph) -> Graph:
     """Append to each host the element-wise nodes that alone read its result.
 
     A step may need other tensors; they are computed before the host, whose place in the order moves back if it must.
     Nothing that is needed can depend on the host, since the step alone reads its result.
     """
-    shapes, draft = Shapes(graph), Draft(graph)
-    for node in draft.nodes():
-        if draft.holds(node) and _is_step(draft, node):
-            _fuse(draft, shapes, node)
-    return draft.graph()
+    shapes, rewrite = Shapes(graph), Rewrite(graph, guarded=True)
+    for node in rewrite.nodes():
+        if rewrite.holds(node) and _is_step(rewrite, node):
+            _fuse(rewrite, shapes, node)
+    return rewrite.graph()
 
 
-def unfuse_chains(graph: Graph) -> Graph:
-    """Every step of every chain as a node of its own."""
-    return graph.with_nodes([part for node in graph.nodes for part in chain.unfuse(node)])
+def unfuse_epilogues(graph: Graph) -> Graph:
+    """Every step of every epilogue as a separate node.
+
+    What lay between a node and its epilogue gets a new name: another node may be given an epilogue that ends in the same
+    tensor, and would take the old name for its own.
+    """
+    taken = {*graph.inputs, *graph.constants, *(name for node in graph.nodes for name in (*node.reads, *node.outputs))}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        names = {node.body_output: _free(f"{node.outputs[0]}|unfused", taken)} if node.fused else {}
+        nodes += [renamed(part, partial(_named, names)) for part in epilogue.unfuse(node)]
+    return graph.with_nodes(nodes)
 
 
-def _fuse(draft: Draft, shapes: Shapes, step: Node) -> None:
+def _named(names: Mapping[str, str], name: str) -> str:
+    return names.get(name, name)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that nothing has; it is taken now."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name}.{count}"
+    taken.add(found)
+    return found
+
+
+def _fuse(rewrite: Rewrite, shapes: Shapes, step: Node) -> None:
     """Hang a node on the producer of one of its inputs: the one that comes last, whose memory is the warmest."""
-    hosts = [host for name in dict.fromkeys(step.inputs) if name and (host := _host(draft, shapes, step, name))]
+    hosts = [host for name in dict.fromkeys(step.inputs) if name and (host := _host(rewrite, shapes, step, name))]
     if not hosts:
         return
-    host = max(hosts, key=lambda node: (node.op in HOSTS, draft.place(node)))
+    host = max(hosts, key=lambda node: (find(node.op, node.label).hosts, rewrite.place(node)))
     before, output = host.outputs[0], step.outputs[0]
-    body = f"{output}|body"
+    body, whole = f"{output}|body", step
+    if host.body_output != body and rewrite.is_known(body):
+        return
+    step = replace(step, guard="", otherwise=())
     if host.fused:
-        chained = list(host.fused)
-        first = chained[0]
-        chained[0] = replace(first, inputs=tuple(body if name == host.body_output else name for name in first.inputs))
-        chained.append(step)
+        steps_of_host = list(host.fused)
+        first = steps_of_host[0]
+        steps_of_host[0] = replace(
+            first, inputs=tuple(body if name == host.body_output else name for name in first.inputs)
+        )
+        steps_of_host.append(step)
     else:
-        chained = [replace(step, inputs=tuple(body if name == before else name for name in step.inputs))]
-    draft.exchange([host, step], [replace(host, outputs=(output, *host.outputs[1:]), fused=tuple(chained))])
+        steps_of_host = [replace(step, inputs=tuple(body if name == before else name for name in step.inputs))]
+    outputs, otherwise = (output, *host.outputs[1:]), ((whole.otherwise or ("",))[0], *host.otherwise[1:])
+    fused = replace(host, outputs=outputs, fused=tuple(steps_of_host), otherwise=otherwise if any(otherwise) else ())
+    rewrite.exchange([host, whole], [fused])
 
 
-def _is_step(draft: Draft, node: Node) -> bool:
-    """Whether kernels can run the node in a chain."""
+def _is_step(rewrite: Rewrite, node: Node) -> bool:
+    """Whether kernels can run the node in an epilogue."""
     if len(node.outputs) != 1 or not node.inputs:
         return False
     if node.op == "Clip":
-        return all(not name or draft.scalar(name) is not None for name in node.inputs[1:])
+        return all(not name or rewrite.scalar(name) is not None for name in node.inputs[1:])
     if node.op == "ClipGrad":
-        return all(not name or draft.scalar(name) is not None for name in node.inputs[2:])
+        return all(not name or rewrite.scalar(name) is not None for name in node.inputs[2:])
     if node.op == "Pow":
-        return draft.scalar(node.inputs[1]) in (0.5, 1.0, 2.0)
+        return rewrite.scalar(node.inputs[1]) in (0.5, 1.0, 2.0)
     return find(node.op, node.label).elementwise and len(node.inputs) <= 2
 
 
-def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
+def _host(rewrite: Rewrite, shapes: Shapes, step: Node, tensor: str) -> Node | None:
     """The producer of a tensor, if `step` may be appended to it."""
-    host = draft.maker(tensor)
-    if host is None or host.outputs[0] != tensor or tensor in draft.outputs or draft.readers(tensor) != [step]:
+    host = rewrite.maker(tensor)
+    if host is None or host.outputs[0] != tensor or tensor in rewrite.outputs or rewrite.readers(tensor) != [step]:
         return None
-    if step.fused or len(host.fused) >= chain.MAX_STEPS or not (host.op in HOSTS or _is_step(draft, host)):
+    if (
+        step.fused
+        or len(host.fused) >= epilogue.MAX_STEPS
+        or not (find(host.op, host.label).hosts or _is_step(rewrite, host))
+    ):
+        return None
+    if host.guard != step.guard or any(host.otherwise[:1]):
         return None
     if host.op == "Pow":  # a step, but not a kernel of its own
         return None
@@ -93,6 +119,6 @@ def _host(draft: Draft, shapes: Shapes, step: Node, tensor: str) -> Node | None:
     others = [name for name in step.inputs if name and name != tensor]
     for name in others:
         shape = shapes.shape(name)
-        if shape is None or chain.operand_kind(before.shape, shape) is None:
+        if shape is None or epilogue.operand_kind(before.shape, shape) is None:
             return None
     return host

@@ -1,8 +1,8 @@
-"""Channels last throughout: Transposes are moved down the graph until they meet their inverse.
+"""Channels last throughout: move Transposes down the graph until they meet their inverse.
 
-The importer puts each spatial op between two Transposes. Those that meet at once vanish; one that meets an op that
-does not care about the order of axes changes places with it (the rules are in `turning.py`). What is left is the
-Transpose of a channels-first input or output, and those that the network itself is about.
+The importer puts each spatial op between two Transposes. Adjacent inverses vanish. A Transpose before an op that works in
+any axis order changes places with it (the rules are in `transposes.py`). What is left is the Transpose of a channels-first
+input or output, and those of the network itself.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 
 from alula.runtime.graph import Dim, Graph, Node, TensorSpec
 from alula.runtime.passes.dead_code import drop_dead_code
-from alula.runtime.passes.draft import Draft, make_node
 from alula.runtime.passes.names import CHANNELS_LAST
+from alula.runtime.passes.rewrite import Rewrite, make_node
 from alula.runtime.passes.shapes import Shapes
-from alula.runtime.passes.turning import (
+from alula.runtime.passes.transposes import (
+    Change,
     Perm,
-    Turn,
     constant_target,
     data_inputs,
     inverse,
@@ -26,45 +26,45 @@ from alula.runtime.passes.turning import (
 )
 
 
-def turn_channels_last(graph: Graph) -> Graph:
+def transpose_channels_last(graph: Graph) -> Graph:
     """Move the Transposes (N, *spatial, C) -> (N, C, *spatial) down, and remove pairs that cancel."""
     return drop_dead_code(_Layout(graph).result())
 
 
 def fix_reshapes(graph: Graph) -> Graph:
     """Give a Reshape whose target follows from its input's shape a constant one: 0 copies, -1 is what is left."""
-    shapes, draft = Shapes(graph), Draft(graph)
-    for node in draft.nodes("Reshape"):
+    shapes, rewrite = Shapes(graph), Rewrite(graph)
+    for node in rewrite.nodes("Reshape"):
         target = constant_target(node, shapes)
-        if target is not None and not node.attrs.allowzero and not draft.is_constant(node.inputs[1]):
-            name = draft.constant(f"{node.outputs[0]}.shape", np.array(target, np.int64))
-            draft.exchange([node], [make_node("Reshape", [node.inputs[0], name], node.outputs[0], node.name)])
-    return drop_dead_code(draft.graph())
+        if target is not None and not node.attrs.allowzero and not rewrite.is_constant(node.inputs[1]):
+            name = rewrite.constant(f"{node.outputs[0]}.shape", np.array(target, np.int64))
+            rewrite.exchange([node], [make_node("Reshape", [node.inputs[0], name], node.outputs[0], node.name)])
+    return drop_dead_code(rewrite.graph())
 
 
 class _Layout:
     def __init__(self, graph: Graph) -> None:
-        self.draft, self.shapes = Draft(graph), Shapes(graph)
+        self.rewrite, self.shapes = Rewrite(graph), Shapes(graph)
 
     def result(self) -> Graph:
         """Every rule wherever it applies, until none does."""
         before = -1
-        while before != self.draft.changes:
-            before = self.draft.changes
-            for node in self.draft.nodes():  # in order: a pair that can cancel does so before either is moved on
+        while before != self.rewrite.changes:
+            before = self.rewrite.changes
+            for node in self.rewrite.nodes():  # in order: a pair that can cancel does so before either is moved on
                 if node.op == "Transpose":
                     self._simplify(node)
                 elif node.op in ("Shape", "Size"):
                     self._look_through(node)
                 else:
                     self._push(node)
-            for node in self.draft.nodes("Transpose"):
+            for node in self.rewrite.nodes("Transpose"):
                 self._pull(node)
-        return self.draft.graph()
+        return self.rewrite.graph()
 
     def _perm(self, node: Node | None) -> Perm | None:
         """The permutation of a Transpose."""
-        if node is None or node.op != "Transpose" or node.fused:
+        if node is None or node.op != "Transpose" or node.fused or node.guard:
             return None
         if node.attrs.perm is not None:
             return tuple(node.attrs.perm)
@@ -73,74 +73,74 @@ class _Layout:
 
     def _simplify(self, node: Node) -> None:
         """Merge a Transpose with the one before it, and with another one of the same tensor."""
-        perm, maker = self._perm(node), self.draft.maker(node.inputs[0], "Transpose")
+        perm, maker = self._perm(node), self.rewrite.maker(node.inputs[0], "Transpose")
         first = self._perm(maker)
         if perm is None:
             return
         if maker is not None and first is not None:
             both = tuple(first[axis] for axis in perm)
             if both == tuple(range(len(both))):
-                self.draft.bypass(node, maker.inputs[0])
+                self.rewrite.bypass(node, maker.inputs[0])
             else:
                 merged = make_node("Transpose", [maker.inputs[0]], node.outputs[0], node.name, perm=both)
-                self.draft.exchange([node], [merged])
+                self.rewrite.exchange([node], [merged])
             return
-        for twin in self.draft.readers(node.inputs[0]):
-            if twin is not node and self._perm(twin) == perm and self.draft.holds(twin):
-                if twin.outputs[0] not in self.draft.outputs and self.draft.holds(node):
-                    self.draft.redirect(twin.outputs[0], node.outputs[0])
-                    self.draft.exchange([twin], [])
+        for twin in self.rewrite.readers(node.inputs[0]):
+            if twin is not node and self._perm(twin) == perm and self.rewrite.holds(twin):
+                if twin.outputs[0] not in self.rewrite.outputs and self.rewrite.holds(node):
+                    self.rewrite.redirect(twin.outputs[0], node.outputs[0])
+                    self.rewrite.exchange([twin], [])
 
     def _look_through(self, node: Node) -> None:
         """Shape and Size of a transposed tensor from the tensor before it."""
-        maker = self.draft.maker(node.inputs[0], "Transpose")
+        maker = self.rewrite.maker(node.inputs[0], "Transpose")
         perm = self._perm(maker)
         if maker is None or perm is None:
             return
         x, output = maker.inputs[0], node.outputs[0]
         if node.op == "Size":
-            self.draft.exchange([node], [make_node("Size", [x], output, node.name)])
+            self.rewrite.exchange([node], [make_node("Size", [x], output, node.name)])
             return
-        whole = self.draft.fresh(f"{output}.turned")
-        axes = self.draft.constant(f"{output}.axes", np.array(perm[node.attrs.start : node.attrs.end], np.int64))
+        whole = self.rewrite.fresh(f"{output}.transposed")
+        axes = self.rewrite.constant(f"{output}.axes", np.array(perm[node.attrs.start : node.attrs.end], np.int64))
         new = [make_node("Shape", [x], whole), make_node("Gather", [whole, axes], output, node.name, axis=0)]
-        self.draft.exchange([node], new)
+        self.rewrite.exchange([node], new)
         self.shapes.put(whole, TensorSpec((len(perm),), "int64"))
 
     def _push(self, node: Node) -> None:
         """Let a node change places with the Transposes in front of it."""
-        makers = [self.draft.maker(node.inputs[index], "Transpose") for index in data_inputs(node) if node.inputs]
+        makers = [self.rewrite.maker(node.inputs[index], "Transpose") for index in data_inputs(node) if node.inputs]
         perm = next((p for p in map(self._perm, makers) if p is not None and p == to_first(len(p))), None)
         if perm is None:
             return
         gained = lost = 0
         for index, maker in zip(data_inputs(node), makers, strict=True):
             if self._perm(maker) == perm:
-                gained += maker is not None and self.draft.only_reader(maker.outputs[0]) is not None
+                gained += maker is not None and self.rewrite.only_reader(maker.outputs[0]) is not None
             elif not self._is_free(node.inputs[index], perm):
                 lost += 1
-        if lost:  # worth it only if the Transposes behind the node vanish as well
-            behind = self.draft.readers(node.outputs[0])
+        if lost:  # worth it only if the Transposes after the node vanish as well
+            behind = self.rewrite.readers(node.outputs[0])
             cancelled = [self._perm(reader) == inverse(perm) for reader in behind]
             if not cancelled or gained + sum(cancelled) <= lost + (not all(cancelled)):
                 return
-        self._turn(node, perm)
+        self._change(node, perm)
 
     def _pull(self, node: Node) -> None:
         """Let a Transpose to channels last change places with a lone node in front of it, near the inputs mostly."""
-        perm, maker = self._perm(node), self.draft.maker(node.inputs[0])
+        perm, maker = self._perm(node), self.rewrite.maker(node.inputs[0])
         if perm is None or maker is None or len(perm) < 4 or perm != inverse(to_first(len(perm))):
             return  # of three dimensions, one permutation goes both ways: it would be pushed down again
-        if self.draft.only_reader(node.inputs[0]) is not node or len(maker.outputs) != 1:
+        if self.rewrite.only_reader(node.inputs[0]) is not node or len(maker.outputs) != 1:
             return
         data = [maker.inputs[i] for i in data_inputs(maker)] if maker.inputs else []
         moving = [name for name in data if not self._is_free(name, inverse(perm))]
         if (is_pointwise(maker) or maker.op == "Pad") and len(moving) == 1:
-            self._turn(maker, inverse(perm))
+            self._change(maker, inverse(perm))
 
     def _is_free(self, name: str, perm: Perm) -> bool:
         """Whether an operand needs no Transpose of its own: it is a constant, or all ones."""
-        return self.draft.is_constant(name) or self._stays(name, perm)
+        return self.rewrite.is_constant(name) or self._stays(name, perm)
 
     def _stays(self, name: str, perm: Perm) -> bool:
         """Whether an operand means the same in both orders."""
@@ -151,32 +151,36 @@ class _Layout:
         return dims is not None and all(dim == 1 or perm[axis] == axis for axis, dim in enumerate(dims))
 
     def _source(self, name: str, perm: Perm, made: dict[str, Node]) -> str | None:
-        """The operand as the turned node must read it; puts a Transpose that this takes into `made`."""
-        maker = self.draft.maker(name, "Transpose")
+        """The operand as the transposed node must read it; adds a Transpose to `made` if needed."""
+        maker = self.rewrite.maker(name, "Transpose")
         if maker is not None and self._perm(maker) == perm:
             return maker.inputs[0]
         if self._stays(name, perm):
             return name
         shape = self.shapes.shape(name)
         dims = None if shape is None else _aligned(shape, len(perm))
-        value = self.draft.value(name)
+        value = self.rewrite.value(name)
         if value is not None and dims is not None:
-            turned = value.reshape([int(dim) for dim in dims]).transpose(inverse(perm))
-            first = next((axis for axis, size in enumerate(turned.shape) if size != 1), turned.ndim - 1)
-            return self.draft.constant(
-                f"{name}{CHANNELS_LAST}", np.ascontiguousarray(turned.reshape(turned.shape[first:]))
+            transposed = value.reshape([int(dim) for dim in dims]).transpose(inverse(perm))
+            first = next((axis for axis, size in enumerate(transposed.shape) if size != 1), transposed.ndim - 1)
+            return self.rewrite.constant(
+                f"{name}{CHANNELS_LAST}", np.ascontiguousarray(transposed.reshape(transposed.shape[first:]))
             )
         if shape is None or len(shape) != len(perm):
             return None
         if name not in made:
-            made[name] = make_node("Transpose", [name], self.draft.fresh(f"{name}{CHANNELS_LAST}"), perm=inverse(perm))
+            made[name] = make_node(
+                "Transpose", [name], self.rewrite.fresh(f"{name}{CHANNELS_LAST}"), perm=inverse(perm)
+            )
         return made[name].outputs[0]
 
-    def _turn(self, node: Node, perm: Perm) -> None:
+    def _change(self, node: Node, perm: Perm) -> None:
         """Rewrite a node to read its inputs from before `perm`, and transpose its outputs by what its rule says."""
         rule = rule_for(node)
-        turn = rule(self.draft, self.shapes, node, perm) if rule else None
-        if turn is None or not all(self._is_welcome(p, out) for p, out in zip(turn.perms, node.outputs, strict=True)):
+        change = rule(self.rewrite, self.shapes, node, perm) if rule else None
+        if change is None or not all(
+            self._is_welcome(p, out) for p, out in zip(change.perms, node.outputs, strict=True)
+        ):
             return
         made: dict[str, Node] = {}
         sources: dict[int, str] = {}
@@ -185,12 +189,12 @@ class _Layout:
             if source is None:
                 return
             sources[index] = source
-        self._apply(node, turn, sources, made)
+        self._apply(node, change, sources, made)
 
-    def _apply(self, node: Node, turn: Turn, sources: dict[int, str], made: dict[str, Node]) -> None:
-        names = [self._inner(name, perm) for name, perm in zip(node.outputs, turn.perms, strict=True)]
+    def _apply(self, node: Node, change: Change, sources: dict[int, str], made: dict[str, Node]) -> None:
+        names = [self._inner(name, perm) for name, perm in zip(node.outputs, change.perms, strict=True)]
         behind = []
-        for name, inner, perm in zip(node.outputs, names, turn.perms, strict=True):
+        for name, inner, perm in zip(node.outputs, names, change.perms, strict=True):
             if inner != name:
                 behind.append(make_node("Transpose", [inner], name, perm=perm))
                 spec = self.shapes.spec(name)
@@ -200,19 +204,19 @@ class _Layout:
             spec, order = self.shapes.spec(transpose.inputs[0]), transpose.attrs.perm
             if spec is not None:
                 self.shapes.put(transpose.outputs[0], TensorSpec(_permuted(spec.shape, order), spec.dtype))
-        self.draft.exchange([node], [*made.values(), *turn.before, turn.apply(node, sources, names), *behind])
+        self.rewrite.exchange([node], [*made.values(), *change.before, change.apply(node, sources, names), *behind])
 
     def _inner(self, name: str, perm: Perm) -> str:
-        """The name of a turned output."""
+        """The name of a transposed output."""
         if not name or perm == tuple(range(len(perm))):
             return name
-        return self.draft.fresh(f"{name}{CHANNELS_LAST}" if perm == to_first(len(perm)) else f"{name}.turned")
+        return self.rewrite.fresh(f"{name}{CHANNELS_LAST}" if perm == to_first(len(perm)) else f"{name}.transposed")
 
     def _is_welcome(self, perm: Perm, output: str) -> bool:
-        """Whether a Transpose by `perm` behind a node gets further, or meets its end."""
+        """Whether a Transpose by `perm` after a node moves further down, or vanishes."""
         if perm in (to_first(len(perm)), tuple(range(len(perm)))):
             return True
-        reader = self.draft.only_reader(output, "Transpose")
+        reader = self.rewrite.only_reader(output, "Transpose")
         after = self._perm(reader)
         if after is None:
             return False

@@ -1,4 +1,4 @@
-"""A constant that a pass put in another form gets its old name back where the old form is gone: users know that name."""
+"""A constant that a pass replaced gets its old name back if the old form is gone: users know that name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from alula.runtime.graph import Arrays, Graph
-from alula.runtime.passes.draft import renamed
+from alula.runtime.passes.rewrite import renamed
 
 CHANNELS_LAST = ".channels_last"  # how the name of a tensor ends that is in that order
 TRIMMED = ".trimmed"  # of a constant without leading ones
-SUFFIXES = (CHANNELS_LAST, ".turned", TRIMMED)
+SUFFIXES = (CHANNELS_LAST, ".transposed", TRIMMED)
 
 
 def restore_names(graph: Graph) -> Graph:

@@ -1,9 +1,8 @@
-"""What is known of shapes before the free dimensions are: two probes.
+"""What is known of shapes before free dimensions are known: two probes.
 
-Every free dimension gets a size in each of two made-up worlds, and the ops' own `infer` and `reference` run in both.
-A size that is the same in both worlds is fixed; two sizes that agree with each other in both worlds are the same free
-dimension. A made-up size may not fit a network (a reader of lines wants a height of 48): where an op refuses it, a
-few rules say what the shape must be all the same.
+Each probe gives every free dimension a made-up size, and runs the ops' own `infer` and `reference`. A size that is the
+same in both probes is fixed. Two sizes that are equal in both probes are the same free dimension. A made-up size may not
+fit a network (a line recogniser needs a height of 48). If an op refuses it, a few rules derive the shape.
 """
 
 from __future__ import annotations
@@ -210,7 +209,7 @@ def _reshape(shapes: Shapes, node: Node) -> TensorSpec | None:
 
 
 def _window(shapes: Shapes, node: Node) -> TensorSpec | None:
-    """Convolutions and pools: pictures stay pictures."""
+    """Convolutions and pools: images stay images."""
     spec = shapes.spec(node.inputs[0])
     if spec is None:
         return None

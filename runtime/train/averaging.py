@@ -1,4 +1,4 @@
-"""Averages of the weights along a run: exponential (EMA) or plain (SWA). They generalise better than the last weights."""
+"""Averages of the weights over a run: exponential (EMA) or plain (SWA). They generalise better than the last weights."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SWA:
 def batch_norm_statistics(
     graph: Graph, batches: Iterable[Sequence[Array]], threads: int | None = None
 ) -> dict[str, Array]:
-    """Means and variances of every batch normalisation over some batches, all weighing the same; SWA needs them anew.
+    """Means and variances of every batch normalisation over some batches, all with the same weight; SWA needs them recomputed.
 
     graph   : in trainable form
     batches : inputs of the network, in order

@@ -1,7 +1,7 @@
-"""Checkpoints: all that a run needs to go on, bit for bit, from where it was.
+"""Checkpoints: everything that a run needs to resume, bit for bit.
 
 A file is a magic word, the SHA-256 of the rest, and an uncompressed .npz archive of the trainer's state and one JSON
-text about the run. The one before it stays beside it (`.previous`), and is taken if the newest is damaged.
+text about the run. The one before it stays beside it (`.previous`), and is used if the newest is damaged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.errors import CheckpointError
-from alula.runtime.files import settle, write_whole
+from alula.runtime.files import sync_folder, write_whole
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph
 
@@ -32,7 +32,7 @@ class Checkpoint:
 
     state   : of the trainer
     place   : epoch, step and sums of a run; plain JSON values
-    options : what must be the same for the run to go on: name -> value as text
+    options : what must be the same for the run to resume: name -> value as text
     """
 
     state: Mapping[str, Array]
@@ -59,7 +59,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if path.exists():
         os.replace(path, previous(path))
     os.replace(fresh, path)
-    settle(path.parent)
+    sync_folder(path.parent)
 
 
 def previous(path: Path) -> Path:
@@ -70,7 +70,7 @@ def previous(path: Path) -> Path:
 def load_checkpoint(path: Path, options: Mapping[str, str]) -> tuple[Checkpoint | None, str]:
     """The newest checkpoint that is whole, None if there is none; and what was wrong with a newer one, "" if nothing.
 
-    options : of the run that wants to go on
+    options : of the run that resumes
     raise   : CheckpointError if it is of another run, or every file is damaged
     """
     problems = []

@@ -1,8 +1,8 @@
-"""What to train within a memory budget: each layer's contribution, then the layers that contribute most and fit.
+"""What to train within a memory budget: measure each layer's contribution, then choose those that contribute most and fit.
 
-Contribution analysis is MCUNetV3's (Lin et al., arXiv 2206.15472): a layer is fine-tuned alone, and what that gains is its
-contribution. Ours is measured as loss on batches that it was not trained with, and the memory of a choice is what its plan
-takes, not a sum of estimates; so a greedy search replaces the paper's evolutionary one.
+Contribution analysis is MCUNetV3's (Lin et al., arXiv 2206.15472): a layer is fine-tuned alone, and its gain is its
+contribution. The gain is measured as loss on batches that it was not trained with. The memory of a choice is that of its
+plan, not a sum of estimates, so a greedy search replaces the paper's evolutionary search.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train.losses import Loss
-from alula.runtime.train.network import trainable_form
 from alula.runtime.train.optimizers import Optimizer
-from alula.runtime.train.parameters import LAYERS, parameters
+from alula.runtime.train.parameters import is_layer, parameters
 from alula.runtime.train.trainer import Trainer
 
-FRACTIONS = (1.0, 0.5, 0.25, 0.125)  # of a layer's input channels, as in the paper
+SLICES = (1.0, 0.5, 0.25, 0.125)  # of a layer's input channels, as in the paper
 
 Batches = Sequence[Sequence[Array]]
 Watch = Callable[[int, int], None]
@@ -90,7 +90,7 @@ def choose_update(
     def fill(order: Sequence[str]) -> Choice:
         chosen, memory = dict[str, float](), 0
         for label in order:
-            for fraction in FRACTIONS:
+            for fraction in SLICES:
                 total = bytes_of(_rules(layers, {**chosen, label: fraction}))
                 if total <= max_bytes:
                     chosen[label], memory = fraction, total
@@ -104,7 +104,7 @@ def choose_update(
     found = [fill(order) for order in dict.fromkeys(map(tuple, orders))]
     best = max(found, key=lambda choice: sum(gains[label] * part for label, part in choice.chosen.items()))
     if not best.chosen:
-        smallest = min(bytes_of(_rules(layers, {label: FRACTIONS[-1]})) for label in useful)
+        smallest = min(bytes_of(_rules(layers, {label: SLICES[-1]})) for label in useful)
         raise MemoryBudgetError(
             f"update: expected a step within {max_bytes:,} bytes, got {smallest:,} at the least; raise the budget to that "
             "or make the batch smaller"
@@ -118,12 +118,12 @@ def _layers(graph: Graph) -> dict[str, list[str]]:
     known = parameters(form)
     return {
         node.label: names for node in form.nodes
-        if node.op in LAYERS and (names := [name for name in node.inputs if name in known])
+        if is_layer(node) and (names := [name for name in node.inputs if name in known])
     }  # fmt: skip
 
 
 def _rules(layers: dict[str, list[str]], chosen: dict[str, float]) -> tuple[str, ...]:
-    """Each parameter by its name; a fraction behind those that are trained in part."""
+    """Each parameter by its name, with the trained part after it if that is less than 1."""
     return tuple(
         name if part == 1 else f"{name}:{part}" for label, part in chosen.items() for name in layers[label]
     )  # fmt: skip

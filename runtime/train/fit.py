@@ -1,7 +1,7 @@
-"""The loop over a data set: epochs, tests, checkpoints, and an orderly end whatever happens.
+"""The loop over a data set: epochs, tests, checkpoints, and a clean end in every case.
 
-A run is a function of its options, its data and its first weights: what is taken up again at a checkpoint ends with the
-same bits as what was never interrupted.
+A run is a function of its options, data and first weights: a run that resumes at a checkpoint ends with the same bits as
+one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from alula.runtime.data import Batch, Dataset, Loader
 from alula.runtime.errors import DivergedError, GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array
-from alula.runtime.model import Model
 from alula.runtime.train.checkpoint import (
     Checkpoint,
     fingerprint,
@@ -56,7 +55,7 @@ class Epoch:
     accuracy : on the training batches, augmented as they were; None if the loss has no labels
     test     : on the test set after the epoch; None without one
     lr       : of the last update
-    seconds  : of training, without the test; of the part after the last checkpoint if the run was taken up again
+    seconds  : of training, without the test; of the part after the last checkpoint if the run was resumed
     best     : whether the test's accuracy is the highest so far
     """
 
@@ -92,7 +91,7 @@ class Run:
     epochs     : how many in all, those before a checkpoint included
     test       : batches of the test set, never shuffled
     checkpoint : file that is written every `every_s` seconds, at the end of each epoch, and when the run is interrupted
-    options    : more of what must be the same for the run to be taken up again, by name
+    options    : more options that must be the same when the run resumes, by name
     watch      : called after every step with (epoch, step in the epoch, what the step gave)
     log        : a context that is entered as log("train") and log("test")
     """
@@ -120,11 +119,11 @@ class Run:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are behind the run."""
+        """How many epochs the run has finished."""
         return self._place.epoch
 
     def resume(self) -> str:
-        """Go on from the checkpoint, if there is one. return: where it goes on, and what was wrong with a newer file.
+        """Resume from the checkpoint, if there is one. return: where it resumes, and what was wrong with a newer file.
 
         raise : CheckpointError if it is of another run
         """
@@ -205,7 +204,7 @@ class Run:
         if self.test is not None:
             try:
                 with self.log("test"):
-                    scores = evaluate(self.trainer.model(), self.test)
+                    scores = evaluate(self.trainer.infer, self.test)
             except KeyboardInterrupt:
                 self.save()
                 raise
@@ -263,7 +262,7 @@ class Run:
                 signal.signal(number, handler)
         if noted:
             signal.raise_signal(noted[0])
-            raise KeyboardInterrupt  # a handler that goes on has no say here
+            raise KeyboardInterrupt  # a handler that returns cannot change this
 
 
 def _loss_text(loss: Loss) -> str:
@@ -275,13 +274,13 @@ def _loss_text(loss: Loss) -> str:
 
 
 def _data_fingerprint(data: Dataset) -> str:
-    """A hash of labels and classes, and of the names of files: pictures themselves are not read for it."""
+    """A hash of labels and classes, and of the names of files: images themselves are not read for it."""
     digest = hashlib.sha256(data.labels.tobytes())
     digest.update(repr((data.classes, data.shape, getattr(data, "files", ()))).encode())
     return digest.hexdigest()[:16]
 
 
-def evaluate(model: Model, test: Loader) -> Scores:
+def evaluate(model: Callable[[Array], Array | tuple[Array, ...]], test: Loader) -> Scores:
     """Mean cross-entropy and accuracy over a set, in float64.
 
     model : first output: scores (N, C)

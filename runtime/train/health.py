@@ -1,4 +1,4 @@
-"""Where numbers stopped being finite: in a weight, in the forward pass, or in a gradient."""
+"""Find the first number that is not finite: in a weight, in the forward pass, or in a gradient."""
 
 from __future__ import annotations
 

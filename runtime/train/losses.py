@@ -1,4 +1,4 @@
-"""Losses: what is appended to a network's outputs, and which targets a step then needs. All look at the first output."""
+"""Losses: the nodes appended to a network's outputs, and the targets that a step then needs. All read the first output."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
-from alula.runtime.weights import native
+from alula.runtime.memory.aligned import native
+from alula.runtime.planning.autodiff import Tape
 
 TARGET = "target|"
 IGNORED = -100  # the label that does not count, unless another is chosen; as in torch

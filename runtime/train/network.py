@@ -5,68 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
-from alula.runtime.passes import PASSES
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.dead_code import drop_dead_code
-from alula.runtime.passes.draft import Draft, renamed
-from alula.runtime.passes.fusion import fuse_chains
-from alula.runtime.passes.names import restore_names
-from alula.runtime.specialise import Specialised, specialise
+from alula.runtime.passes.fusion import fuse_epilogues
+from alula.runtime.passes.rewrite import Rewrite, renamed
+from alula.runtime.planning.autodiff import Tape
+from alula.runtime.planning.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
-from alula.runtime.train.ordering import by_depth, schedule, sharing
-from alula.runtime.train.parameters import tied
-from alula.runtime.train.recompute import plans, recomputed
-
-
-def trainable_form(graph: Graph) -> Graph:
-    """The network as it is trained: every pass but those that fold parameters into one another or hide tensors.
-
-    What several nodes read is an input to the passes: none of them may give one reader a weight of its own.
-    """
-    shared = {name: graph.constants[name] for name in tied(graph)}
-    own = (
-        Arrays({name: graph.constants[name] for name in graph.constants if name not in shared})
-        if shared
-        else graph.constants
-    )
-    inputs = {**graph.inputs, **{name: TensorSpec.of(array) for name, array in shared.items()}}
-    form = replace(graph, inputs=inputs, constants=own)
-    for rewrite in PASSES:
-        if rewrite not in (open_batch_norm, fold_affine, fuse_chains):
-            form = rewrite(form)
-    read = {name for node in form.nodes for name in node.reads} | set(form.outputs)
-    kept = {name: array for name, array in shared.items() if name in read}
-    pool = Arrays({**{name: form.constants[name] for name in form.constants}, **kept}) if kept else form.constants
-    return restore_names(replace(form, inputs=graph.inputs, constants=pool))
+from alula.runtime.train.ordering import by_depth, order_updates, sharing
+from alula.runtime.train.recompute import candidates, recomputed
 
 
 def with_batch_statistics(graph: Graph, outputs: Sequence[str], momentum: float | None = None) -> Graph:
     """The batch normalisations that make these outputs normalise with the batch's statistics, and keep running ones.
 
-    Where several share their running statistics, each goes on from what the one before it made.
+    Where several share their running statistics, each starts from the result of the one before it.
     momentum : of the running statistics instead of the network's own; 0 keeps those of the last batch alone
     """
-    draft = Draft(graph)
+    rewrite = Rewrite(graph, guarded=True)
     newest: dict[str, str] = {}  # running statistic -> what the last node made of it
-    for node in draft.nodes("BatchNormalization"):
+    for node in rewrite.nodes("BatchNormalization"):
         output, attrs = node.outputs[0], node.attrs
         if output not in outputs:
             continue
-        extra = tuple(draft.fresh(f"{output}.{part}") for part in ("mean|new", "var|new", "mean|saved", "std|saved"))
+        extra = tuple(rewrite.fresh(f"{output}.{part}") for part in ("mean|new", "var|new", "mean|saved", "std|saved"))
         made = find("BatchNormalizationTraining", node.label).make_attrs(
             {"epsilon": attrs.epsilon, "momentum": attrs.momentum if momentum is None else momentum}, node.label
         )
         running = node.inputs[3:5]
         inputs = (*node.inputs[:3], *(newest.get(name, name) for name in running))
         newest.update(zip(running, extra, strict=False))
-        draft.exchange([node], [Node("BatchNormalizationTraining", inputs, (output, *extra), made, node.name)])
-    return draft.graph()
+        new = Node("BatchNormalizationTraining", inputs, (output, *extra), made, node.name)
+        if node.guard:  # skipped, it keeps the statistics that it has
+            otherwise = (*(node.otherwise or ("",)), *inputs[3:5])
+            new = replace(new, guard=node.guard, otherwise=otherwise)
+        rewrite.exchange([node], [new])
+    return rewrite.graph()
 
 
 def with_variables(graph: Graph, names: Sequence[str]) -> Graph:
@@ -86,8 +65,8 @@ class TrainingNetwork:
     follows : gradient or optimiser's state -> parameter whose storage order it has
     targets : the loss's inputs
     outputs : what a run returns: loss, the network's outputs, then gradients if those were asked for
-    norm    : the gradients' norm, one of the network's outputs; "" if nobody computes it
-    n_plans : how many ways there are to need less memory, and more work
+    norm    : the gradients' norm, one of the network's outputs; "" if it is not computed
+    n_candidates : how many ways there are to need less memory, and more work
     """
 
     network: Specialised
@@ -96,14 +75,14 @@ class TrainingNetwork:
     targets: dict[str, Target]
     outputs: tuple[str, ...]
     norm: str = ""
-    n_plans: int = 1
+    n_candidates: int = 1
 
 
 @frozen
 class Recipe:
     """How gradients become new weights.
 
-    clip_norm : greatest norm of all gradients together; 0 for no limit
+    clip_norm : maximum norm of all gradients together; 0 for no limit
     averages  : whether an average follows every parameter
     """
 
@@ -145,8 +124,8 @@ def training_network(
     trained   : the parameters that are updated
     variables : every tensor that a step may change, with those that the optimiser remembers
     then      : what is done with the gradients: a recipe updates the weights, "sum" adds them to those of earlier
-                batches, "return" returns them behind loss and outputs and changes nothing
-    frugality : which plan of `recompute.plans` is followed: 0 keeps every activation
+                batches, "return" returns them after loss and outputs and changes nothing
+    frugality : which plan of `recompute.candidates` is followed: 0 keeps every activation
     """
     free = {name: spec for name, spec in variables.items() if name in graph.inputs}
     data = {name: spec for name, spec in shapes.items() if name not in free}
@@ -159,6 +138,8 @@ def training_network(
     value, targets = loss.build(tape, graph.outputs)
     n_forward = len(tape.nodes)
     gradients = tape.gradients(value, trained)
+    if not isinstance(then, Recipe) or then.clip_norm:
+        gradients = {name: tape.always(gradient) for name, gradient in gradients.items()}
     _own_memory(tape, gradients)
     shared = sharing(tape.nodes, free)
     outputs = tuple(_copied(tape, name) if name in shared else name for name in graph.outputs)
@@ -170,7 +151,7 @@ def training_network(
             total = slot(name, SUM)
             made = tape.node("AccumulateUpdate", [total, gradient, SCALARS.keep], name=f"{name}|summed")
             updates[made], follows[total] = total, name
-    choices = plans(tape, n_forward)
+    choices = candidates(tape, n_forward)
     if frugality:
         tape.nodes = recomputed(tape, n_forward, choices[min(frugality, len(choices) - 1)])
     results = (value, *outputs, *(gradients.values() if then == "return" else ()))
@@ -192,11 +173,13 @@ def _apart(tape: Tape, nodes: Sequence[Node], statistics: Iterable[str]) -> list
 
 
 def _own_memory(tape: Tape, gradients: dict[str, str]) -> None:
-    """Give each gradient memory of its own, which takes the order of its parameter's: nobody else reads that."""
+    """Give each gradient memory of its own, which takes the order of its parameter's: nothing else reads that."""
     read = {name for node in tape.nodes for name in node.reads}
     for parameter, gradient in gradients.items():
         if gradient in read or gradient in tape.made:
-            gradients[parameter] = _copied(tape, gradient)
+            with tape.under(tape.guard_of(gradient)):
+                gradients[parameter] = _copied(tape, gradient)
+            gradient = gradients[parameter]
         read.add(gradient)
 
 
@@ -233,7 +216,12 @@ def _append_updates(
         scalars = replace(SCALARS, scale=factor)
     for name, gradient in gradients.items():
         slots = tuple(slot(name, part) for part in recipe.optimizer.slots)
-        made = recipe.optimizer.update(tape, name, gradient, slots, scalars)
+        guard = tape.guard_of(gradient)
+        with tape.under(guard):
+            made = recipe.optimizer.update(tape, name, gradient, slots, scalars)
+        if guard:  # skipped, a layer does not learn
+            for updated, old in zip(made, (name, *slots), strict=True):
+                tape.otherwise(updated, old, guard)
         updates.update(zip(made, (name, *slots), strict=True))
         follows.update(dict.fromkeys(slots, name))
         if recipe.averages:
@@ -260,10 +248,10 @@ def _closed(
     results: Sequence[str],
     updates: Mapping[str, str],
 ) -> Specialised:
-    """The tape as a graph: only the constants that it reads, chains fused, updates as early as can be."""
+    """The tape as a graph: only the constants that it reads, epilogues fused, updates as early as possible."""
     outputs = tuple(dict.fromkeys(result for result in (*results, *updates) if result))
     needed = {read for node in tape.nodes for read in node.reads} | set(outputs)
     constants = Arrays({key: values[key] for key in needed if key in values})
     constants.update({key: array for key, array in tape.made.items() if key in needed})
-    fused = fuse_chains(Graph(name, inputs, outputs, tuple(tape.nodes), constants))
-    return specialise(replace(fused, nodes=schedule(fused.nodes, updates)), inputs)
+    fused = fuse_epilogues(Graph(name, inputs, outputs, tuple(tape.nodes), constants))
+    return specialise(replace(fused, nodes=order_updates(fused.nodes, updates)), inputs)

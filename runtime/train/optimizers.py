@@ -1,4 +1,4 @@
-"""Optimisers: which update node a parameter gets, and what it remembers between steps. Semantics are torch's."""
+"""Optimisers: which update node a parameter gets, and its state between steps. Semantics are torch's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array
+from alula.runtime.planning.autodiff import Tape
 
 DECAYS = ("all", "weights")
 

@@ -1,4 +1,4 @@
-"""In which order the nodes of a training step run: branches by depth, updates as early as nothing is lost by them."""
+"""The order in which the nodes of a training step run: branches by depth, updates as early as possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alula.runtime.ops.contract import find
 def by_depth(nodes: Sequence[Node]) -> list[Node]:
     """Every node as early as what it reads allows, so that the backward pass comes to the shorter of two branches last.
 
-    Then what both began with is not called for (and perhaps recomputed) while the longer one is still under way.
+    Then the common start of both is not needed (and perhaps recomputed) while the longer branch is still running.
     """
     depth: dict[str, int] = {}
     levels = []
@@ -34,8 +34,8 @@ def sharing(nodes: Iterable[Node], names: Iterable[str]) -> dict[str, str]:
     return owner
 
 
-def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:
-    """Every node that updates a variable as soon as what it reads is there and nobody reads the old value any more.
+def order_updates(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, ...]:
+    """Every node that updates a variable as soon as what it reads is there and nothing still reads the old value.
 
     So a gradient is still in the cache when it is used, and its memory is free before the next one is computed.
     Nothing is overwritten while a node is left that reads it, or anything that may share its memory.
@@ -62,7 +62,7 @@ def schedule(nodes: Sequence[Node], updates: Mapping[str, str]) -> tuple[Node, .
             after.setdefault(event, []).append(node)
     ordered: list[Node] = []
     placed: set[int] = set()
-    early = set(updaters)  # what is placed as soon as it can be: updates, and nodes whose turn has passed
+    early = set(updaters)  # what is placed as soon as it can be: updates, and nodes whose place has passed
 
     def place(first: Node) -> None:
         ready = [first]

@@ -1,33 +1,23 @@
 """Which constants of a network are parameters: what a framework would train if the network had been written in it.
 
 Weights and biases of layers, scales and shifts of normalisations, slopes of PRelu, embeddings. A factor or summand with
-one value for each channel is one where it stands right after such a layer or normalisation, however that was exported.
-Everything else is a buffer: masks, anchors, positions, the network's own input normalisation. Buffers stay as they are,
-unless an update rule names them.
+one value per channel is one if it comes right after such a layer or normalisation, however that was exported. Everything
+else is a buffer: masks, anchors, positions, the network's own input normalisation. Buffers stay as they are unless an
+update rule names them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
 from alula.runtime.graph import Graph, Node, TensorSpec
-from alula.runtime.ops.contract import find
+from alula.runtime.ops.contract import Op, find
+from alula.runtime.ops.traits import STATISTIC, TABLE, WEIGHT, axis_for
 from alula.runtime.passes.layer_norm import ONES, ZEROS
 
-LAYERS: Mapping[str, tuple[int, ...]] = {
-    "Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (0, 1, 2), "MatMul": (0, 1), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3),
-}  # fmt: skip
-NORMALIZATIONS: Mapping[str, tuple[int, ...]] = {
-    "BatchNormalization": (1, 2), "BatchNormalizationTraining": (1, 2), "LayerNormalization": (1, 2),
-    "RMSNormalization": (1,), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "LpNormalization": (),
-}  # fmt: skip
-STATISTICS = ("BatchNormalization", "BatchNormalizationTraining")
-PARAMETER_INPUTS = {**LAYERS, **NORMALIZATIONS, "PRelu": (1,), "Gather": (0,)}
-WEIGHT_COLUMNS = {"Conv": 0, "ConvTranspose": -1, "Gemm": 1, "MatMul": -1}  # which axis of a weight is the outputs
 ARITHMETIC = ("Add", "Mul")
-NAMEABLE = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Concat", "Where", "Expand", "Tile", "Gather")
 
 Parameters = dict[str, list[Node]]
 
@@ -51,7 +41,7 @@ class _Walk:
 
     def parameters(self) -> Parameters:
         found: Parameters = {}
-        statistics = {name for node in self.graph.nodes if node.op in STATISTICS for name in node.inputs[3:5]}
+        statistics = {name for node in self.graph.nodes for name in held(node, STATISTIC)}
         for node in self.graph.nodes:
             for name in self._of(node):
                 if name not in statistics and node not in found.setdefault(name, []):
@@ -61,16 +51,18 @@ class _Walk:
     def buffers(self) -> Parameters:
         known, found = self.parameters(), Parameters()
         for node in self.graph.nodes:
-            for read in node.inputs if node.op in NAMEABLE else ():
+            for read in node.inputs if contract(node).has_buffers else ():
                 name = self._constant(read)
                 if name and name not in known and node not in found.setdefault(name, []):
                     found[name].append(node)
         return found
 
     def _of(self, node: Node) -> Iterator[str]:
-        for index in PARAMETER_INPUTS.get(node.op, ()):
-            for name in self._sources(node.inputs[index]) if index < len(node.inputs) else ():
-                if node.op != "Gather" or len(self._spec(name).dims) > 1:
+        for index, operand in contract(node).operands.items():
+            if operand.role == STATISTIC or index >= len(node.inputs):
+                continue
+            for name in self._sources(node.inputs[index]):
+                if operand.role != TABLE or len(self._spec(name).dims) > 1:
                     yield name
         if node.op in ARITHMETIC:
             yield from self._affine(node)
@@ -92,11 +84,13 @@ class _Walk:
     def _is_lone_bias(self, node: Node, other: str) -> bool:
         """Whether a single number is added to what a layer of one output channel made, which has no bias."""
         layer = self.makers.get(other)
-        if node.op != "Add" or layer is None or layer.op not in WEIGHT_COLUMNS or any(layer.inputs[2:]):
+        linear = contract(layer).linear if layer is not None else None
+        if node.op != "Add" or layer is None or linear is None or any(layer.inputs[linear.weight + 1 :]):
             return False
-        weight = self._constant(layer.inputs[1])
-        columns = WEIGHT_COLUMNS[layer.op] - (layer.op == "Gemm" and layer.attrs.transB)
-        return bool(weight) and self._spec(weight).dims[columns] == 1 and getattr(layer.attrs, "group", 1) == 1
+        weight = self._constant(layer.inputs[linear.weight])
+        columns = axis_for(contract(layer).operands[linear.weight].outputs, layer.attrs)
+        is_one = bool(weight) and columns is not None and self._spec(weight).dims[columns] == 1
+        return is_one and getattr(layer.attrs, "group", 1) == 1
 
     def _follows_a_layer(self, tensor: str) -> bool:
         """Whether a tensor is a layer's or normalisation's result, perhaps in another shape, scaled or shifted."""
@@ -107,9 +101,9 @@ class _Walk:
         return self._followed[tensor]
 
     def _is_layer(self, node: Node) -> bool:
-        if node.op in LAYERS:
+        if is_layer(node):
             return next(self._of(node), "") != ""
-        if node.op in NORMALIZATIONS or self._normalizes(node):
+        if contract(node).normalizes or self._normalizes(node):
             return True
         if node.op in ARITHMETIC:
             return next(self._affine(node), "") != ""
@@ -179,22 +173,22 @@ class _Walk:
         return self.graph.constants.spec(name)
 
 
+def contract(node: Node) -> Op:
+    """What a node's op declares."""
+    return find(node.op, node.label)
+
+
+def held(node: Node, *roles: str) -> Iterator[str]:
+    """The inputs of a node with one of these roles."""
+    for index, operand in contract(node).operands.items():
+        if operand.role in roles and index < len(node.inputs) and node.inputs[index]:
+            yield node.inputs[index]
+
+
+def is_layer(node: Node) -> bool:
+    """Whether a node is a layer: an op with weights."""
+    return any(operand.role == WEIGHT for operand in contract(node).operands.values())
+
+
 def _is_view(node: Node) -> bool:
-    return find(node.op, node.label).is_view and node.op not in ("Cast", "Resize")
-
-
-def tied(graph: Graph) -> list[str]:
-    """The float32 constants that are read or put out more than once: what is done to one copy must be done to all.
-
-    A pass that folds a Transpose of one, or lays one out anew, would make two weights of it; one that folds an
-    Expand or a Gather, several.
-    """
-    counts: dict[str, int] = {}
-    reads = [*graph.outputs, *(name for node in graph.nodes for name in node.reads)]
-    for name in reads:
-        if name in graph.constants:
-            counts[name] = counts.get(name, 0) + 1
-    specs = {name: graph.constants.spec(name) for name, count in counts.items() if count > 1}
-    repeated = {node.inputs[0] for node in graph.nodes if node.op in ("Expand", "Tile", "Gather")}
-    specs.update({name: graph.constants.spec(name) for name in repeated if name in graph.constants})
-    return [name for name, spec in specs.items() if spec.dtype == "float32" and spec.size > 1]
+    return contract(node).is_view and node.op not in ("Cast", "Resize")

@@ -1,10 +1,10 @@
-"""Memory for time: what the backward pass needs is computed again instead of being kept (Chen et al., arXiv 1604.06174).
+"""Less memory for more time: recompute activations in the backward pass instead of keeping them (Chen et al., arXiv 1604.06174).
 
-A network is cut where a single tensor leads from what lies before to what lies behind: between the blocks of a residual
-network, say. Plans are ordered by work. The first drops what follows from others element by element, which costs next to
-nothing, and the layers that make most of least, a sixth of the bytes if that takes few multiply-adds. The next ones drop
-all that lies between two cuts, in one segment after the other; the last ones join segments.
-What is computed again is computed right before it is needed, by the same nodes, so gradients are the same bits.
+A network is cut where a single tensor connects what comes before with what comes after, for example between the blocks of a
+residual network. Plans are ordered by work. The first drops element-wise results of others, which are nearly free, and the
+layers with the fewest multiply-adds per byte, up to a sixth of the bytes if that takes few multiply-adds. The next plans drop
+everything between two cuts, segment after segment; the last ones join segments.
+A dropped tensor is recomputed right before it is needed, by the same nodes, so gradients have the same bits.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from alula.runtime.autodiff import Tape
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Node
 from alula.runtime.ops.contract import find
+from alula.runtime.planning.autodiff import Tape
 
 LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
@@ -24,7 +24,7 @@ LIGHT_BYTES_RATIO = 0.17  # of the bytes: what the first plan may drop beside wh
 LIGHT_WORK_RATIO = 0.043  # of a step's multiply-adds: what it may add for that
 
 
-def plans(tape: Tape, n_forward: int) -> list[frozenset[str]]:
+def candidates(tape: Tape, n_forward: int) -> list[frozenset[str]]:
     """Sets of activations to drop, from none on, each with more work than the one before.
 
     n_forward : how many of the tape's nodes are the forward pass
@@ -60,17 +60,17 @@ def _cheap(tape: Tape, made: Mapping[str, Node], free: Sequence[str], kept: Coll
         roots[name] = frozenset[str]().union(*above)
     droppable = set(free)
     dropped = {name for name in droppable if plain[name]}
-    # What enters a sum is called for with it, long before its own gradient is: dropping it gains little
+    # An operand of a sum is needed with the sum, long before its own gradient: dropping it gains little
     summed = {root for name in dropped if len(roots[name]) > 1 for root in roots[name]}
     layers = [
         name for name, node in made.items()
         if name in droppable and macs[name] and (name not in summed or not roots[name])
-        and all(read in kept for read in node.reads if read in made)  # nothing has to be made for them alone
+        and all(read in kept for read in node.reads if read in made)  # nothing is computed for them alone
     ]  # fmt: skip
     work = LIGHT_WORK_RATIO * sum(_macs(tape, node) for node in tape.nodes)
     size = {name: tape.spec(name).nbytes for name in droppable}
     nbytes = LIGHT_BYTES_RATIO * sum(size[name] for name in droppable - dropped)
-    # Of equals the first comes first: it is computed again last, when most of the others are gone
+    # Of equals the first comes first: it is recomputed last, when most of the others are freed
     for name in sorted(layers, key=lambda name: macs[name] / size[name]):
         if nbytes > 0 and macs[name] <= work:
             work, nbytes = work - macs[name], nbytes - size[name]
@@ -80,9 +80,9 @@ def _cheap(tape: Tape, made: Mapping[str, Node], free: Sequence[str], kept: Coll
 
 @frozen
 class _Segment:
-    """What lies behind one cut, up to the next one.
+    """What lies after one cut, up to the next one.
 
-    start : the tensor from which it is computed again
+    start : the tensor from which it is recomputed
     names : what the backward pass reads of it
     """
 
@@ -117,7 +117,7 @@ def _cuts(tape: Tape, n_forward: int) -> list[str]:
 
 
 def recomputed(tape: Tape, n_forward: int, dropped: Collection[str]) -> list[Node]:
-    """The tape's nodes, with the dropped tensors computed again in the backward pass, each right before it is first read."""
+    """The tape's nodes, with dropped tensors recomputed in the backward pass, each right before it is first read."""
     made = {name: node for node in tape.nodes[:n_forward] for name in node.outputs if name}
     available = set(_kept(tape.nodes, n_forward, made)) - set(dropped)
     nodes, again = list(tape.nodes[:n_forward]), dict[str, str]()
@@ -137,7 +137,8 @@ def recomputed(tape: Tape, n_forward: int, dropped: Collection[str]) -> list[Nod
     for node in tape.nodes[n_forward:]:
         for name in node.reads:
             make(name)
-        nodes.append(replace(node, inputs=tuple(again.get(name, name) for name in node.inputs)))
+        inputs, otherwise = (tuple(again.get(name, name) for name in names) for names in (node.inputs, node.otherwise))
+        nodes.append(replace(node, inputs=inputs, otherwise=otherwise))
     return nodes
 
 
@@ -159,13 +160,22 @@ def _as_repeated(node: Node) -> Node:
         return node
     attrs = find("BatchNormalizationApply", node.label).make_attrs({}, node.label)
     inputs = (*node.inputs[:3], *node.outputs[3:5])
-    return replace(node, op="BatchNormalizationApply", inputs=inputs, outputs=node.outputs[:1], attrs=attrs)
+    return replace(
+        node,
+        op="BatchNormalizationApply",
+        inputs=inputs,
+        outputs=node.outputs[:1],
+        attrs=attrs,
+        otherwise=node.otherwise[:1],
+    )
 
 
 def _copy(tape: Tape, node: Node, again: dict[str, str]) -> Node:
     """The node once more, under other names."""
-    inputs, outputs = tuple(again.get(read, read) for read in node.inputs), node.outputs
+    outputs, guard = node.outputs, again.get(node.guard, node.guard)
+    inputs, otherwise = (tuple(again.get(read, read) for read in reads) for reads in (node.inputs, node.otherwise))
     names = {name: f"{name}|again" for name in outputs if name}
     tape.specs.update((new, tape.spec(name)) for name, new in names.items())
     again.update(names)
-    return replace(node, inputs=inputs, outputs=tuple(names.get(name, "") for name in outputs))
+    outputs = tuple(names.get(name, "") for name in outputs)
+    return replace(node, inputs=inputs, outputs=outputs, guard=guard, otherwise=otherwise)

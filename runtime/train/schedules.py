@@ -1,4 +1,4 @@
-"""Schedules: the learning rate of each update, a function of its number alone, so that a resumed run goes on exactly."""
+"""Schedules: the learning rate of each update, a function of the update's number, so a resumed run continues exactly."""
 
 from __future__ import annotations
 

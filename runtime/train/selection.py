@@ -1,7 +1,7 @@
 """Which parameters a training step updates: rules by name.
 
     all, bias, norm, last:2, stem.*, fc.weight        several at once: bias,last:1
-    stem.*:0.25, last:2:0.5                           of the weights, only those of some input channels
+    stem.*:0.25, last:2:0.5                           only the weights of some input channels
 
 The rest of the network is frozen: its gradients are not computed, and nothing is kept for them.
 """
@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Graph, Node
-from alula.runtime.train.parameters import LAYERS, NORMALIZATIONS
+from alula.runtime.ops.traits import BIAS, SHIFT
+from alula.runtime.train.parameters import contract, held, is_layer
 
-BIAS_INPUT = dict.fromkeys(("Conv", "ConvTranspose", "Gemm", *NORMALIZATIONS), 2) | {"LSTM": 3, "GRU": 3}
 MANY = 12  # names that a message lists
 
 Readers = Mapping[str, Sequence[Node]]
@@ -31,8 +31,8 @@ def select(
     parameters : every parameter with the nodes that read it
     buffers    : other constants, which are trained only if a rule is their name, or a pattern that fits no parameter
     update     : rules, a comma between them or in a sequence: `all`; `bias` (of layers and normalisations); `norm`
-                 (scale and bias of normalisations); `last:k` (the last k layers with weights and all behind the first
-                 of them); else the name of a parameter or layer, or a pattern of it with * and ?; a fraction behind
+                 (scale and bias of normalisations); `last:k` (the last k layers with weights and all after the first
+                 of them); else the name of a parameter or layer, or a pattern of it with * and ?; a number from 0 to 1 after
                  any of them, as in `stem.*:0.25`, is the part of the input channels whose weights are trained
     raise      : GraphError if a rule is unknown or matches nothing
     """
@@ -94,7 +94,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 def _last(graph: Graph, parameters: Readers, number: str) -> list[str]:
     reading = {id(node) for readers in parameters.values() for node in readers}
-    weighted = [i for i, node in enumerate(graph.nodes) if node.op in LAYERS and id(node) in reading]
+    weighted = [i for i, node in enumerate(graph.nodes) if is_layer(node) and id(node) in reading]
     if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= len(weighted):
         raise GraphError(f"update: expected last:1 to last:{len(weighted)} in {graph.name}, got 'last:{number}'")
     late = {id(node) for node in graph.nodes[weighted[-int(number)] :]}
@@ -104,19 +104,12 @@ def _last(graph: Graph, parameters: Readers, number: str) -> list[str]:
 def _bias(graph: Graph, parameters: Readers) -> list[str]:
     return [
         name for name, readers in parameters.items()
-        if any(_is_bias(graph, node, name) for node in readers)
+        if any(node.op == "Add" or name in held(node, BIAS, SHIFT) for node in readers)
     ]  # fmt: skip
 
 
-def _is_bias(graph: Graph, node: Node, name: str) -> bool:
-    if node.op == "Add":
-        return True
-    index = BIAS_INPUT.get(node.op, -1)
-    return 0 <= index < len(node.inputs) and node.inputs[index] == name
-
-
 def _norm(graph: Graph, parameters: Readers) -> list[str]:
-    return [name for name, readers in parameters.items() if any(node.op in NORMALIZATIONS for node in readers)]
+    return [name for name, readers in parameters.items() if any(contract(node).normalizes for node in readers)]
 
 
 RULES: dict[str, Rule] = {"all": lambda graph, parameters: list(parameters), "bias": _bias, "norm": _norm}

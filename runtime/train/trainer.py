@@ -12,11 +12,18 @@ from alula.runtime.errors import DTypeError, GraphError, MemoryBudgetError, Shap
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
+from alula.runtime.memory.aligned import native, trim_heap
+from alula.runtime.memory.arena import Arena
+from alula.runtime.memory.variables import State, Variables
+from alula.runtime.memory.weights import WeightStore
 from alula.runtime.model import Model
-from alula.runtime.program import Program
+from alula.runtime.passes.fusion import fuse_epilogues
+from alula.runtime.passes.trainable import trainable_form
+from alula.runtime.planning.program import Program
+from alula.runtime.planning.specialise import specialise
 from alula.runtime.threads import checked_threads, team
 from alula.runtime.train.averaging import Averaging, batch_norm_statistics
-from alula.runtime.train.fractions import split_weights
+from alula.runtime.train.channel_slices import split_weights
 from alula.runtime.train.losses import CrossEntropy, Loss
 from alula.runtime.train.network import (
     AVERAGE,
@@ -25,7 +32,6 @@ from alula.runtime.train.network import (
     TrainingNetwork,
     running_statistics,
     slot,
-    trainable_form,
     training_network,
     update_network,
     with_batch_statistics,
@@ -35,8 +41,6 @@ from alula.runtime.train.optimizers import SCALARS, SGD, Optimizer
 from alula.runtime.train.parameters import buffers, parameters
 from alula.runtime.train.schedules import Schedule
 from alula.runtime.train.selection import select
-from alula.runtime.variables import State, Variables
-from alula.runtime.weights import Arena, WeightStore, native, trim_heap
 
 COUNTERS = "counters|"  # in a state: updates done, batches summed for the next one
 
@@ -67,9 +71,9 @@ class Trainer:
     loss             : a loss of `losses.py`
     update           : which parameters are updated; see `selection.select`
     threads          : how many threads run a step; all cores if None
-    max_bytes        : memory that a step may take; activations are computed again instead of kept until it fits
+    max_bytes        : memory that a step may use; activations are recomputed instead of kept until it fits
     schedule         : the learning rate of each update; None: the optimiser's throughout
-    clip_norm        : greatest norm of all gradients together; 0 for no limit
+    clip_norm        : maximum norm of all gradients together; 0 for no limit
     accumulate       : batches whose gradients are averaged for one update
     averaging        : an average of the weights that is kept beside them; see `averaging.py`
     batch_statistics : whether batch normalisations use the batch's statistics and keep running ones; None: those whose
@@ -123,6 +127,7 @@ class Trainer:
             if node.op == "BatchNormalization"
             and (node.inputs[1] in chosen if batch_statistics is None else batch_statistics)
         ]  # fmt: skip
+        self._split = split
         whole = with_batch_statistics(split, self.learning)
         statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
         if both := [name for name in statistics if name in chosen]:
@@ -130,6 +135,7 @@ class Trainer:
                 f"{both[0]}: expected a parameter or a running statistic of a batch normalisation, got one tensor that is both; "
                 "give the model a tensor for each, or pass batch_statistics=False"
             )
+        self._statistics = statistics
         self._forward = with_variables(whole, (*self.trained, *statistics))
         self._variables, self._follows = self._declare(whole.constants, statistics)
         self._store, self._arena = WeightStore(), Arena()
@@ -153,6 +159,39 @@ class Trainer:
         self.steps, self.summed = self.steps + 1, 0
         return Step(loss, outputs, lr, True, float(results[plan.norm]) if plan.norm else None)
 
+    def infer(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        """The answers of the network with the weights as they are now; batch normalisations use their running statistics.
+
+        The program reads the variables where they lie, and shares the memory of a step. `model()` is a copy of its own.
+
+        arrays : inputs of the network, in order
+        return : the output, or a tuple of them if there are several
+        raise  : ShapeError, DTypeError, GraphError: one line that names the input
+        """
+        if len(arrays) != len(self.graph.inputs):
+            names = ", ".join(self.graph.inputs)
+            raise GraphError(
+                f"infer: expected the inputs {names}, got {len(arrays)} arrays; pass each once, and no targets"
+            )
+        specs = self._specs(arrays)
+        program = self._inference(specs)
+        given = {name: native(array).reshape(array.shape) for name, array in zip(specs, arrays, strict=True)}
+        results = program.run(given)
+        values = tuple(results[name] for name in self.graph.outputs)
+        return values[0] if len(values) == 1 else values
+
+    def _inference(self, specs: Mapping[str, TensorSpec]) -> Program:
+        """The program of the forward pass alone, for inputs of these specs."""
+        key = ("infer", *((name, spec.shape, spec.dtype) for name, spec in specs.items()))
+        if key not in self._programs:
+            graph = fuse_epilogues(with_variables(self._split, (*self.trained, *self._statistics)))
+            free = {name: variable.spec for name, variable in self._variables.items() if name in graph.inputs}
+            network = specialise(graph, {**specs, **free})
+            plan = TrainingNetwork(network, {}, {}, {}, graph.outputs)
+            self._programs[key] = plan, self._program(plan)
+            trim_heap()
+        return self._programs[key][1]
+
     def gradients(self, *arrays: Array) -> dict[str, Array]:
         """The gradient of the loss with respect to each parameter that is trained; nothing changes. Arguments as of `step`."""
         plan, results = self._run(arrays, "return", self.lr)
@@ -173,11 +212,11 @@ class Trainer:
         return {name: variable.value() for name, variable in self._variables.items()}
 
     def state(self) -> dict[str, Array]:
-        """All that a run which goes on later needs: the variables, and how far the run is."""
+        """Everything that a run needs to resume later: the variables, and the progress of the run."""
         return {**self.values(), COUNTERS: np.array([self.steps, self.summed], np.int64)}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Go on from a state. Nothing changes if it does not fit.
+        """Resume from a state. Nothing changes if it does not fit.
 
         raise : GraphError if it is another network's, or of other options
         """
@@ -202,7 +241,7 @@ class Trainer:
     def averaged_graph(self, batches: Iterable[Sequence[Array]] = ()) -> Graph:
         """The network with the averages of the weights.
 
-        batches : inputs of the network, from which batch normalisations take their statistics anew, as SWA needs it;
+        batches : inputs of the network, from which the statistics of batch normalisations are recomputed, as SWA needs;
                   none: the running ones
         raise   : GraphError if no average is kept
         """
@@ -285,13 +324,13 @@ class Trainer:
 
         def planned(frugality: int) -> tuple[TrainingNetwork, Program]:
             plan = training_network(self._forward, specs, self.trained, specs_of, self.loss, then, frugality)
-            gc.collect()  # what differentiation left behind, or a plan that did not fit, must not add to the memory
+            gc.collect()  # garbage of differentiation, or of a plan that did not fit, must not add to the memory
             return plan, self._program(plan)
 
         specs_of = {name: variable.spec for name, variable in self._variables.items()}
         found = planned(1)
         if self.max_bytes is not None and found[1].memory.total > self.max_bytes:
-            found = self._within(self.max_bytes, planned, found[0].n_plans)
+            found = self._within(self.max_bytes, planned, found[0].n_candidates)
         self._programs[key] = found
         trim_heap()
         return found

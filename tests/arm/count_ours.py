@@ -22,7 +22,7 @@ from alula.runtime.artifact.codes import decode_huffman
 from alula.runtime.compiler import host_cpu, library
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
-from alula.runtime.program import Program
+from alula.runtime.planning.program import Program
 from alula.runtime.train import MSE, SGD, CrossEntropy, Trainer
 from tests.arm import counter
 from tests.arm.layers import FLOAT_BOUND, Layer, layers

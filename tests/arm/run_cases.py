@@ -17,7 +17,7 @@ from alula.runtime.compiler import library
 from alula.runtime.compiler.cpu import host_cpu
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 from tests.runtime.kernel_case import Case
 from tests.runtime.kernel_cases import CASES
 

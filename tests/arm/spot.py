@@ -13,13 +13,14 @@ from typing import Any
 from alula.demo.networks import load_networks
 from alula.demo.run import CLIP
 from alula.device.camera import VideoFile
-from alula.device.tasks.spotter import Spotter, SpotterConfig
+from alula.device.tasks.networks import assemble
+from alula.device.tasks.spotter import SpotterConfig
 
 
 def spot(packed: Path, long_side: int, wanted: list[int]) -> list[dict[str, Any]]:
     """The whole signs in each of the wanted frames, each looked at for the first time.
 
-    OpenCV rounds otherwise on another CPU, which decides what is read of a sign that the picture's edge cuts.
+    OpenCV rounds otherwise on another CPU, which decides what is read of a sign that the image's edge cuts.
     """
     networks, charset = load_networks(packed)
     config = SpotterConfig(long_side=long_side)
@@ -27,7 +28,7 @@ def spot(packed: Path, long_side: int, wanted: list[int]) -> list[dict[str, Any]
     with VideoFile(CLIP) as clip:
         for frame in clip:
             if frame.index in wanted:
-                spotter = Spotter(networks["detect"], networks["classify"], networks["recognise"], charset, config)
+                spotter = assemble(networks, charset, config)
                 for sighting in (sighting for _, sighting in spotter.look(frame) if sighting.whole):
                     text = sighting.reading.text if sighting.reading else ""
                     found.append({"frame": frame.index, "quad": sighting.quad.tolist(), "text": text})

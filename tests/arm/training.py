@@ -21,8 +21,8 @@ from tests.arm.boards import Board
 RECIPE = {"lr": 1e-3, "momentum": 0.9, "weight_decay": 1e-4}
 CHECKED_STEPS = 2
 TOLERANCE_RATIO = 1e-3  # of a loss
-PICTURE, CLASSES = (3, 32, 32), 10
-# What is trained -> network of the zoo, pictures at a time
+IMAGE, CLASSES = (3, 32, 32), 10
+# What is trained -> network of the zoo, images at a time
 STEPS = {
     "resnet20 b8": ("resnet20-cifar", 8),
     "mobilenetv2 b1": ("mobilenetv2-cifar", 1),
@@ -97,14 +97,14 @@ def gradient_layers() -> Iterator[GradientLayer]:
 
 
 def batch_of(name: str) -> tuple[Array, Array]:
-    """The pictures and labels of a step."""
+    """The images and labels of a step."""
     rng, count = np.random.default_rng(0), STEPS[name][1]
-    return rng.standard_normal((count, *PICTURE)).astype(np.float32), rng.integers(0, CLASSES, count)
+    return rng.standard_normal((count, *IMAGE)).astype(np.float32), rng.integers(0, CLASSES, count)
 
 
 def prepare(names: list[str], folder: Path) -> dict[str, tuple[Path, Path]]:
     """Of each step, its network as an ONNX file and packed so that it stays trainable."""
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
     from alula.host.zoo import build
 

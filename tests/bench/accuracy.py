@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import build
 from alula.report import Table
 from alula.runtime.data import Augment, Batch, Loader, moments, open_data

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
-from alula.host.onnx_read import dtype_name
+from alula.host.onnx.importer import import_onnx
+from alula.host.onnx.reader import dtype_name
 from alula.report import Table
 from alula.runtime.errors import AlulaError, DTypeError
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 from tests.bench.output import finish
 
 if TYPE_CHECKING:

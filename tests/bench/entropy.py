@@ -17,11 +17,12 @@ from statistics import median
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
-from alula.host.pack import layer_codebook, weight_axes
+from alula.host.onnx.importer import import_onnx
+from alula.host.pack import layer_codebook
 from alula.report import Table
 from alula.runtime.artifact import huffman
 from alula.runtime.artifact.codes import decode_huffman
+from alula.runtime.artifact.content import weight_axes
 from alula.runtime.compiler import library
 from alula.runtime.graph import Array
 from alula.runtime.passes import optimise

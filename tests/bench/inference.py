@@ -18,7 +18,7 @@ from statistics import geometric_mean
 from typing import Any
 
 import alula
-from alula.commands.bench import threads_list
+from alula.arguments import threads_list
 from alula.host.ort import OrtModel
 from alula.host.race import peak_gflops, race
 from alula.host.verify import compare

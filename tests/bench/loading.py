@@ -1,8 +1,8 @@
-"""What a batch of pictures costs before the network sees it.
+"""What a batch of images costs before the network sees it.
 
     python -m tests.bench.loading --json loading.json [--batch 32] [--rounds 500]
 
-Pictures of CIFAR's size in memory: read alone, and with crop, flip and normalisation, in both layouts. No thread.
+Images of CIFAR's size in memory: read alone, and with crop, flip and normalisation, in both layouts. No thread.
 
 Summary: batch_ms (crop, flip, normalise, NHWC; median), batch_nchw_ms, read_ms (normalised alone), batch.
 """
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=500)
     args = parser.parse_args()
     x = np.random.default_rng(0).integers(0, 256, (N, 32, 32, 3), np.uint8)
-    data = ArraySet("random pictures", x, np.arange(N) % 10)
+    data = ArraySet("random images", x, np.arange(N) % 10)
     cases = {"batch_ms": (RECIPE, "NHWC"), "batch_nchw_ms": (RECIPE, "NCHW"), "read_ms": (Augment(), "NHWC")}
     found = {
         name: batch_ms(Loader(data, args.batch, augment=augment, layout=layout, prefetch=0, reuse=True), args.rounds)

@@ -12,18 +12,18 @@ import numpy as np
 from alula.demo.networks import INSTALL_OCR
 from alula.demo.networks import ocr_models as find_ocr_models
 from alula.host.inputs import Shapes
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.pack import pack
 from alula.host.zoo import build
 from alula.runtime.graph import Array
 
-PICTURE = (1, 3, 224, 224)
+IMAGE = (1, 3, 224, 224)
 # name -> (network of the zoo and whether its weights are trained, or file of the OCR package), input shape
 NETWORKS: Mapping[str, tuple[str, bool, tuple[int, ...]]] = {
     "resnet20": ("resnet20-cifar", False, (1, 3, 32, 32)),
     "resnet74": ("resnet74-cifar", False, (1, 3, 32, 32)),
-    "mobilenetv2": ("mobilenetv2-224", False, PICTURE),
-    "efficientnet-lite0": ("efficientnet-lite0", True, PICTURE),
+    "mobilenetv2": ("mobilenetv2-224", False, IMAGE),
+    "efficientnet-lite0": ("efficientnet-lite0", True, IMAGE),
     "det": ("ch_PP-OCRv4_det_infer.onnx", False, (1, 3, 480, 640)),
     "rec": ("ch_PP-OCRv4_rec_infer.onnx", False, (1, 3, 48, 320)),
 }
@@ -81,9 +81,9 @@ def sign(shape: tuple[int, ...]) -> Array:
     import cv2
 
     _, channels, height, width = shape
-    picture = np.full((height, width, channels), 220, np.uint8)
+    image = np.full((height, width, channels), 220, np.uint8)
     for row in range(max(1, height // 96)):
         at = (8, min(height - 10, row * 96 + 38))
-        cv2.putText(picture, f"ALULA {row + 20} WEST", at, cv2.FONT_HERSHEY_SIMPLEX, 1.2, (30, 40, 50), 3, cv2.LINE_AA)
-    values = picture.astype(np.float32) / 127.5 - 1 + 0.02 * noise((height, width, channels))
+        cv2.putText(image, f"ALULA {row + 20} WEST", at, cv2.FONT_HERSHEY_SIMPLEX, 1.2, (30, 40, 50), 3, cv2.LINE_AA)
+    values = image.astype(np.float32) / 127.5 - 1 + 0.02 * noise((height, width, channels))
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])

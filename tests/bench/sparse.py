@@ -16,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.race import race
 from alula.host.zoo import ZOO, build
 from alula.report import Table
 from alula.runtime.model import Model
 from alula.runtime.passes import optimise
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train import SGD, Trainer
-from alula.runtime.train.network import trainable_form, with_batch_statistics, with_variables
+from alula.runtime.train.network import with_batch_statistics, with_variables
 from tests.bench.output import finish
 
 NETWORK = "mobilenetv2-224"

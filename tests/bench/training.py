@@ -21,15 +21,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from alula.commands.bench import threads_list
-from alula.host.onnx_import import import_onnx
+from alula.arguments import threads_list
+from alula.host.onnx.importer import import_onnx
 from alula.host.race import peak_gflops, race
 from alula.host.zoo import ZOO, build
 from alula.report import Table
 from alula.runtime.model import Model
 from alula.runtime.passes import optimise
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train import SGD, CrossEntropy, Trainer
-from alula.runtime.train.network import trainable_form, with_batch_statistics
+from alula.runtime.train.network import with_batch_statistics
 from tests.bench.output import finish
 from tests.torch_network import TorchNetwork
 

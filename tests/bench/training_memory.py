@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import ZOO, build
 from alula.report import Table
 from alula.runtime.errors import MemoryBudgetError
+from alula.runtime.memory.aligned import trim_heap
 from alula.runtime.train import SGD, Trainer
-from alula.runtime.weights import trim_heap
 from tests.bench.output import finish
 
 CASES = {

@@ -27,7 +27,7 @@ def test_the_clip_is_small_and_holds_what_its_truth_says() -> None:
     with VideoFile(DEMO / "flight.mp4") as clip:
         frames = list(clip)
     assert len(frames) == facts["frames"] == len(facts["visible"]) and clip.counts.unreadable == 0
-    assert frames[0].picture.shape == (facts["height"], facts["width"], 3)
+    assert frames[0].image.shape == (facts["height"], facts["width"], 3)
     assert clip.fps == facts["fps"]
 
 
@@ -56,7 +56,7 @@ def test_the_truth_lies_where_the_boards_are() -> None:
     """Two views of one board, straightened by their quads, look alike."""
     facts = truth()
     with VideoFile(DEMO / "flight.mp4") as clip:
-        frames = [frame.picture for frame in clip]
+        frames = [frame.image for frame in clip]
     size = np.array([[0, 0], [128, 0], [128, 32], [0, 32]], np.float32)
     likeness = []
     for number in range(len(facts["signs"])):

@@ -1,4 +1,4 @@
-"""Sources of pictures: what they deliver, what they count, and what they refuse."""
+"""Sources of images: what they deliver, what they count, and what they refuse."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alula.device.camera import FrameSource, LiveCamera, PictureFolder, VideoFile, open_source
+from alula.device.camera import FrameSource, ImageFolder, LiveCamera, VideoFile, open_source
 from alula.device.camera.source import opencv
 from alula.runtime.errors import MissingExtraError, SourceError
 
@@ -16,15 +16,15 @@ cv2 = opencv("these tests")
 FRAMES = 20
 
 
-def pictures(count: int = FRAMES, seed: int = 0) -> list[np.ndarray]:
+def images(count: int = FRAMES, seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [cv2.resize(rng.integers(0, 255, (6, 8, 3), np.uint8), (160, 120)) for _ in range(count)]
 
 
 def write_video(path: Path, codec: str = "MJPG") -> Path:
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), 10, (160, 120))
-    for picture in pictures():
-        writer.write(picture)
+    for image in images():
+        writer.write(image)
     writer.release()
     return path
 
@@ -47,10 +47,10 @@ def test_a_video_gives_its_frames_in_order_with_their_times(tmp_path: Path) -> N
         frames = list(source)
     assert [frame.index for frame in frames] == list(range(FRAMES))
     assert [round(frame.time_s, 3) for frame in frames] == [k / 10 for k in range(FRAMES)]
-    assert frames[0].picture.shape == (120, 160, 3) and frames[0].age_s() >= 0
+    assert frames[0].image.shape == (120, 160, 3) and frames[0].age_s() >= 0
     assert source.counts.as_dict() | {"oldest_s": 0} == {"delivered": 20, "dropped": 0, "unreadable": 0, "oldest_s": 0}
-    for frame, picture in zip(frames, pictures(), strict=True):
-        assert np.abs(frame.picture.astype(int) - picture).mean() < 12  # MJPG loses something
+    for frame, image in zip(frames, images(), strict=True):
+        assert np.abs(frame.image.astype(int) - image).mean() < 12  # MJPG loses something
 
 
 def test_broken_frames_in_the_middle_are_counted_and_survived(tmp_path: Path) -> None:
@@ -95,37 +95,37 @@ def test_a_missing_file_is_refused() -> None:
 
 
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
-    for number, picture in enumerate(pictures(12)):
-        cv2.imwrite(str(tmp_path / f"frame{number}.png"), picture)
-    (tmp_path / "notes.txt").write_text("not a picture")
+    for number, image in enumerate(images(12)):
+        cv2.imwrite(str(tmp_path / f"frame{number}.png"), image)
+    (tmp_path / "notes.txt").write_text("not an image")
     with open_source(tmp_path) as source:
-        assert isinstance(source, PictureFolder) and len(source) == 12
+        assert isinstance(source, ImageFolder) and len(source) == 12
         frames = list(source)
-    assert all((frame.picture == picture).all() for frame, picture in zip(frames, pictures(12), strict=True))
+    assert all((frame.image == image).all() for frame, image in zip(frames, images(12), strict=True))
 
 
-def test_unreadable_pictures_of_a_folder_are_counted_and_keep_their_numbers(tmp_path: Path) -> None:
-    for number, picture in enumerate(pictures(4)):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+def test_unreadable_images_of_a_folder_are_counted_and_keep_their_numbers(tmp_path: Path) -> None:
+    for number, image in enumerate(images(4)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     (tmp_path / "1.png").write_bytes(b"")
     (tmp_path / "2.png").write_bytes((tmp_path / "3.png").read_bytes()[:20])
-    with PictureFolder(tmp_path) as source:
+    with ImageFolder(tmp_path) as source:
         assert [frame.index for frame in source] == [0, 3]
     assert source.counts.unreadable == 2
 
 
-def test_folders_without_a_readable_picture_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="expected pictures"):
+def test_folders_without_a_readable_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="expected images"):
         open_source(tmp_path)
     (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(SourceError, match="1 files of which none can be read"), PictureFolder(tmp_path) as source:
+    with pytest.raises(SourceError, match="1 files of which none can be read"), ImageFolder(tmp_path) as source:
         list(source)
 
 
-def test_grey_pictures_come_out_with_three_channels(tmp_path: Path) -> None:
+def test_grey_images_come_out_with_three_channels(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((8, 9), 77, np.uint8))
-    with PictureFolder(tmp_path) as source:
-        assert next(iter(source)).picture.shape == (8, 9, 3)
+    with ImageFolder(tmp_path) as source:
+        assert next(iter(source)).image.shape == (8, 9, 3)
 
 
 class Replay:
@@ -144,8 +144,8 @@ class Replay:
             self.asked.set()
             self.silent.wait(0.02)
             return False, None
-        picture = self.frames.pop(0)
-        return picture is not None, picture
+        image = self.frames.pop(0)
+        return image is not None, image
 
     def get(self, _: int) -> float:
         return 30.0
@@ -155,18 +155,18 @@ class Replay:
 
 
 def test_of_a_camera_the_latest_frame_wins_and_the_others_are_counted_as_dropped() -> None:
-    replay = Replay([*pictures(5)])
+    replay = Replay([*images(5)])
     with LiveCamera(0, timeout_s=5.0, capture=replay) as source:
         assert replay.asked.wait(5.0)
         frame = next(iter(source))
         assert source.live and len(source) == 0
-    assert frame.index == 4 and (frame.picture == pictures(5)[4]).all()
+    assert frame.index == 4 and (frame.image == images(5)[4]).all()
     assert source.counts.dropped == 4 and source.counts.delivered == 1
     assert replay.released
 
 
 def test_a_camera_that_gives_broken_frames_counts_them() -> None:
-    replay = Replay([None, np.zeros((0, 0, 3), np.uint8), pictures(1)[0]])
+    replay = Replay([None, np.zeros((0, 0, 3), np.uint8), images(1)[0]])
     with LiveCamera(0, timeout_s=5.0, capture=replay) as source:
         assert next(iter(source)).index == 2
         assert source.counts.unreadable >= 2

@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.runtime.graph import Array, Graph
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 
 
 def model(

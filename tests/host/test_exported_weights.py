@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.runtime.graph import Graph
-from alula.runtime.train.network import trainable_form
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train.parameters import buffers, parameters
 
 

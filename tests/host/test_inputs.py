@@ -1,4 +1,4 @@
-"""Inputs: shapes as text, random values, arrays and pictures from files."""
+"""Inputs: shapes as text, random values, arrays and images from files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alula.host.inputs import load_inputs, parse_shapes, random_inputs, resolve_
 from alula.runtime.errors import DTypeError, ShapeError, SourceError
 from alula.runtime.graph import TensorSpec
 
-PICTURE = {"x": TensorSpec(("batch", 3, "height", "width"))}
+IMAGE = {"x": TensorSpec(("batch", 3, "height", "width"))}
 
 
 def test_shapes_are_read_with_and_without_a_name() -> None:
@@ -31,15 +31,15 @@ def test_a_shape_without_sizes_is_a_scalar() -> None:
 
 def test_a_free_batch_is_one_and_another_free_dimension_must_be_given() -> None:
     assert resolve_shapes({"x": TensorSpec(("n", 4))}, {}, "net") == {"x": (1, 4)}
-    assert resolve_shapes(PICTURE, {"": (2, 3, 8, 8)}, "net") == {"x": (2, 3, 8, 8)}
+    assert resolve_shapes(IMAGE, {"": (2, 3, 8, 8)}, "net") == {"x": (2, 3, 8, 8)}
     with pytest.raises(ShapeError, match="height"):
-        resolve_shapes(PICTURE, {}, "net")
+        resolve_shapes(IMAGE, {}, "net")
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 3, 8), ()])
 def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="fits"):
-        resolve_shapes(PICTURE, {"x": shape}, "net")
+        resolve_shapes(IMAGE, {"x": shape}, "net")
 
 
 def test_random_values_depend_on_the_seed_alone() -> None:
@@ -56,7 +56,7 @@ def test_arrays_come_from_npy_and_npz(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", x=x, more=x)
     for name in ("x.npy", "x.npz"):
-        loaded = load_inputs(tmp_path / name, PICTURE)
+        loaded = load_inputs(tmp_path / name, IMAGE)
         assert list(loaded) == ["x"] and np.array_equal(loaded["x"], x)
 
 
@@ -72,18 +72,18 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ("object.npy", SourceError),
     ):
         with pytest.raises(error, match=name):
-            load_inputs(tmp_path / name, PICTURE)
+            load_inputs(tmp_path / name, IMAGE)
 
 
-def test_a_picture_is_resized_and_scaled(tmp_path: Path) -> None:
+def test_an_image_is_resized_and_scaled(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
-    x = load_inputs(tmp_path / "p.png", PICTURE, {"x": (1, 3, 4, 6)})["x"]
+    x = load_inputs(tmp_path / "p.png", IMAGE, {"x": (1, 3, 4, 6)})["x"]
     assert x.shape == (1, 3, 4, 6) and x.dtype == np.float32
     assert x[0, 0].max() == -1 and x[0, 1].min() == 1
 
 
-def test_a_damaged_picture_is_refused(tmp_path: Path) -> None:
-    for name, content in (("empty.png", b""), ("text.jpg", b"no picture")):
+def test_a_damaged_image_is_refused(tmp_path: Path) -> None:
+    for name, content in (("empty.png", b""), ("text.jpg", b"no image")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SourceError, match=name):
-            load_inputs(tmp_path / name, PICTURE, {"x": (1, 3, 4, 6)})
+            load_inputs(tmp_path / name, IMAGE, {"x": (1, 3, 4, 6)})

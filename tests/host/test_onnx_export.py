@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from alula.host.onnx_export import export_onnx
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.exporter import export_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import ZOO, build
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Node
@@ -28,7 +28,7 @@ def i64(*values: int) -> Array:
     return np.array(values, np.int64)
 
 
-PICTURE = {"x": f32(2, 6, 8, 10)}
+IMAGE = {"x": f32(2, 6, 8, 10)}
 W, ONE_BY_ONE = f32(6, 6, 3, 3, seed=1), f32(6, 6, 1, 1, seed=2)
 THREE = onnx.numpy_helper.from_array(i64(3))
 NETS: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
@@ -73,11 +73,11 @@ NETS: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
 def test_export_gives_the_same_outputs_in_onnxruntime(case: str, optimised: bool) -> None:
     nodes, constants = NETS[case]
     outputs = ("y", "z") if "two outputs" in case else ("y",)
-    proto = model(nodes, PICTURE, constants, outputs=outputs, shapes={"x": ["n", 6, "h", "w"]})
+    proto = model(nodes, IMAGE, constants, outputs=outputs, shapes={"x": ["n", 6, "h", "w"]})
     graph = import_onnx(proto).graph
     written = export_onnx(optimise(graph) if optimised else graph)
     assert [o.name for o in written.graph.output] == list(outputs) and written.opset_import[0].version == 21
-    for got, want in zip(onnxruntime_answers(written, PICTURE), onnxruntime_answers(proto, PICTURE), strict=True):
+    for got, want in zip(onnxruntime_answers(written, IMAGE), onnxruntime_answers(proto, IMAGE), strict=True):
         assert got.dtype == want.dtype
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 

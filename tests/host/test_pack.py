@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alula.host.pack import pack, weight_axes
+from alula.host.pack import pack
 from alula.runtime.artifact import open_artifact
+from alula.runtime.artifact.content import weight_axes
 from alula.runtime.errors import ArtifactError
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops import find

@@ -82,13 +82,13 @@ def test_efficientnet_lite0_knows_photographs() -> None:
     from PIL import Image
 
     proto = build("efficientnet-lite0", weights="pretrained")
-    pictures, labels = [], []
+    images, labels = [], []
     for path in sorted((Path(foolbox.origin).parent / "data").glob("imagenet_*.jpg")):
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB").resize((256, 256), Image.Resampling.BICUBIC), np.float32)
-        pictures.append(((pixels[16:240, 16:240] - 127) / 128).transpose(2, 0, 1))
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB").resize((256, 256), Image.Resampling.BICUBIC), np.float32)
+        images.append(((pixels[16:240, 16:240] - 127) / 128).transpose(2, 0, 1))
         labels.append(int(path.stem.rpartition("_")[2]))
-    (logits,) = onnxruntime_answers(proto, {"input": np.stack(pictures)})
+    (logits,) = onnxruntime_answers(proto, {"input": np.stack(images)})
     assert len(labels) == 20 and (logits.argmax(1) == labels).sum() >= 17
 
 

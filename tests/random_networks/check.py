@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import alula
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.pack import pack
 from alula.runtime.errors import AlulaError, GraphError, MemoryBudgetError
 from alula.runtime.graph import Array, Graph

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tests.random_networks.draw import CHANNELS, MOST_ELEMENTS, Draw
+from tests.random_networks.draw import CHANNELS, MAX_ELEMENTS, Draw
 
 
 def divisors(n: int) -> list[int]:
@@ -25,7 +25,7 @@ def _groups(draw: Draw, c: int) -> tuple[int, int]:
 
 
 def _kernel(draw: Draw) -> tuple[list[int], list[int], list[int]]:
-    """Kernel, strides and dilations that fit the picture."""
+    """Kernel, strides and dilations that fit the image."""
     rank = len(draw.spatial)
     kernel = draw.numbers(rank, (1, 2, 3, 3, 3, 4, 5)) if draw.chance(0.5) else [draw.pick((1, 3, 3, 5))] * rank
     strides = draw.numbers(rank, (1, 1, 2, 3)) if draw.chance(0.5) else [draw.pick((1, 1, 2))] * rank
@@ -77,7 +77,7 @@ def conv_transpose(draw: Draw) -> bool:
     full = [(n - 1) * s + e + o for n, s, e, o in zip(draw.spatial, strides, extent, extra)]
     if any(n - b - e < 1 for n, b, e in zip(full, pads[:rank], pads[rank:])):
         pads = [0] * 2 * rank
-    if draw.batch * c_out * math.prod(full) > MOST_ELEMENTS or max(full) > 30:
+    if draw.batch * c_out * math.prod(full) > MAX_ELEMENTS or max(full) > 30:
         return False
     attrs: dict[str, Any] = {"strides": strides, "group": group}
     if any(extra):

@@ -17,7 +17,7 @@ from alula.runtime.graph import Array
 
 OPSET = 21
 CHANNELS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 17, 24, 31, 32, 33, 48)  # both sides of a vector tile
-MOST_ELEMENTS = 60_000  # of one activation: networks are small, and many
+MAX_ELEMENTS = 60_000  # of one activation: networks are small, and many
 T = TypeVar("T")
 
 # What an initializer is. Training must change a weight, keeps a statistic, may change a constant, and must not change

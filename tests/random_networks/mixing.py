@@ -46,7 +46,7 @@ def concat(draw: Draw) -> bool:
 
 
 def squeeze_excite(draw: Draw) -> bool:
-    """Channels weighted by what the mean picture says."""
+    """Channels weighted by what the mean image says."""
     x, c = draw.x, draw.dims[1]
     few, ones = max(1, c // draw.pick((1, 2, 4))), [1] * len(draw.spatial)
     if draw.chance(0.7):

@@ -15,9 +15,9 @@ from tests.random_networks import activations, convolutions, dense, mixing, norm
 from tests.random_networks.draw import CHANNELS, Draw
 
 Blocks = Mapping[Callable[[Draw], bool], float]
-PICTURE: Blocks = {
+IMAGE: Blocks = {
     **convolutions.BLOCKS,
-    **normalisations.PICTURE,
+    **normalisations.IMAGE,
     **activations.BLOCKS,
     **pools.BLOCKS,
     **mixing.BLOCKS,
@@ -25,7 +25,7 @@ PICTURE: Blocks = {
 FLAT: Blocks = {**dense.BLOCKS, **normalisations.FLAT, **activations.BLOCKS}
 SEQUENCE: Blocks = {**sequences.BLOCKS, **dense.IN_SEQUENCES, **normalisations.SEQUENCE, **activations.BLOCKS}
 DULL = {activations.activation: 0.45, activations.arithmetic: 0.5}  # a factor of what would be most blocks
-MOST_FEATURES = 1200  # that a picture is flattened to
+MAX_FEATURES = 1200  # that an image is flattened to
 STEPS = (0.0, 1.0, 1.0)  # factors of the learning rate; at zero no weight may change
 
 
@@ -102,7 +102,7 @@ def _blocks(draw: Draw, choices: Blocks, count: int) -> None:
 def _to_vector(draw: Draw) -> None:
     """(N, C, *spatial) or (N, T, C) to (N, F)."""
     features = math.prod(draw.dims[1:])
-    if draw.chance(0.5) and features <= MOST_FEATURES:
+    if draw.chance(0.5) and features <= MAX_FEATURES:
         kind = draw.number(0, 2)
         if kind == 0:
             draw.then("Flatten", axis=1)
@@ -117,7 +117,7 @@ def _to_vector(draw: Draw) -> None:
         draw.then(draw.pick(("ReduceMean", "ReduceMean", "ReduceMax")), axes, keepdims=0)
 
 
-def _picture(draw: Draw) -> None:
+def _image(draw: Draw) -> None:
     rank = draw.pick((1, 2, 2))
     shape = (draw.batch, draw.pick(CHANNELS[:10]), *draw.numbers(rank, range(1, 14)))
     draw.x = draw.input("x", shape)
@@ -126,7 +126,7 @@ def _picture(draw: Draw) -> None:
         draw.x = (
             draw.node("Concat", [draw.x, second], axis=1) if draw.chance(0.5) else draw.node("Add", [draw.x, second])
         )
-    _blocks(draw, PICTURE, draw.number(2, 8))
+    _blocks(draw, IMAGE, draw.number(2, 8))
 
 
 def _flat(draw: Draw) -> None:
@@ -180,7 +180,7 @@ def network(seed: int, index: int) -> Case:
     kind, table, vocabulary = rng.random(), "", 0
     steps = classes = 0
     if kind < 0.57:
-        _picture(draw)
+        _image(draw)
         maps = draw.chance(0.3)
     elif kind < 0.75:
         _flat(draw)

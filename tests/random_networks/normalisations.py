@@ -104,7 +104,7 @@ def written_out(draw: Draw) -> bool:
     return True
 
 
-PICTURE = {
+IMAGE = {
     batch_norm: 4.0, shared_batch_norm: 0.6, layer_norm: 1.2, instance_norm: 0.8, group_norm: 1.0, written_out: 1.0,
 }  # fmt: skip
 FLAT = {batch_norm: 1.0, layer_norm: 1.0, written_out: 0.6, shared_batch_norm: 0.3}

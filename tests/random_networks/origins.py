@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.runtime.graph import Array
-from alula.runtime.train.network import trainable_form
+from alula.runtime.passes.trainable import trainable_form
 from tests.random_networks.draw import SETTING
 
 FIRST = 100_000  # the numbers begin where no constant of a pass lies, and end where float32 still has all of them

@@ -1,4 +1,4 @@
-"""Blocks that change the size of a picture: pools, resizing, pads."""
+"""Blocks that change the size of an image: pools, resizing, pads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.random_networks.draw import MOST_ELEMENTS, SETTING, Draw
+from tests.random_networks.draw import MAX_ELEMENTS, SETTING, Draw
 
 
 def pool(draw: Draw) -> bool:
@@ -32,7 +32,7 @@ def pool(draw: Draw) -> bool:
         attrs["count_include_pad"] = 1
     before = draw.spatial
     draw.then(op, **attrs)
-    if attrs.get("ceil_mode"):  # a window that would start behind the picture is left out, which ONNX does not infer
+    if attrs.get("ceil_mode"):  # a window that would start behind the image is left out, which ONNX does not infer
         begin, strides = attrs.get("pads", [0] * rank), attrs.get("strides", [1] * rank)
         most = [-(-(n + b) // s) for n, b, s in zip(before, begin, strides)]
         draw.set_shape(draw.x, (*draw.dims[:2], *(min(n, m) for n, m in zip(draw.spatial, most))))
@@ -49,7 +49,7 @@ def resize(draw: Draw) -> bool:
         attrs["nearest_mode"] = draw.pick(("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"))
     scales = [draw.pick((2.0, 2.0, 1.0, 3.0, 1.5, 0.5)) for _ in spatial]
     sizes = [max(int(n * s), 1) for n, s in zip(spatial, scales)]
-    if draw.size() / math.prod(spatial) * math.prod(sizes) > MOST_ELEMENTS or max(sizes) > 30:
+    if draw.size() / math.prod(spatial) * math.prod(sizes) > MAX_ELEMENTS or max(sizes) > 30:
         return False
     if any(int(n * s) < 1 for n, s in zip(spatial, scales)) or draw.chance(0.4):
         if draw.chance(0.5):

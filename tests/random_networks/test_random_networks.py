@@ -36,7 +36,7 @@ def test_a_random_network_is_always_the_same() -> None:
 
 
 def test_every_kind_of_block_is_drawn() -> None:
-    from tests.random_networks.network import FLAT, PICTURE, SEQUENCE
+    from tests.random_networks.network import FLAT, IMAGE, SEQUENCE
 
     drawn = {block for index in range(400) for block in network(SEED, index).blocks}
-    assert {block.__name__ for block in (*PICTURE, *FLAT, *SEQUENCE)} - drawn == set()
+    assert {block.__name__ for block in (*IMAGE, *FLAT, *SEQUENCE)} - drawn == set()

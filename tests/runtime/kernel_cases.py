@@ -11,6 +11,7 @@ import numpy as np
 
 from alula.runtime.compiler.packs import choose
 from alula.runtime.kernels.tiles import for_cpu
+from tests.runtime.activation_cases import functions
 from tests.runtime.conv_gradient_cases import conv_gradients
 from tests.runtime.integer_cases import integer_convolutions
 from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
@@ -29,19 +30,7 @@ BROADCASTS = [
 
 def activations() -> Iterator[Case]:
     """Functions of one tensor."""
-    ops = (
-        "Relu", "HardSwish", "Sigmoid", "Tanh", "Softplus", "Erf", "Mish", "Sqrt", "Exp", "Log", "Reciprocal", "Floor", "Ceil",
-        "Round", "Abs", "Neg", "Sign", "LeakyRelu", "HardSigmoid", "Elu", "Swish", "Gelu",
-    )  # fmt: skip
-    for op in ops:
-        exact = op in ("Relu", "Sqrt", "Reciprocal", "Floor", "Ceil", "Round", "Abs", "Neg", "Sign")
-        for shape in ((), (1,), (V - 1,), (V + 1,), (2, 3, 5, 7), (3, 4097), (0, 3)):
-            yield Case(op, (f(*shape, special=shape == (2, 3, 5, 7)),), exact=exact, slack=2)
-    yield Case("LeakyRelu", (f(3, 5),), {"alpha": 0.3})
-    yield Case("HardSigmoid", (f(3, 5),), {"alpha": 0.3, "beta": 0.4})
-    yield Case("Elu", (f(3, 5),), {"alpha": 1.7})
-    yield Case("Swish", (f(3, 5),), {"alpha": 1.7})
-    yield Case("Gelu", (f(3, 5),), {"approximate": "tanh"})
+    yield from functions(V)
     yield Case("Relu", (Input((3, 5), "int32"),), exact=True, kernel=False)
     for bounds in (
         (scalar(-1), scalar(2)),

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alula.runtime.checking import Watch, prove_layout, prove_updates, spaced
 from alula.runtime.graph import Node, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lowering import Instruction, Lowering, Ref
 from alula.runtime.ops.contract import NoAttrs
-from alula.runtime.plan import Layout
+from alula.runtime.planning.arena import Layout
+from alula.runtime.planning.checking import Watch, prove_arena, prove_updates, spaced
+from alula.runtime.planning.lowering import Instruction, Lowering, Ref
 
 NODE = Node("Relu", ("x",), ("y",), NoAttrs())
 ROWS = [Instruction(None, [], NODE, buffers) for buffers in (["a"], ["a", "b"], ["b", "c"], ["c"])]
@@ -20,16 +20,16 @@ SIZES = {"a": 64, "b": 64, "c": 64}
 
 
 def test_buffers_that_are_alive_together_may_not_share_memory() -> None:
-    prove_layout(ROWS, SIZES, Layout({"a": 0, "b": 64, "c": 0}, 128))
+    prove_arena(ROWS, SIZES, Layout({"a": 0, "b": 64, "c": 0}, 128))
     with pytest.raises(AssertionError, match="c lies on b"):
-        prove_layout(ROWS, SIZES, Layout({"a": 0, "b": 64, "c": 100}, 192))
+        prove_arena(ROWS, SIZES, Layout({"a": 0, "b": 64, "c": 100}, 192))
 
 
 def test_an_output_may_take_over_the_memory_of_an_input_that_dies_with_it() -> None:
     rows = [ROWS[0], replace(ROWS[1], inplace=("b", "a")), *ROWS[2:]]
-    prove_layout(rows, SIZES, Layout({"a": 0, "b": 0, "c": 64}, 128))
+    prove_arena(rows, SIZES, Layout({"a": 0, "b": 0, "c": 64}, 128))
     with pytest.raises(AssertionError, match="b lies on a"):
-        prove_layout([*rows, ROWS[0]], SIZES, Layout({"a": 0, "b": 0, "c": 64}, 128))
+        prove_arena([*rows, ROWS[0]], SIZES, Layout({"a": 0, "b": 0, "c": 64}, 128))
 
 
 def _reading(name: str, output: str) -> Instruction:

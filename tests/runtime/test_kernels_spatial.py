@@ -10,7 +10,7 @@ import pytest
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.model import Model
 from alula.runtime.ops.contract import find
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 
 Case = tuple[str, dict[str, Any], tuple[int, ...]]  # op, attributes, input shape
 
@@ -158,14 +158,14 @@ def test_batch_normalization_by_computed_statistics_equals_its_reference() -> No
 
 @pytest.mark.parametrize("groups", [None, 1, 3, 6])
 @pytest.mark.parametrize("shape", [(2, 9, 7, 6), (1, 64, 50, 24), (2, 31, 12), (1, 1, 2, 6)])
-def test_statistics_of_pictures_equal_the_reference(groups: int | None, shape: tuple[int, ...]) -> None:
+def test_statistics_of_images_equal_the_reference(groups: int | None, shape: tuple[int, ...]) -> None:
     x = normal(17, *shape) + np.float32(100)  # where a naive variance would cancel
     inputs = {"x": x, "scale": normal(18, shape[-1]), "bias": normal(19, shape[-1])}
     op, attrs = ("GroupNormalization", {"num_groups": groups}) if groups else ("InstanceNormalization", {})
     compare(op, attrs, inputs, {}, "x scale bias", rtol=1e-3, atol=5e-4)
 
 
-def test_the_variance_of_a_picture_survives_a_large_mean() -> None:
+def test_the_variance_of_an_image_survives_a_large_mean() -> None:
     x = normal(23, 1, 40, 50, 8) + np.float32(1000)
     ones, zeros = np.ones(8, np.float32), np.zeros(8, np.float32)
     attrs = find("InstanceNormalization", "one").make_attrs({}, "one")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alula.runtime.graph import Node
-from alula.runtime.lowering import Instruction, Ref
 from alula.runtime.ops.contract import NoAttrs
-from alula.runtime.plan import ALIGNMENT, lay_out, lifetimes
+from alula.runtime.planning.arena import ALIGNMENT, lifetimes, plan_arena
+from alula.runtime.planning.lowering import Instruction, Ref
 
 NODE = Node("Relu", ("x",), ("y",), NoAttrs())
 
@@ -59,7 +59,7 @@ def overlaps(a: tuple[int, int], b: tuple[int, int]) -> bool:
 def test_no_two_live_buffers_overlap_unless_one_takes_over_from_the_other(program: Program) -> None:
     instructions = program.instructions()
     spans = lifetimes(instructions)
-    layout = lay_out(instructions, program.sizes)
+    layout = plan_arena(instructions, program.sizes)
     placed = sorted(layout.offsets)
     for i, a in enumerate(placed):
         for b in placed[i + 1 :]:
@@ -78,7 +78,7 @@ def test_no_two_live_buffers_overlap_unless_one_takes_over_from_the_other(progra
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(programs())
 def test_every_named_buffer_lies_aligned_inside_the_arena(program: Program) -> None:
-    layout = lay_out(program.instructions(), program.sizes)
+    layout = plan_arena(program.instructions(), program.sizes)
     named = {name for words, more, _ in program.rows for name in (*words, *more)}
     assert set(layout.offsets) == named & set(program.sizes)
     for name, offset in layout.offsets.items():
@@ -89,7 +89,7 @@ def test_every_named_buffer_lies_aligned_inside_the_arena(program: Program) -> N
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(programs())
 def test_the_arena_is_never_larger_than_all_buffers_side_by_side(program: Program) -> None:
-    layout = lay_out(program.instructions(), program.sizes)
+    layout = plan_arena(program.instructions(), program.sizes)
     whole = sum(-(-program.sizes[name] // ALIGNMENT) * ALIGNMENT for name in layout.offsets)
     assert layout.nbytes <= whole
 
@@ -97,17 +97,17 @@ def test_the_arena_is_never_larger_than_all_buffers_side_by_side(program: Progra
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(programs())
 def test_laying_out_the_same_program_twice_gives_the_same_layout(program: Program) -> None:
-    assert lay_out(program.instructions(), program.sizes) == lay_out(program.instructions(), program.sizes)
+    assert plan_arena(program.instructions(), program.sizes) == plan_arena(program.instructions(), program.sizes)
 
 
 def test_an_output_takes_over_the_memory_of_an_input_that_dies() -> None:
     rows = ((("a",), (), None), (("a", "b"), (), ("b", "a")), (("b", "c"), (), ("c", "b")))
-    layout = lay_out(Program(rows, {}).instructions(), {"a": 100, "b": 100, "c": 50})
+    layout = plan_arena(Program(rows, {}).instructions(), {"a": 100, "b": 100, "c": 50})
     assert layout.offsets == {"a": 0, "b": 0, "c": 0}
     assert layout.nbytes == 128
 
 
 def test_an_input_that_is_read_later_keeps_its_memory() -> None:
     rows = ((("a",), (), None), (("a", "b"), (), ("b", "a")), (("a", "b"), (), None))
-    layout = lay_out(Program(rows, {}).instructions(), {"a": 64, "b": 64})
+    layout = plan_arena(Program(rows, {}).instructions(), {"a": 64, "b": 64})
     assert layout.offsets["a"] != layout.offsets["b"]

@@ -11,7 +11,7 @@ from alula.runtime.errors import ShapeError
 from alula.runtime.graph import Arrays, Graph, Node, TensorSpec
 from alula.runtime.model import Model
 from alula.runtime.ops.contract import find
-from alula.runtime.reference import evaluate
+from alula.runtime.planning.reference import evaluate
 
 CHUNKS, PER_CHUNK = 10, 60
 OPS = ("Conv", "ConvTranspose", "ConvWeightGrad", "MaxPool", "AveragePool")
@@ -80,7 +80,7 @@ def test_kernels_are_the_references_whatever_the_window(chunk: int) -> None:
             given = {name: values[name] for name in graph.inputs}
             expected = evaluate(graph, given)["y"]
         except ShapeError:
-            continue  # the window does not fit the picture
+            continue  # the window does not fit the image
         got = Model(graph, threads=1 + number % 2).run(given)["y"]
         scale = max(
             float(np.abs(expected[np.isfinite(expected)]).max(initial=0)), 1.0

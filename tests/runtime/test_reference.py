@@ -7,8 +7,8 @@ import pytest
 
 from alula.runtime.errors import GraphError, ShapeError
 from alula.runtime.graph import Arrays, Graph, Node, TensorSpec
-from alula.runtime.passes.draft import make_node
-from alula.runtime.reference import evaluate
+from alula.runtime.passes.rewrite import make_node
+from alula.runtime.planning.reference import evaluate
 
 VECTOR = TensorSpec(("n",))
 

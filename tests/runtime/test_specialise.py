@@ -7,14 +7,14 @@ import pytest
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.graph import Graph, TensorSpec
-from alula.runtime.reference import evaluate
-from alula.runtime.specialise import specialise, static_input_names
-from tests.runtime.passes.networks import Builder, picture
+from alula.runtime.planning.reference import evaluate
+from alula.runtime.planning.specialise import specialise, static_input_names
+from tests.runtime.passes.networks import Builder, image
 
 
 def _halving() -> tuple[Graph, str]:
-    """A network that computes a shape: pictures in rows of half their height."""
-    b = Builder(x=picture())
+    """A network that computes a shape: images in rows of half their height."""
+    b = Builder(x=image())
     shape = b.node("Shape", b.node("Relu", "x"))
     height = b.node("Div", b.node("Gather", shape, b.ints(2)), b.ints(2))
     target = b.node("Concat", b.node("Slice", shape, b.ints(0), b.ints(2)), height, b.ints(-1), axis=0)
@@ -40,7 +40,7 @@ def test_every_spec_is_that_of_the_evaluated_tensor() -> None:
 
 
 def test_constants_are_not_decoded_unless_they_decide_a_shape() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     weight = b.normal(6, 3, 3, 4)
     y = b.node("Reshape", b.node("Conv", b.node("Transpose", "x", perm=(0, 2, 3, 1)), weight), b.ints(0, -1))
     graph = b.graph(y)
@@ -62,7 +62,7 @@ def test_constants_are_not_decoded_unless_they_decide_a_shape() -> None:
 
 
 def test_a_small_constant_grows_large_only_when_the_program_runs() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     wide = b.node("Expand", b.constant([1.0]), b.node("Shape", "x"))
     graph = b.graph(b.node("Add", "x", wide))
     small = specialise(graph, {"x": TensorSpec((1, 4, 2, 2))})
@@ -72,7 +72,7 @@ def test_a_small_constant_grows_large_only_when_the_program_runs() -> None:
 
 
 def test_an_output_may_be_known_before_anything_runs() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     graph = b.graph(b.node("Shape", "x"), b.node("Size", "x"))
     network = specialise(graph, {"x": TensorSpec((2, 4, 5, 6))})
     assert network.nodes == ()
@@ -81,14 +81,14 @@ def test_an_output_may_be_known_before_anything_runs() -> None:
 
 def test_inputs_whose_values_decide_shapes_are_found() -> None:
     four, any_length = TensorSpec((4,), "int64"), TensorSpec(("k",), "int64")
-    b = Builder(x=picture(), size=four, offset=four, y=picture(), z=any_length)
+    b = Builder(x=image(), size=four, offset=four, y=image(), z=any_length)
     target = b.node("Sub", b.node("Mul", "size", b.ints(1, 1, 2, 2)), "offset")
     grown = b.node("Resize", "x", "", "", target)
     other = b.node("Expand", "y", b.node("Shape", b.node("Add", "z", "z")))
     graph = b.graph(grown, other)
     assert static_input_names(graph) == ("size", "offset")
-    pictures = dict.fromkeys(("x", "y"), TensorSpec((1, 4, 3, 3)))
-    specs = {**pictures, "size": four, "offset": four, "z": TensorSpec((1,), "int64")}
+    images = dict.fromkeys(("x", "y"), TensorSpec((1, 4, 3, 3)))
+    specs = {**images, "size": four, "offset": four, "z": TensorSpec((1,), "int64")}
     known = {"size": np.array([1, 4, 4, 5]), "offset": np.array([0, 0, 1, 0])}
     assert specialise(graph, specs, known).specs[grown] == TensorSpec((1, 4, 7, 10))
     with pytest.raises(GraphError, match="Resize"):
@@ -117,7 +117,7 @@ def test_a_shape_that_depends_on_data_is_refused_by_name() -> None:
     ],
 )
 def test_a_wrong_input_is_named_with_a_hint(given: TensorSpec, error: type[Exception], hint: str) -> None:
-    b = Builder(x=picture(3))
+    b = Builder(x=image(3))
     graph = b.graph(b.node("Relu", "x"))
     with pytest.raises(error) as caught:
         specialise(graph, {"x": given})
@@ -128,7 +128,7 @@ def test_a_wrong_input_is_named_with_a_hint(given: TensorSpec, error: type[Excep
 
 
 def test_one_name_is_one_size_and_every_input_is_needed() -> None:
-    b = Builder(x=picture(3), y=picture(3))
+    b = Builder(x=image(3), y=image(3))
     graph = b.graph(b.node("Add", "x", "y"))
     with pytest.raises(ShapeError, match="input y: expected batch = 1 as input x has"):
         specialise(graph, {"x": TensorSpec((1, 3, 4, 5)), "y": TensorSpec((2, 3, 4, 5))})
@@ -137,7 +137,7 @@ def test_one_name_is_one_size_and_every_input_is_needed() -> None:
 
 
 def test_an_error_inside_names_the_node() -> None:
-    b = Builder(x=picture(3))
+    b = Builder(x=image(3))
     y = b.node("Conv", "x", b.normal(4, 3, 3, 7))
     with pytest.raises(ShapeError, match=rf"^{y} \(Conv\): expected"):
         specialise(b.graph(y), {"x": TensorSpec((1, 3, 8, 8))})

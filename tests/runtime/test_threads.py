@@ -7,7 +7,7 @@ import pytest
 
 from alula.runtime.compiler.loader import library
 from alula.runtime.graph import Array
-from alula.runtime.program import TABLE_WORDS
+from alula.runtime.planning.program import TABLE_WORDS
 from alula.runtime.threads import Team
 
 N, LENGTH = 1000, 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
+from tests.runtime.activation_cases import slopes
 from tests.runtime.kernel_case import Case, Input, Step, f, scalar
 
 
@@ -43,20 +43,9 @@ def batch_normalisation(v: int) -> Iterator[Case]:
 
 
 def gradients_of_activations(v: int) -> Iterator[Case]:
-    """Slopes as steps of chains: by themselves, and behind another node."""
-    shapes = ((), (1,), (v + 1,), (2, 3, 5, 7), (3, 4097))
-    slopes: list[tuple[str, dict[str, Any]]] = [
-        ("ReluGrad", {}), ("SigmoidGrad", {}), ("TanhGrad", {}), ("LeakyReluGrad", {"alpha": 0.3}),
-        ("HardSigmoidGrad", {"alpha": 0.25, "beta": 0.5}), ("HardSwishGrad", {}), ("SwishGrad", {"alpha": 1.0}),
-        ("SwishGrad", {"alpha": 1.7}), ("EluGrad", {"alpha": 1.3}), ("GeluGrad", {}), ("GeluGrad", {"approximate": "tanh"}),
-        ("SoftplusGrad", {}), ("MishGrad", {}),
-    ]  # fmt: skip
+    """Slopes, and where they jump."""
     x = f(2, 3, 5, 7)
-    for number, (op, attrs) in enumerate(slopes):
-        for shape in shapes:
-            yield Case(op, (f(*shape), f(*shape)), attrs, slack=8)
-        wide = f(2, 3, 5, 7 + number)
-        yield Case("Mul", (wide, f(7 + number)), fused=(Step("Add", (wide,)), Step(op, (wide,), attrs)), slack=8)
+    yield from slopes(v)
     yield Case("ReluGrad", (f(3, 40), f(3, 40, special=True)), exact=True)
     for bounds in ((scalar(-1), scalar(2)), (None, scalar(2)), (scalar(0.5),)):
         yield Case("ClipGrad", (x, x, *bounds), exact=True)

@@ -16,7 +16,7 @@ Attrs, Values = dict[str, Any], list[Any]
 
 
 def conv(module: torch.nn.Module, a: Attrs, v: Values) -> Tensor:
-    """Conv; pads that differ at the two ends are laid around the picture first."""
+    """Conv; pads that differ at the two ends are laid around the image first."""
     x, rank = v[0], v[0].ndim - 2
     strides, dilations = a.get("strides", [1] * rank), a.get("dilations", [1] * rank)
     begin, end = pads_of(a, x.shape[2:], v[1].shape[2:], strides, dilations)

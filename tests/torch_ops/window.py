@@ -1,4 +1,4 @@
-"""Windows over pictures: pads as ONNX means them, and pools with every attribute."""
+"""Windows over images: pads as ONNX means them, and pools with every attribute."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ cv2 = opencv("these tests")
 
 
 def test_pixels_become_minus_one_to_one_and_padding_zero() -> None:
-    picture = np.zeros((4, 5, 3), np.uint8)
-    picture[..., 1], picture[..., 2] = 255, 51
-    batch = normalise([picture, picture[:2, :3]], 6, 8)
+    image = np.zeros((4, 5, 3), np.uint8)
+    image[..., 1], image[..., 2] = 255, 51
+    batch = normalise([image, image[:2, :3]], 6, 8)
     assert batch.shape == (2, 3, 6, 8) and batch.dtype == np.float32
     assert np.allclose(batch[0, :, 0, 0], [-1, 1, -0.6]) and not batch[0, :, 4:].any() and not batch[0, :, :, 5:].any()
     assert not batch[1, :, 2:].any() and not batch[1, :, :, 3:].any()
@@ -49,18 +49,18 @@ def test_a_tilted_box_comes_out_level(angle: float, height: int) -> None:
     side = 7 * height
     turn = cv2.getRotationMatrix2D((2 * height, height / 2), angle, 1.0)
     turn[:, 2] += (side / 2 - 2 * height, side / 2 - height / 2)
-    picture = cv2.warpAffine(board, turn, (side, side))
+    image = cv2.warpAffine(board, turn, (side, side))
     corners = np.array([[0, 0], [4 * height, 0], [4 * height, height], [0, height]], np.float32)
     quad = (corners @ turn[:, :2].T + turn[:, 2]).astype(np.float32)
-    crop = crop_quad(picture, quad, 640)
+    crop = crop_quad(image, quad, 640)
     assert crop.shape[0] == 48 and abs(crop.shape[1] - 192) <= 1
     assert crop[10:38, 10:80].reshape(-1, 3).mean(axis=0) == pytest.approx([0, 0, 255], abs=12)
     assert crop[10:38, 110:180].reshape(-1, 3).mean(axis=0) == pytest.approx([0, 255, 0], abs=12)
 
 
 def test_very_long_text_is_squeezed_and_a_flat_box_survives() -> None:
-    picture = np.zeros((100, 2000, 3), np.uint8)
+    image = np.zeros((100, 2000, 3), np.uint8)
     long = np.array([[0, 0], [2000, 0], [2000, 30], [0, 30]], np.float32)
-    assert crop_quad(picture, long, 640).shape == (48, 640, 3)
+    assert crop_quad(image, long, 640).shape == (48, 640, 3)
     flat = np.array([[5, 5], [60, 5], [60, 5.2], [5, 5.2]], np.float32)
-    assert crop_quad(picture, flat, 640).shape[0] == 48
+    assert crop_quad(image, flat, 640).shape[0] == 48

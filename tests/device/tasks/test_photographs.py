@@ -15,7 +15,7 @@ PHOTOGRAPHS = Path(os.environ.get("ALULA_DATA", "")) / "scenetext"
 MODELS = ("ch_PP-OCRv4_det_infer.onnx", "ch_ppocr_mobile_v2.0_cls_infer.onnx", "ch_PP-OCRv4_rec_infer.onnx")
 
 pytestmark = [
-    pytest.mark.skipif(not os.environ.get("ALULA_DATA"), reason="ALULA_DATA does not name a folder of real pictures"),
+    pytest.mark.skipif(not os.environ.get("ALULA_DATA"), reason="ALULA_DATA does not name a folder of real images"),
     pytest.mark.skipif(
         importlib.util.find_spec("rapidocr_onnxruntime") is None, reason="the OCR networks are not installed"
     ),
@@ -23,11 +23,11 @@ pytestmark = [
 
 
 def words_of(networks, charset):
-    """What the spotter sees in each photograph: (picture, word) pairs."""
+    """What the spotter sees in each photograph: (image, word) pairs."""
     seen = []
-    with open_source(str(PHOTOGRAPHS)) as pictures:
+    with open_source(str(PHOTOGRAPHS)) as images:
         Spotter(*networks, charset, SpotterConfig()).run(
-            pictures,
+            images,
             watch=lambda frame, sightings: seen.extend(
                 (frame.index, s.reading.text) for _, s in sightings if s.reading
             ),
@@ -37,7 +37,7 @@ def words_of(networks, charset):
 
 def test_our_engine_reads_the_same_words_in_photographs_as_onnxruntime() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.runtime.model import Model
     from alula.runtime.passes import optimise
 

@@ -25,19 +25,19 @@ CHARSET = ["", "U", "P", "X", " "]
 CLIP = Path(__file__).parents[3] / "demo" / "flight.mp4"
 
 
-class Pictures(SourceBase):
-    """A source of given pictures."""
+class Images(SourceBase):
+    """A source of given images."""
 
-    def __init__(self, pictures: list[np.ndarray]) -> None:
-        super().__init__("pictures", live=False)
-        self.pictures, self.counts, self.fps = pictures, Counts(), 10.0
+    def __init__(self, images: list[np.ndarray]) -> None:
+        super().__init__("images", live=False)
+        self.images, self.counts, self.fps = images, Counts(), 10.0
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, picture in enumerate(self.pictures):
-            yield self._deliver(picture, index, index / 10, 0.0)
+        for index, image in enumerate(self.images):
+            yield self._deliver(image, index, index / 10, 0.0)
 
 
 def flight(count: int = 8, step: int = 30, upside_down: bool = False) -> list[np.ndarray]:
@@ -97,7 +97,7 @@ def spotter(**config: object) -> Spotter:
 
 @pytest.mark.parametrize("upside_down", [False, True])
 def test_a_sign_is_reported_once_whichever_way_up_it_is(upside_down: bool) -> None:
-    result = spotter().run(Pictures(flight(upside_down=upside_down)))
+    result = spotter().run(Images(flight(upside_down=upside_down)))
     (sign,) = result.signs
     assert sign.text == "UP" and sign.confidence == pytest.approx(0.97, abs=1e-3)
     assert (sign.first_frame, sign.last_frame, sign.sightings) == (0, 7, 8)
@@ -109,14 +109,14 @@ def test_a_sign_is_reported_once_whichever_way_up_it_is(upside_down: bool) -> No
 
 
 def test_settled_signs_are_seen_and_not_read_again() -> None:
-    result = spotter(tracks=TrackConfig(settle_after=3)).run(Pictures(flight()))
+    result = spotter(tracks=TrackConfig(settle_after=3)).run(Images(flight()))
     assert [seen.reading is not None for seen in result.sightings] == [True] * 3 + [False] * 5
     assert [times.crops for times in result.times] == [1] * 3 + [0] * 5
 
 
 def test_every_nth_frame_is_looked_at_and_the_log_hears_of_each_phase() -> None:
     log = CountingLog()
-    result = Spotter(detect, classify, recognise, CHARSET, SpotterConfig(every=3), log).run(Pictures(flight()))
+    result = Spotter(detect, classify, recognise, CHARSET, SpotterConfig(every=3), log).run(Images(flight()))
     assert [times.frame for times in result.times] == [0, 3, 6] and result.frames == 3
     assert log.counts == {"frame": 3}
     assert log.phases == {"capture": 9, "detect": 3, "recognise": 3}  # eight frames and the end
@@ -124,33 +124,33 @@ def test_every_nth_frame_is_looked_at_and_the_log_hears_of_each_phase() -> None:
 
 
 def test_it_stops_after_the_frames_asked_for() -> None:
-    result = spotter().run(Pictures(flight()), frames=4)
+    result = spotter().run(Images(flight()), frames=4)
     assert result.frames == 4 and result.signs[0].last_frame == 3
 
 
 def test_large_frames_are_shrunk_for_the_detector_alone() -> None:
-    large = [cv2.resize(picture, (1600, 1200), interpolation=cv2.INTER_NEAREST) for picture in flight(4)]
-    (sign,) = spotter().run(Pictures(large)).signs
+    large = [cv2.resize(image, (1600, 1200), interpolation=cv2.INTER_NEAREST) for image in flight(4)]
+    (sign,) = spotter().run(Images(large)).signs
     assert np.ptp(np.array(sign.quad)[:, 0]) == pytest.approx(400, abs=50)
 
 
 def test_a_source_without_frames_is_an_error() -> None:
-    with pytest.raises(SourceError, match="pictures: expected frames, got none"):
-        spotter().run(Pictures([]))
+    with pytest.raises(SourceError, match="images: expected frames, got none"):
+        spotter().run(Images([]))
 
 
 def test_a_network_that_is_no_detector_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"detector: expected \(1, 1, 480, 640\), got \(1, 1000\)"):
-        Spotter(lambda x: np.zeros((1, 1000), np.float32), classify, recognise, CHARSET).run(Pictures(flight(1)))
+        Spotter(lambda x: np.zeros((1, 1000), np.float32), classify, recognise, CHARSET).run(Images(flight(1)))
 
 
-def test_empty_pictures_of_the_ground_give_no_sign() -> None:
-    result = spotter().run(Pictures([np.zeros((480, 640, 3), np.uint8)] * 3))
+def test_empty_images_of_the_ground_give_no_sign() -> None:
+    result = spotter().run(Images([np.zeros((480, 640, 3), np.uint8)] * 3))
     assert result.signs == [] and result.frames == 3
 
 
 def test_signs_are_written_as_json_lines(tmp_path: Path) -> None:
-    result = spotter().run(Pictures(flight()))
+    result = spotter().run(Images(flight()))
     write_signs(result.signs, tmp_path / "signs.jsonl")
     (line,) = (tmp_path / "signs.jsonl").read_text().splitlines()
     record = json.loads(line)
@@ -162,11 +162,11 @@ def test_signs_are_written_as_json_lines(tmp_path: Path) -> None:
 
 def test_the_annotated_video_has_every_frame_and_the_boxes_in_it(tmp_path: Path) -> None:
     with AnnotatedVideo(tmp_path / "seen.avi", 10.0) as video:
-        spotter().run(Pictures(flight()), watch=video.watch)
+        spotter().run(Images(flight()), watch=video.watch)
     with open_source(tmp_path / "seen.avi") as source:
         frames = list(source)
     assert len(frames) == 8
-    assert np.abs(frames[0].picture.astype(int) - flight()[0]).max() > 60
+    assert np.abs(frames[0].image.astype(int) - flight()[0]).max() > 60
 
 
 def test_an_annotated_video_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

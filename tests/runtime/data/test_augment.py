@@ -1,4 +1,4 @@
-"""Augmented batches against one picture at a time, written plainly."""
+"""Augmented batches against one image at a time, written plainly."""
 
 import numpy as np
 import pytest
@@ -6,23 +6,23 @@ import pytest
 from alula.runtime.data import ArraySet, Augment, Loader, moments
 from alula.runtime.data.order import CROP_X, CROP_Y, FLIP, below, draws, shuffled
 from alula.runtime.errors import DataError
-from tests.runtime.data.formats import random_pictures
+from tests.runtime.data.formats import random_images
 
 
-def plain(picture, augment, seed, epoch, sample):
-    """What an `Augment` does to one picture: float64 (H, W, C)."""
+def plain(image, augment, seed, epoch, sample):
+    """What an `Augment` does to one image: float64 (H, W, C)."""
     p = augment.padding
-    picture = np.pad(picture, ((p, p), (p, p), (0, 0)), constant_values=augment.fill)
-    h, w = augment.crop or (picture.shape[0] - 2 * p, picture.shape[1] - 2 * p)
-    room_y, room_x = picture.shape[0] - h + 1, picture.shape[1] - w + 1
+    image = np.pad(image, ((p, p), (p, p), (0, 0)), constant_values=augment.fill)
+    h, w = augment.crop or (image.shape[0] - 2 * p, image.shape[1] - 2 * p)
+    room_y, room_x = image.shape[0] - h + 1, image.shape[1] - w + 1
     one = np.array([sample])
     top, left = (room_y - 1) // 2, (room_x - 1) // 2
     if augment.random:
         top, left = below(draws(seed, epoch, CROP_Y, one), room_y)[0], below(draws(seed, epoch, CROP_X, one), room_x)[0]
-    picture = picture[top : top + h, left : left + w]
+    image = image[top : top + h, left : left + w]
     if augment.random and augment.flip and draws(seed, epoch, FLIP, one)[0] >> np.uint64(63):
-        picture = picture[:, ::-1]
-    return (picture / 255.0 - np.array(augment.mean or 0.0)) / np.array(augment.std or 1.0)
+        image = image[:, ::-1]
+    return (image / 255.0 - np.array(augment.mean or 0.0)) / np.array(augment.std or 1.0)
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
@@ -38,8 +38,8 @@ def plain(picture, augment, seed, epoch, sample):
         Augment(padding=1, flip=True, mean=(0.5,)).for_evaluation(),
     ],
 )
-def test_a_batch_is_its_pictures_one_by_one(augment, layout):
-    x, y = random_pictures(20)
+def test_a_batch_is_its_images_one_by_one(augment, layout):
+    x, y = random_images(20)
     loader = Loader(ArraySet("set", x, y), 7, seed=3, augment=augment, layout=layout, prefetch=0)
     for batch in loader.epoch(2):
         expected = np.stack([plain(x[n], augment, 3, 2, n) for n in batch.samples])
@@ -51,7 +51,7 @@ def test_a_batch_is_its_pictures_one_by_one(augment, layout):
         np.testing.assert_array_equal(batch.y, y[batch.samples])
 
 
-def test_samples_that_are_no_pictures_are_normalised_alone():
+def test_samples_that_are_no_images_are_normalised_alone():
     x = np.arange(12, dtype=np.float32).reshape(4, 3)
     data = ArraySet("set", x, np.array([0, 1, 0, 1]))
     batch = next(Loader(data, 4, shuffle=False, augment=Augment(mean=(1.0,), std=(2.0,))).epoch(0))
@@ -71,11 +71,11 @@ def test_impossible_options_are_refused(options):
 @pytest.mark.parametrize("options", [{"crop": (7, 5)}, {"mean": (0.1, 0.2)}])
 def test_options_that_do_not_fit_the_set_are_refused(options):
     with pytest.raises(DataError, match="set: expected"):
-        Loader(ArraySet("set", *random_pictures(4)), 2, augment=Augment(**options))
+        Loader(ArraySet("set", *random_images(4)), 2, augment=Augment(**options))
 
 
 def test_moments_are_those_of_the_whole_set():
-    x, y = random_pictures(33)
+    x, y = random_images(33)
     found = moments(ArraySet("set", x, y), batch=8)
     np.testing.assert_allclose(found.mean, (x / 255).mean(axis=(0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(found.std, (x / 255).std(axis=(0, 1, 2)), rtol=1e-12)

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from alula.runtime.data import ArraySet, Augment, Loader, Subset, holdout, open_data
 from alula.runtime.errors import DataError
-from tests.runtime.data.formats import random_pictures, write_class_folders
+from tests.runtime.data.formats import random_images, write_class_folders
 
 CROPS = Augment(padding=2, flip=True)
 
 
 @pytest.fixture
 def data():
-    return ArraySet("set", *random_pictures(23))
+    return ArraySet("set", *random_images(23))
 
 
 def copies(batches):
@@ -37,7 +37,7 @@ def no_thread_is_left():
 )  # fmt: skip
 def test_an_epoch_from_any_step_is_the_rest_of_the_whole_one(n, batch, seed, epoch, start, drop_last, prefetch):
     batch = min(batch, n)
-    data = ArraySet("set", *random_pictures(n))
+    data = ArraySet("set", *random_images(n))
     options = {"seed": seed, "drop_last": drop_last, "augment": CROPS}
     whole = copies(Loader(data, batch, prefetch=0, **options).epoch(epoch))
     loader = Loader(data, batch, prefetch=prefetch, **options)
@@ -107,13 +107,13 @@ def test_a_place_that_does_not_exist_is_refused(data, epoch, start):
 
 @pytest.fixture
 def damaged(tmp_path):
-    write_class_folders(tmp_path, *random_pictures(12))
+    write_class_folders(tmp_path, *random_images(12))
     for name in ("ant/003.ppm", "cat/005.ppm"):
         (tmp_path / name).write_bytes(b"P6 5 6 255\nshort")
     return tmp_path
 
 
-def test_damaged_pictures_are_named_and_the_others_keep_their_places(damaged):
+def test_damaged_images_are_named_and_the_others_keep_their_places(damaged):
     data = open_data(damaged)
     loader = Loader(data, 5, seed=4, prefetch=1)
     whole = copies(loader.epoch(0))
@@ -128,7 +128,7 @@ def test_damaged_pictures_are_named_and_the_others_keep_their_places(damaged):
         assert copies(again.epoch(0, start)) == whole[start:]
 
 
-def test_a_test_set_counts_no_picture_twice(damaged):
+def test_a_test_set_counts_no_image_twice(damaged):
     batches = list(Loader(open_data(damaged), 5, shuffle=False))
     assert [s for b in batches for s in b.samples] == [0, 2, 3, 4, 5, 6, 7, 8, 10, 11]
     assert [len(b.x) for b in batches] == [4, 4, 2]
@@ -136,7 +136,7 @@ def test_a_test_set_counts_no_picture_twice(damaged):
     assert [b.step for b in alone] == [0, 2, 3, 4, 5, 6, 7, 8, 10, 11]
 
 
-def test_a_set_whose_pictures_are_all_damaged_is_an_error(damaged):
+def test_a_set_whose_images_are_all_damaged_is_an_error(damaged):
     data = open_data(damaged)
     for path in damaged.rglob("*.ppm"):
         path.write_bytes(b"")
@@ -152,7 +152,7 @@ def test_a_holdout_takes_a_part_of_every_class_and_the_rest_is_the_training_set(
     both = {s for part in (train, held) for b in Loader(part, 1, shuffle=False) for s in [b.x.tobytes()]}
     assert len(both) == 23
     with pytest.raises(DataError, match="two samples of class"):
-        holdout(ArraySet("set", *random_pictures(3)), 0.3)
+        holdout(ArraySet("set", *random_images(3)), 0.3)
     with pytest.raises(DataError, match="between 0 and 1"):
         holdout(data, 1.0)
 

@@ -1,4 +1,4 @@
-"""Every format gives back the pictures that were written, and says in one line why it does not."""
+"""Every format gives back the images that were written, and says in one line why it does not."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from alula.runtime.data import open_data, save_npz
 from alula.runtime.errors import AlulaError, DataError, SourceError
 from tests.runtime.data.formats import (
     everything,
-    random_pictures,
+    random_images,
     write_cifar,
     write_class_folders,
     write_idx,
@@ -26,7 +26,7 @@ def refusal(path, split="train", **options):
 
 @pytest.fixture
 def cifar10(tmp_path):
-    x, _ = random_pictures(50, 32, 32)
+    x, _ = random_images(50, 32, 32)
     y = np.arange(50) % 10
     for part in range(5):
         rows = slice(part * 10, part * 10 + 10)
@@ -35,7 +35,7 @@ def cifar10(tmp_path):
     return tmp_path, x, y
 
 
-def test_cifar_10_gives_its_pictures_channels_last_across_files(cifar10):
+def test_cifar_10_gives_its_images_channels_last_across_files(cifar10):
     folder, x, y = cifar10
     data = open_data(folder)
     read, good = everything(data)
@@ -59,7 +59,7 @@ def test_cifar_in_the_folder_that_its_archive_unpacks_to_is_found(cifar10):
 
 
 def test_cifar_100_has_fine_and_coarse_labels(tmp_path):
-    x, _ = random_pictures(200, 32, 32)
+    x, _ = random_images(200, 32, 32)
     labels = np.stack([np.arange(200) % 20, np.arange(200) % 100], axis=1)
     write_cifar(tmp_path / "train.bin", labels, x)
     fine, coarse = open_data(tmp_path), open_data(tmp_path, labels="coarse")
@@ -81,8 +81,8 @@ def test_cifar_that_is_cut_off_or_mislabelled_is_refused(cifar10):
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_idx_files_give_grey_pictures(tmp_path, suffix):
-    x, y = random_pictures(12, 7, 4, 1)
+def test_idx_files_give_grey_images(tmp_path, suffix):
+    x, y = random_images(12, 7, 4, 1)
     write_idx(tmp_path / f"train-images-idx3-ubyte{suffix}", x[..., 0])
     write_idx(tmp_path / f"train-labels-idx1-ubyte{suffix}", y.astype(np.uint8))
     write_idx(tmp_path / f"t10k-images.idx3-ubyte{suffix}", x[:2, ..., 0])
@@ -95,7 +95,7 @@ def test_idx_files_give_grey_pictures(tmp_path, suffix):
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_damaged_idx_files_are_refused(tmp_path, suffix):
-    x, y = random_pictures(12, 7, 4, 1)
+    x, y = random_images(12, 7, 4, 1)
     images, labels = tmp_path / f"train-images-idx3-ubyte{suffix}", tmp_path / f"train-labels-idx1-ubyte{suffix}"
     write_idx(images, x[..., 0])
     assert "labels-idx1" in refusal(tmp_path)
@@ -110,19 +110,19 @@ def test_damaged_idx_files_are_refused(tmp_path, suffix):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz_arrays_are_found_by_their_usual_names_or_by_given_ones(tmp_path, save):
-    x, y = random_pictures(9)
+    x, y = random_images(9)
     path = tmp_path / "set.npz"
     save(path, x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
     np.testing.assert_array_equal(everything(open_data(path))[0], x)
     assert len(open_data(path, "test")) == 2
-    save(path, pictures=x.transpose(0, 3, 1, 2), labels=y)
-    data = open_data(path, names=("pictures", "labels"), layout="NCHW")
+    save(path, images=x.transpose(0, 3, 1, 2), labels=y)
+    data = open_data(path, names=("images", "labels"), layout="NCHW")
     np.testing.assert_array_equal(everything(data)[0], x)
-    assert "pictures" in refusal(path)
+    assert "images" in refusal(path)
 
 
 def test_npz_of_floats_is_read_as_float32_in_any_order_of_memory(tmp_path):
-    x, y = random_pictures(9)
+    x, y = random_images(9)
     np.savez(tmp_path / "set.npz", x=np.asfortranarray(x.astype(">f8")), y=y)
     read, _ = everything(open_data(tmp_path / "set.npz"))
     assert read.dtype == np.float32
@@ -135,7 +135,7 @@ def test_npz_that_is_no_archive_or_holds_objects_or_ends_early_is_refused(tmp_pa
     refusal(path)
     np.savez(path, x=np.array([[{}]], object), y=np.zeros(1, int))
     refusal(path)
-    x, y = random_pictures(9)
+    x, y = random_images(9)
     np.savez(path, x=x, y=y)
     path.write_bytes(path.read_bytes()[:300])
     refusal(path)
@@ -149,7 +149,7 @@ def test_npz_that_is_no_archive_or_holds_objects_or_ends_early_is_refused(tmp_pa
 
 def test_class_folders_are_numbered_by_name_and_read_without_opencv(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    x, y = random_pictures(9)
+    x, y = random_images(9)
     write_class_folders(tmp_path, x, y)
     data = open_data(tmp_path)
     assert data.classes == ("ant", "bee", "cat")
@@ -160,7 +160,7 @@ def test_class_folders_are_numbered_by_name_and_read_without_opencv(tmp_path, mo
 
 
 def test_the_test_split_takes_its_classes_from_the_training_split(tmp_path):
-    x, y = random_pictures(9)
+    x, y = random_images(9)
     write_class_folders(tmp_path / "train", x, y)
     write_class_folders(tmp_path / "val", x[1:2], y[1:2])
     data = open_data(tmp_path, "test")
@@ -174,7 +174,7 @@ def test_folders_that_cannot_teach_anything_are_refused(tmp_path):
     refusal(tmp_path)
     (tmp_path / "ant").mkdir()
     assert "none" in refusal(tmp_path)
-    x, _ = random_pictures(2)
+    x, _ = random_images(2)
     write_ppm(tmp_path / "ant" / "0.ppm", x[0])
     assert "two classes" in refusal(tmp_path)
     write_ppm(tmp_path / "bee" / "0.ppm", x[0])
@@ -199,14 +199,14 @@ def test_every_error_is_also_a_builtin_one(tmp_path):
     assert issubclass(DataError, ValueError) and issubclass(SourceError, OSError)
 
 
-def test_a_saved_set_is_the_set_without_its_damaged_pictures(tmp_path):
-    x, y = random_pictures(9)
+def test_a_saved_set_is_the_set_without_its_damaged_images(tmp_path):
+    x, y = random_images(9)
     write_class_folders(tmp_path / "set", x, y)
     (tmp_path / "set" / "bee" / "004.ppm").write_bytes(b"P6 5 6 255\nshort")
     folder = open_data(tmp_path / "set")
     assert save_npz(folder, tmp_path / "set.npz", batch=2) == 8
     data = open_data(tmp_path / "set.npz")
-    pictures, good = everything(folder)
-    np.testing.assert_array_equal(everything(data)[0], pictures[good])
+    images, good = everything(folder)
+    np.testing.assert_array_equal(everything(data)[0], images[good])
     np.testing.assert_array_equal(data.labels, folder.labels[good])
     assert data.classes == folder.classes

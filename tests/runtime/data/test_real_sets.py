@@ -14,7 +14,7 @@ ARCHIVE = Path(os.environ.get("ALULA_DATA", "")) / "cifar10.tar.gz"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
-@pytest.mark.skipif(not os.environ.get("ALULA_DATA"), reason="ALULA_DATA does not name a folder of real pictures")
+@pytest.mark.skipif(not os.environ.get("ALULA_DATA"), reason="ALULA_DATA does not name a folder of real images")
 @pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed")
 def test_cifar_10_as_folders_of_jpeg_files_trains_and_becomes_a_mapped_file(tmp_path):
     classes = {}

@@ -11,7 +11,7 @@ from alula.runtime.compiler import library
 from alula.runtime.compiler.loader import word_of
 from alula.runtime.graph import Array, Node, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lowering import FnRef, Lowering, Ref, Word
+from alula.runtime.planning.lowering import FnRef, Lowering, Ref, Word
 
 
 def run(

@@ -11,8 +11,8 @@ import pytest
 from alula.runtime.graph import Array, Graph, Node, TensorSpec
 from alula.runtime.kernels import fmath
 from alula.runtime.model import Model
-from alula.runtime.ops.activation import erf
 from alula.runtime.ops.contract import find
+from alula.runtime.ops.elementwise.op_activation import erf
 
 TINY = float(np.finfo(np.float32).tiny)
 SUBNORMAL = 2.0**-149  # the distance between numbers below TINY

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from alula.runtime.graph import Array
-from alula.runtime.lower.loss import lower_ctc
-from alula.runtime.lower.pool_gradient import lower_pool_grad
-from alula.runtime.lower.steps import lower_elementwise
 from alula.runtime.ops.contract import find
-from alula.runtime.ops.pool import average_pool, max_pool, pixel_counts, pool_window
+from alula.runtime.ops.elementwise.lower import lower_elementwise
+from alula.runtime.ops.loss.lower import lower_ctc
+from alula.runtime.ops.pool.lower_gradient import lower_pool_grad
+from alula.runtime.ops.pool.op import average_pool, max_pool, pixel_counts, pool_window
 from tests.runtime.kernels.lowered import run
 
 # Gradient -> the op, its attributes, whether the slope is known from the result

@@ -7,8 +7,8 @@ import pytest
 
 from alula.runtime.compiler.loader import library
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.lower import conv_gradient
-from alula.runtime.lower.conv import pack_panels
+from alula.runtime.ops.conv import lower_gradient as conv_gradient
+from alula.runtime.ops.conv.lower_product import pack_panels
 from alula.runtime.train import Trainer
 from tests.runtime.train.digits import network
 
@@ -32,8 +32,8 @@ def test_a_network_trains_alike_both_ways(monkeypatch: pytest.MonkeyPatch) -> No
     graph, rng = network("mobilenetv2-cifar"), np.random.default_rng(0)
     batch = rng.standard_normal((2, 3, 32, 32)).astype(np.float32), np.array([3, 5])
     found = []
-    for most in (0, conv_gradient.MOST_POINTS):
-        monkeypatch.setattr(conv_gradient, "MOST_POINTS", most)
+    for most in (0, conv_gradient.MAX_POINTS):
+        monkeypatch.setattr(conv_gradient, "MAX_POINTS", most)
         trainer = Trainer(graph, batch_statistics=False, threads=2)
         kernels = {i.kernel.name for i in trainer.program(batch[0]).instructions if i.kernel}
         trainer.step(*batch)
@@ -51,8 +51,8 @@ def test_frozen_weights_lie_in_one_order(
     graph, rng = network("mobilenetv2-cifar"), np.random.default_rng(0)
     batch = rng.standard_normal((2, 3, 32, 32)).astype(np.float32), np.array([3, 5])
     found, weights = [], []
-    for most in (0, conv_gradient.MOST_POINTS):
-        monkeypatch.setattr(conv_gradient, "MOST_POINTS", most)
+    for most in (0, conv_gradient.MAX_POINTS):
+        monkeypatch.setattr(conv_gradient, "MAX_POINTS", most)
         trainer = Trainer(graph, update=update, batch_statistics=batch_statistics, threads=1)
         weights.append(trainer.program(batch[0]).memory.weights)
         found.append(trainer.gradients(*batch))

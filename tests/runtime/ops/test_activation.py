@@ -11,7 +11,7 @@ import pytest
 from alula.runtime import ops
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import TensorSpec
-from alula.runtime.ops.activation import erf, sigmoid, softplus
+from alula.runtime.ops.elementwise.op_activation import erf, sigmoid, softplus
 from tests.runtime.ops.onnx_oracle import check, evaluate, sample
 
 SHAPES = [(), (1,), (7,), (16,), (17,), (2, 3, 5), (1, 33, 4), (0, 4)]

@@ -80,7 +80,7 @@ def test_wrong_pools_are_refused() -> None:
         inferred("AveragePool", [x], {"kernel_shape": (2, 2), "pads": (2, 0, 0, 0)})
     with pytest.raises(ShapeError, match=r"at least \(7, 7\), got \(6, 6\)"):
         inferred("MaxPool", [x], {"kernel_shape": (7, 7)})
-    with pytest.raises(ShapeError, match="expected a picture with pixels"):
+    with pytest.raises(ShapeError, match="expected an image with pixels"):
         inferred("GlobalMaxPool", [x[:, :0]], {})
     with pytest.raises(DTypeError, match="got int64"):
         inferred("MaxPool", [x.astype(np.int64)], {"kernel_shape": (2, 2)})

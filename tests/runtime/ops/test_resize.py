@@ -9,7 +9,7 @@ import pytest
 
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array
-from alula.runtime.ops.resize import COORDINATES, NEAREST, AxisGeometry, ResizeAttrs, axis_table
+from alula.runtime.ops.resize.op import COORDINATES, NEAREST, AxisGeometry, ResizeAttrs, axis_table
 from tests.runtime.ops.oracle import channels_first, channels_last, close, inferred, onnxruntime_node, ours
 
 MODERN = [mode for mode in COORDINATES if mode != "tf_half_pixel_for_nn"]
@@ -35,7 +35,7 @@ def compare(x: Array, attrs: dict[str, Any], scales: Any = None, sizes: Any = No
     close(got, channels_last(wanted), 400)
 
 
-def picture(seed: int, shape: tuple[int, ...] = (2, 6, 9, 3)) -> Array:
+def image(seed: int, shape: tuple[int, ...] = (2, 6, 9, 3)) -> Array:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
@@ -44,7 +44,7 @@ def picture(seed: int, shape: tuple[int, ...] = (2, 6, 9, 3)) -> Array:
 @pytest.mark.parametrize("scales", [(2, 3), (0.6, 1.6), (0.5, 0.34)], ids=str)
 def test_nearest_is_onnxruntimes(coordinates: str, nearest: str, scales: tuple[float, float]) -> None:
     attrs = {"coordinate_transformation_mode": coordinates, "nearest_mode": nearest, "extrapolation_value": 7.0}
-    compare(picture(24), attrs, scales)
+    compare(image(24), attrs, scales)
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
@@ -52,43 +52,43 @@ def test_nearest_is_onnxruntimes(coordinates: str, nearest: str, scales: tuple[f
 @pytest.mark.parametrize("sizes", [(12, 18), (4, 20), (1, 5), (7, 4)], ids=str)
 def test_interpolation_to_sizes_is_onnxruntimes(mode: str, coordinates: str, sizes: tuple[int, int]) -> None:
     attrs = {"mode": mode, "coordinate_transformation_mode": coordinates, "extrapolation_value": -3.0}
-    compare(picture(25), attrs, sizes=sizes)
+    compare(image(25), attrs, sizes=sizes)
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric", "half_pixel_symmetric", "pytorch_half_pixel"])
 def test_interpolation_by_broken_scales_is_onnxruntimes(mode: str, coordinates: str) -> None:
-    compare(picture(26), {"mode": mode, "coordinate_transformation_mode": coordinates}, (1.37, 0.61))
+    compare(image(26), {"mode": mode, "coordinate_transformation_mode": coordinates}, (1.37, 0.61))
 
 
 @pytest.mark.parametrize("scales", [(1.5, 2.2), (0.6, 0.4)], ids=str)
 def test_cubic_with_excluded_outside_is_onnxruntimes(scales: tuple[float, float]) -> None:
-    compare(picture(27), {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}, scales)
+    compare(image(27), {"mode": "cubic", "exclude_outside": 1, "cubic_coeff_a": -0.5}, scales)
 
 
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("exclude", [0, 1])
 @pytest.mark.parametrize("sizes", [(4, 5), (3, 12), (2, 2)], ids=str)
 def test_antialiased_is_onnxruntimes(mode: str, exclude: int, sizes: tuple[int, int]) -> None:
-    compare(picture(28), {"mode": mode, "antialias": 1, "exclude_outside": exclude}, sizes=sizes)
+    compare(image(28), {"mode": mode, "antialias": 1, "exclude_outside": exclude}, sizes=sizes)
 
 
 @pytest.mark.parametrize("policy", ["stretch", "not_larger", "not_smaller"])
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_aspect_ratio_policies_and_axes_are_onnxruntimes(policy: str, mode: str) -> None:
-    x = picture(29, (6, 9))
+    x = image(29, (6, 9))
     attrs = {"mode": mode, "axes": (1, 0), "keep_aspect_ratio_policy": policy}
     inputs = [x, None, None, np.array([13, 7], np.int64)]
     close(ours("Resize", inputs, attrs)[0], onnxruntime_node("Resize", inputs, attrs)[0], 400)
 
 
 def test_upsampling_of_old_models_and_tf_half_pixel_for_nn_are_onnxruntimes() -> None:
-    compare(picture(30), {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, (2, 2))
-    compare(picture(31), {"coordinate_transformation_mode": "tf_half_pixel_for_nn"}, (0.5, 3), opset=11)
+    compare(image(30), {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, (2, 2))
+    compare(image(31), {"coordinate_transformation_mode": "tf_half_pixel_for_nn"}, (0.5, 3), opset=11)
 
 
-def test_a_crop_of_the_pictures_own_size_is_a_crop() -> None:
-    # onnxruntime copies the whole picture here
+def test_a_crop_of_the_images_own_size_is_a_crop() -> None:
+    # onnxruntime copies the whole image here
     x = np.arange(5, dtype=np.float32)
     attrs = {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": -1.0}
     (y,) = ours("Resize", [x, np.array([0.5, 1.25], np.float32), None, np.array([5], np.int64)], attrs)
@@ -120,7 +120,7 @@ REFUSED = {
     "too few": ([np.ones(2, np.float32)], {}, "expected 4 positive scales, one per axis"),
     "negative": ([np.array([1, -1, 1, 1], np.float32)], {}, "positive scales"),
     "nothing left": ([np.array([1, 0.01, 1, 1], np.float32)], {}, "got none along axis 1"),
-    "huge": ([np.array([1, 3e38, 1, 1], np.float32)], {}, "expected scales of a picture that fits in memory"),
+    "huge": ([np.array([1, 3e38, 1, 1], np.float32)], {}, "expected scales of an image that fits in memory"),
     "large": ([np.array([1, 1e6, 1e6, 1], np.float32)], {}, "expected an output of at most"),
     "mode": ([np.ones(4, np.float32)], {"mode": "area"}, "expected mode to be one of nearest, linear, cubic"),
     "roi": ([np.ones(4, np.float32)], {"coordinate_transformation_mode": "tf_crop_and_resize"}, "needs it"),
@@ -133,7 +133,7 @@ REFUSED = {
 def test_resize_refuses(name: str) -> None:
     inputs, attrs, message = REFUSED[name]
     with pytest.raises(ShapeError, match=message):
-        inferred("Resize", [picture(32), None, *inputs], attrs)
+        inferred("Resize", [image(32), None, *inputs], attrs)
 
 
 def test_integers_that_cannot_be_interpolated_are_refused() -> None:

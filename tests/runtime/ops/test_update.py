@@ -11,6 +11,7 @@ import pytest
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops.contract import find
+from alula.runtime.planning.lowering import LOWERING
 from tests.runtime.kernels.lowered import run
 
 SIZE, LR = 1003, 0.05
@@ -34,7 +35,7 @@ def step_of(op: str, attrs: Any, state: dict[str, Array], g: Array, number: int,
     inputs = {"w": state["w"], "g": g, **{n: a for n, a in state.items() if n != "w"}}
     inputs |= {name: np.array(value) for name, value in scalars.items()}
     kept = [name for name in state if name]
-    rule = find(op, "").lower
+    rule = LOWERING.find(find(op, ""))
     assert rule
     if by_kernel:
         renewed = {f"new {name}": name for name in kept}
@@ -79,7 +80,7 @@ def test_a_running_mean_is_the_mean() -> None:
     several = rng.standard_normal((5, 30)).astype(np.float32)
     mean = several[0].copy()
     for count, w in enumerate(several[1:], 1):
-        rule = find("AverageUpdate", "").lower
+        rule = LOWERING.find(find("AverageUpdate", ""))
         assert rule
         inputs = {"mean": mean, "w": w, "rate": np.array(1 / (count + 1), np.float32)}
         run(rule, "AverageUpdate", None, inputs, {"new": mean.shape}, renewed={"new": "mean"})

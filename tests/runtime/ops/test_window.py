@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from alula.runtime.ops.conv import ConvAttrs
-from alula.runtime.ops.pool import AveragePoolAttrs, pixel_counts, pool_window
+from alula.runtime.ops.conv.op import ConvAttrs
+from alula.runtime.ops.pool.op import AveragePoolAttrs, pixel_counts, pool_window
 from alula.runtime.ops.window import Window
 
 
@@ -24,7 +24,7 @@ def test_a_last_window_that_would_start_in_the_padding_is_dropped() -> None:
     assert Window.sliding(ConvAttrs(strides=(2,)), (6,), (3,)).out == (2,)
 
 
-def test_taps_are_slices_of_the_padded_picture() -> None:
+def test_taps_are_slices_of_the_padded_image() -> None:
     window = Window.sliding(ConvAttrs(strides=(2, 3), dilations=(2, 1), pads=(1, 2, 0, 1)), (7, 9), (2, 3))
     x = np.arange(1, 64).reshape(1, 7, 9, 1)
     padded = window.pad(x, 0)

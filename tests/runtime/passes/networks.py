@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
-from alula.runtime.passes.draft import make_node
-from alula.runtime.reference import evaluate
-from alula.runtime.specialise import specialise
+from alula.runtime.passes.rewrite import make_node
+from alula.runtime.planning.reference import evaluate
+from alula.runtime.planning.specialise import specialise
 
 
 class Builder:
@@ -62,8 +62,8 @@ class Builder:
         return Graph("test", self.inputs, outputs, tuple(self.nodes), self.constants)
 
 
-def picture(channels: int = 4, dtype: str = "float32") -> TensorSpec:
-    """A batch of pictures of any size."""
+def image(channels: int = 4, dtype: str = "float32") -> TensorSpec:
+    """A batch of images of any size."""
     return TensorSpec(("batch", channels, "height", "width"), dtype)
 
 
@@ -98,10 +98,10 @@ def ops_of(graph: Graph) -> list[str]:
 
 
 class Wanderer:
-    """Grows a random network from a pool of pictures (N, C, H, W) of one spatial size."""
+    """Grows a random network from a pool of images (N, C, H, W) of one spatial size."""
 
     def __init__(self, seed: int) -> None:
-        self.b = Builder(seed, x=picture(4))
+        self.b = Builder(seed, x=image(4))
         self.pool = [("x", 4)]
 
     def grow(self, steps: int) -> Graph:

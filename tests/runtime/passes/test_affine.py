@@ -12,7 +12,7 @@ from alula.runtime.passes.batch_norm import open_batch_norm
 from alula.runtime.passes.padding import fold_pads
 from tests.runtime.passes.networks import SIZES, Builder, difference, ops_of
 
-PICTURE = TensorSpec(("batch", "height", "width", 4))
+IMAGE = TensorSpec(("batch", "height", "width", 4))
 HOSTS = [
     "Conv",
     "grouped Conv",
@@ -42,7 +42,7 @@ def _host(b: Builder, kind: str, x: str, bias: bool = True) -> str:
 
 
 def _graph(kind: str, bias: bool, behind: bool, op: str, operand: str) -> Graph:
-    b = Builder(x=TensorSpec(("batch", 4)) if "Gemm" in kind else PICTURE)
+    b = Builder(x=TensorSpec(("batch", 4)) if "Gemm" in kind else IMAGE)
     channels = (8 if "depthwise" in kind else 6) if behind else 4
     value = b.normal(channels) if operand == "vector" else b.constant(-0.7)
     steps: dict[str, Any] = {
@@ -78,7 +78,7 @@ def test_arithmetic_before_a_host_goes_into_its_weights_where_exact(kind: str, o
 
 
 def test_a_summand_before_padding_stays_and_its_factor_with_it() -> None:
-    b = Builder(x=PICTURE)
+    b = Builder(x=IMAGE)
     x = b.node("Add", b.node("Mul", "x", b.constant(2)), b.constant(1))
     graph = b.graph(b.node("Conv", x, b.normal(6, 3, 3, 4), pads=(1, 1, 1, 1)))
     assert ops_of(fold_affine(graph)) == ["Mul", "Add", "Conv"]
@@ -86,7 +86,7 @@ def test_a_summand_before_padding_stays_and_its_factor_with_it() -> None:
 
 def test_a_factor_that_two_hosts_read_goes_into_both_but_not_if_something_else_reads_it() -> None:
     for other, kept in ((False, 0), (True, 1)):
-        b = Builder(x=PICTURE)
+        b = Builder(x=IMAGE)
         x = b.node("Mul", "x", b.normal(4))
         weight = b.normal(6, 1, 1, 4)
         outputs = [b.node("Conv", x, weight), b.node("Conv", x, weight)] + ([b.node("Relu", x)] if other else [])
@@ -97,7 +97,7 @@ def test_a_factor_that_two_hosts_read_goes_into_both_but_not_if_something_else_r
 
 
 def test_a_weight_that_another_host_shares_is_not_changed_for_it() -> None:
-    b = Builder(x=PICTURE)
+    b = Builder(x=IMAGE)
     weight = b.normal(6, 1, 1, 4)
     graph = b.graph(b.node("Mul", b.node("Conv", "x", weight), b.normal(6)), b.node("Conv", "x", weight))
     folded = fold_affine(graph)
@@ -106,14 +106,14 @@ def test_a_weight_that_another_host_shares_is_not_changed_for_it() -> None:
 
 
 def test_a_result_that_the_graph_outputs_is_not_rescaled() -> None:
-    b = Builder(x=PICTURE)
+    b = Builder(x=IMAGE)
     y = b.node("Conv", "x", b.normal(6, 1, 1, 4))
     graph = b.graph(y, b.node("Mul", y, b.normal(6)))
     assert fold_affine(graph).nodes == graph.nodes
 
 
 def test_an_operand_that_widens_the_result_is_not_folded() -> None:
-    b = Builder(x=PICTURE)
+    b = Builder(x=IMAGE)
     graph = b.graph(b.node("Add", b.node("Conv", "x", b.normal(1, 1, 1, 4)), b.normal(5)))
     folded = fold_affine(graph)
     assert ops_of(folded) == ["Conv", "Add"]
@@ -122,7 +122,7 @@ def test_an_operand_that_widens_the_result_is_not_folded() -> None:
 
 @pytest.mark.parametrize("kind", HOSTS)
 def test_batch_normalization_behind_a_host_vanishes(kind: str) -> None:
-    b = Builder(x=TensorSpec(("batch", 4)) if "Gemm" in kind else PICTURE)
+    b = Builder(x=TensorSpec(("batch", 4)) if "Gemm" in kind else IMAGE)
     channels = 8 if "depthwise" in kind else 6
     variance = b.constant(b.rng.uniform(0.5, 2, channels))
     y = b.node("BatchNormalization", _host(b, kind, "x"), *(b.normal(channels) for _ in range(3)), variance)
@@ -134,7 +134,7 @@ def test_batch_normalization_behind_a_host_vanishes(kind: str) -> None:
 
 
 def test_batch_normalization_alone_is_a_product_and_a_sum() -> None:
-    b = Builder(x=PICTURE)
+    b = Builder(x=IMAGE)
     graph = b.graph(b.node("BatchNormalization", "x", b.normal(4), b.normal(4), b.normal(4), b.constant([1, 2, 3, 4])))
     opened = open_batch_norm(graph)
     assert ops_of(opened) == ["Mul", "Add"]
@@ -143,7 +143,7 @@ def test_batch_normalization_alone_is_a_product_and_a_sum() -> None:
 
 def test_zero_padding_goes_into_the_convolution_and_other_padding_does_not() -> None:
     for value, channel, ops in ((0, 0, ["Conv"]), (1, 0, ["Pad", "Conv"]), (0, 1, ["Pad", "Conv"])):
-        b = Builder(x=PICTURE)
+        b = Builder(x=IMAGE)
         x = b.node("Pad", "x", b.ints(0, 1, 2, 0, 0, 3, 0, channel), b.constant(value))
         graph = b.graph(b.node("Conv", x, b.normal(6, 3, 3, 4 + channel), pads=(1, 0, 0, 1)))
         folded = fold_pads(graph)

@@ -9,11 +9,11 @@ from alula.runtime.passes.constant_folding import fold_constants
 from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.no_ops import drop_no_ops
 from alula.runtime.passes.shapes import Shapes
-from tests.runtime.passes.networks import SIZES, Builder, difference, ops_of, picture
+from tests.runtime.passes.networks import SIZES, Builder, difference, image, ops_of
 
 
 def test_constants_are_computed_through_several_nodes() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     bias = b.node("Add", b.node("Reshape", b.normal(4), b.ints(1, 4, 1, 1)), b.constant(1))
     graph = b.graph(b.node("Add", "x", bias))
     folded = fold_constants(graph)
@@ -28,7 +28,7 @@ def test_a_constant_that_would_grow_large_is_left_for_later() -> None:
 
 
 def test_nodes_and_constants_that_nothing_needs_are_dropped() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     b.node("Add", b.node("Relu", "x"), b.normal(4, 1, 1))
     kept = b.node("Tanh", "x")
     dropped = drop_dead_code(b.graph(kept))
@@ -37,7 +37,7 @@ def test_nodes_and_constants_that_nothing_needs_are_dropped() -> None:
 
 
 def test_idle_nodes_vanish_and_outputs_keep_their_names() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     y = b.node("Identity", b.node("Dropout", b.node("Relu", "x")))
     y = b.node("Cast", b.node("Mul", b.node("Add", y, b.constant(0)), b.constant([1])), to="float32")
     y = b.node("Transpose", b.node("Pad", y, b.ints(0, 0, 0, 0, 0, 0, 0, 0)), perm=(0, 1, 2, 3))
@@ -47,7 +47,7 @@ def test_idle_nodes_vanish_and_outputs_keep_their_names() -> None:
 
 
 def test_what_only_looks_idle_stays() -> None:
-    b = Builder(x=picture(), n=TensorSpec(("batch",), "int64"))
+    b = Builder(x=image(), n=TensorSpec(("batch",), "int64"))
     wide = b.node("Add", b.node("Relu", "n"), b.constant([[0], [0]], "int64"))  # changes the shape
     swapped = b.node("Sub", b.constant(0), "x")
     moved = b.node("Pad", "x", b.ints(0, 0, 1, 0, 0, 0, -1, 0))
@@ -56,7 +56,7 @@ def test_what_only_looks_idle_stays() -> None:
 
 
 def test_sizes_that_agree_in_both_probes_have_one_name() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     down = b.conv("x", 4, 6, 3, strides=(2, 2), pads=(1, 1, 1, 1))
     other = b.conv("x", 4, 6, 1, strides=(2, 2))
     up = b.node("Resize", down, "", b.constant([1, 1, 2, 2]))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from alula.runtime.graph import Graph, TensorSpec
-from alula.runtime.passes.layout import fix_reshapes, turn_channels_last
+from alula.runtime.passes.layout import fix_reshapes, transpose_channels_last
 from alula.runtime.passes.operands import trim_operands
-from tests.runtime.passes.networks import SIZES, Builder, difference, ops_of, picture
+from tests.runtime.passes.networks import SIZES, Builder, difference, image, ops_of
 
 
 def transposes(graph: Graph) -> list[tuple[int, ...]]:
@@ -16,10 +16,10 @@ def transposes(graph: Graph) -> list[tuple[int, ...]]:
 
 
 def test_neighbouring_convolutions_keep_only_the_transposes_of_input_and_output() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     y = b.node("Relu", b.conv(b.node("Relu", b.conv("x", 4, 8, 3)), 8, 5))
     graph = b.graph(y)
-    turned = turn_channels_last(graph)
+    turned = transpose_channels_last(graph)
     assert transposes(turned) == [(0, 2, 3, 1), (0, 3, 1, 2)]
     assert difference(graph, turned, SIZES) == 0
 
@@ -53,11 +53,11 @@ def test_neighbouring_convolutions_keep_only_the_transposes_of_input_and_output(
     ],
 )
 def test_an_op_that_does_not_care_about_order_lets_the_transposes_through(step: object) -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     x = b.node("Tanh", b.conv("x", 4, 4, 3))
     y = step(b, x)  # type: ignore[operator]
     graph = b.graph(b.wrapped("GlobalAveragePool", y))
-    turned = turn_channels_last(fix_reshapes(graph))
+    turned = transpose_channels_last(fix_reshapes(graph))
     assert transposes(turned) in ([(0, 2, 3, 1)], [(0, 2, 3, 1), (0, 3, 1, 2)])
     assert [node.op for node in turned.nodes][:2] == ["Transpose", "Conv"]
     assert "Transpose" not in [node.op for node in turned.nodes][1:-1]
@@ -65,28 +65,28 @@ def test_an_op_that_does_not_care_about_order_lets_the_transposes_through(step: 
 
 
 def test_the_outputs_of_a_split_all_stay_channels_last() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     x = b.conv("x", 4, 6, 1)
     split = b.node("Split", x, b.ints(2, 4), axis=1)
     b.nodes[-1] = b.nodes[-1].__class__("Split", b.nodes[-1].inputs, (split, "rest"), b.nodes[-1].attrs)
     graph = b.graph(b.node("Add", b.conv(split, 2, 3), b.conv("rest", 4, 3)))
-    turned = turn_channels_last(graph)
+    turned = transpose_channels_last(graph)
     assert transposes(turned) == [(0, 2, 3, 1), (0, 3, 1, 2)]
     assert difference(graph, turned, SIZES) == 0
 
 
 def test_a_squeeze_and_excite_block_needs_no_transpose() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     x = b.conv("x", 4, 6, 3)
     gate = b.node("HardSigmoid", b.conv(b.node("Relu", b.conv(b.wrapped("GlobalAveragePool", x), 6, 2)), 2, 6))
     graph = b.graph(b.conv(b.node("Mul", x, gate), 6, 1))
-    turned = turn_channels_last(graph)
+    turned = transpose_channels_last(graph)
     assert len(transposes(turned)) == 2
     assert difference(graph, turned, SIZES) == 0
 
 
-def test_the_way_into_attention_and_back_keeps_no_transpose_of_pictures() -> None:
-    b = Builder(x=picture())
+def test_the_way_into_attention_and_back_keeps_no_transpose_of_images() -> None:
+    b = Builder(x=image())
     x = b.conv("x", 4, 6, 1)
     flat = b.node(
         "Reshape", x, b.node("Concat", b.node("Slice", b.node("Shape", x), b.ints(0), b.ints(2)), b.ints(-1), axis=0)
@@ -94,46 +94,46 @@ def test_the_way_into_attention_and_back_keeps_no_transpose_of_pictures() -> Non
     tokens = b.node("MatMul", b.node("Transpose", flat, perm=(0, 2, 1)), b.normal(6, 6))  # (N, H * W, C)
     back = b.node("Reshape", b.node("Transpose", tokens, perm=(0, 2, 1)), b.node("Shape", x))
     graph = b.graph(b.conv(back, 6, 3))
-    turned = turn_channels_last(fix_reshapes(graph))
+    turned = transpose_channels_last(fix_reshapes(graph))
     assert len(transposes(turned)) == 2
     assert difference(graph, turned, SIZES) < 1e-6
 
 
-def test_a_pooled_picture_is_flattened_without_a_transpose() -> None:
-    b = Builder(x=picture())
+def test_a_pooled_image_is_flattened_without_a_transpose() -> None:
+    b = Builder(x=image())
     x = b.node("Flatten", b.wrapped("GlobalAveragePool", b.conv("x", 4, 6)))
     graph = b.graph(b.node("Gemm", x, b.normal(6, 3)))
-    turned = turn_channels_last(graph)
+    turned = transpose_channels_last(graph)
     assert transposes(turned) == [(0, 2, 3, 1)]
     assert difference(graph, turned, SIZES) < 1e-6
 
 
-def test_a_picture_of_many_pixels_is_transposed_before_it_is_flattened() -> None:
+def test_an_image_of_many_pixels_is_transposed_before_it_is_flattened() -> None:
     b = Builder(x=TensorSpec(("batch", 2, 3, 4)))
     graph = b.graph(b.node("MatMul", b.node("Flatten", b.conv("x", 2, 5)), b.normal(60, 3)))
-    turned = turn_channels_last(graph)
+    turned = transpose_channels_last(graph)
     assert len(transposes(turned)) == 2
     assert difference(graph, turned, SIZES) < 1e-6
 
 
 def test_the_normalisation_of_the_input_comes_after_its_transpose() -> None:
-    b = Builder(x=picture(3))
+    b = Builder(x=image(3))
     x = b.node("Div", b.node("Sub", "x", b.normal(1, 3, 1, 1)), b.normal(1, 3, 1, 1))
     graph = b.graph(b.conv(x, 3, 4))
-    turned = turn_channels_last(graph)
+    turned = transpose_channels_last(graph)
     assert ops_of(turned) == ["Transpose", "Sub", "Div", "Conv", "Transpose"]
     assert difference(graph, turned, SIZES) == 0
 
 
 def test_turned_tensors_are_named_after_the_models() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     relu = b.node("Relu", b.conv("x", 4, 8))
-    turned = turn_channels_last(b.graph(b.conv(relu, 8, 2)))
+    turned = transpose_channels_last(b.graph(b.conv(relu, 8, 2)))
     assert f"{relu}.channels_last" in {name for node in turned.nodes for name in node.outputs}
 
 
 def test_constants_without_leading_ones_mean_the_same() -> None:
-    b = Builder(x=picture(), row=TensorSpec((14,)))
+    b = Builder(x=image(), row=TensorSpec((14,)))
     y = b.node("Add", b.node("Mul", "x", b.normal(1, 1, 1, 1)), b.normal(1, 1, 11, 14))
     graph = b.graph(y, b.node("Add", "row", b.normal(1, 1, 14)))
     trimmed = trim_operands(graph)
@@ -143,7 +143,7 @@ def test_constants_without_leading_ones_mean_the_same() -> None:
 
 
 def test_a_reshape_by_its_inputs_shape_becomes_constant() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     width = b.node("Gather", b.node("Shape", "x"), b.ints(3))
     target = b.node("Concat", b.ints(0), width, b.ints(4), b.ints(-1), axis=0)
     graph = b.graph(b.node("Reshape", b.node("Transpose", "x", perm=(0, 3, 2, 1)), target))

@@ -10,7 +10,7 @@ import pytest
 
 from alula.runtime.graph import Arrays, Graph, TensorSpec
 from alula.runtime.passes import PASSES, optimise
-from tests.runtime.passes.networks import SIZES, Builder, Wanderer, difference, ops_of, picture
+from tests.runtime.passes.networks import SIZES, Builder, Wanderer, difference, image, ops_of
 
 
 def _widened(graph: Graph) -> Graph:
@@ -45,7 +45,7 @@ def test_to_optimise_again_changes_nothing() -> None:
 
 
 def test_a_residual_block_is_one_node_per_convolution() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     x = b.node("Relu", b.batch_norm(b.conv("x", 4, 8, 3, bias=False, pads=(1, 1, 1, 1)), 8))
     y = b.node("Relu", b.batch_norm(b.conv(x, 8, 8, 3, bias=False, pads=(1, 1, 1, 1)), 8))
     y = b.batch_norm(b.conv(y, 8, 8, 3, bias=False, pads=(1, 1, 1, 1)), 8)
@@ -81,7 +81,7 @@ def _models() -> Path | None:
 )
 def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], most_nodes: int, transposes: int) -> None:
     pytest.importorskip("onnx")
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
 
     folder = _models()
     assert folder is not None
@@ -97,7 +97,7 @@ def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], most_no
 @pytest.mark.parametrize(("name", "nodes"), [("resnet20-cifar", 25), ("mobilenetv2-cifar", 56), ("vgg16-cifar", 21)])
 def test_networks_of_the_zoo_keep_one_transpose_and_no_loose_arithmetic(name: str, nodes: int) -> None:
     pytest.importorskip("onnx")
-    from alula.host.onnx_import import import_onnx
+    from alula.host.onnx.importer import import_onnx
     from alula.host.zoo import build
 
     graph = import_onnx(build(name)).graph

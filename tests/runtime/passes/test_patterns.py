@@ -13,7 +13,7 @@ from alula.runtime.passes.hard_swish import fuse_hard_swish
 from alula.runtime.passes.layer_norm import fuse_layer_norm
 from alula.runtime.passes.softmax import straighten_softmax
 from alula.runtime.passes.swish import fuse_swish
-from tests.runtime.passes.networks import SIZES, Builder, difference, ops_of, picture
+from tests.runtime.passes.networks import SIZES, Builder, difference, image, ops_of
 
 
 def _clipped(b: Builder, x: str, shift: float = 3.0, high: float = 6.0) -> str:
@@ -38,7 +38,7 @@ def _clipped(b: Builder, x: str, shift: float = 3.0, high: float = 6.0) -> str:
     ],
 )
 def test_hard_swish_and_hard_sigmoid(write: Callable[[Builder, str], str], ops: list[str]) -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     graph = b.graph(write(b, "x"))
     fused = fuse_hard_swish(graph)
     assert ops_of(fused) == ops
@@ -46,7 +46,7 @@ def test_hard_swish_and_hard_sigmoid(write: Callable[[Builder, str], str], ops: 
 
 
 def test_a_pattern_is_left_alone_where_something_else_reads_from_inside() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     clipped = _clipped(b, "x")
     swish = b.node("Div", b.node("Mul", "x", clipped), b.constant(6))
     graph = b.graph(swish, clipped)
@@ -55,7 +55,7 @@ def test_a_pattern_is_left_alone_where_something_else_reads_from_inside() -> Non
 
 @pytest.mark.parametrize("alpha", [1.0, 1.702])
 def test_swish(alpha: float) -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     scaled = b.node("Mul", "x", b.constant(alpha)) if alpha != 1 else "x"
     graph = b.graph(b.node("Mul", b.node("Sigmoid", scaled), "x"))
     fused = fuse_swish(graph)
@@ -64,14 +64,14 @@ def test_swish(alpha: float) -> None:
 
 
 def test_a_gate_of_another_tensor_is_no_swish() -> None:
-    b = Builder(x=picture(), y=picture())
+    b = Builder(x=image(), y=image())
     graph = b.graph(b.node("Mul", b.node("Sigmoid", "x"), "y"))
     assert fuse_swish(graph).nodes == graph.nodes
 
 
 @pytest.mark.parametrize("order", ["x half last", "half first", "half of the gate"])
 def test_gelu(order: str) -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     erf = b.node("Erf", b.node("Div", "x", b.constant(math.sqrt(2))))
     gate = b.node("Add", erf, b.constant(1))
     half = b.constant(0.5)
@@ -115,7 +115,7 @@ def test_normalisation_over_an_axis_in_the_middle_is_no_layer_normalization() ->
 
 
 def test_softmax_of_the_last_axis_needs_no_detour() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     shape = b.node("Shape", "x")
     rows = b.node("Softmax", b.node("Flatten", "x", axis=3), axis=-1)
     graph = b.graph(b.node("Reshape", rows, shape))
@@ -125,7 +125,7 @@ def test_softmax_of_the_last_axis_needs_no_detour() -> None:
 
 
 def test_softmax_over_several_axes_keeps_its_detour() -> None:
-    b = Builder(x=picture())
+    b = Builder(x=image())
     shape = b.node("Shape", "x")
     graph = b.graph(b.node("Reshape", b.node("Softmax", b.node("Flatten", "x", axis=2), axis=-1), shape))
     assert straighten_softmax(graph).nodes == graph.nodes

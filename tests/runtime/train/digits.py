@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import build
 from alula.runtime.graph import Array, Graph
 from alula.runtime.train import Trainer
@@ -20,7 +20,7 @@ def network(name: str = "lenet-5") -> Graph:
 
 
 def batches(count: int, size: int = BATCH, seed: int = 0) -> list[tuple[Array, Array]]:
-    """Pictures (size, 1, 28, 28) and labels."""
+    """Images (size, 1, 28, 28) and labels."""
     rng = np.random.default_rng(seed)
     return [
         (rng.standard_normal((size, 1, 28, 28)).astype(np.float32), rng.integers(0, 10, size)) for _ in range(count)

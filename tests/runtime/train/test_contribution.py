@@ -14,7 +14,7 @@ Batch = tuple[Array, Array]
 
 
 def _stripes(count: int, seed: int) -> list[Batch]:
-    """Pictures whose label is where a bright column stands."""
+    """Images whose label is where a bright column stands."""
     rng, made = np.random.default_rng(seed), []
     for _ in range(count):
         labels = rng.integers(0, 10, 16)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import ZOO, build
 from alula.runtime.graph import Array
 from alula.runtime.train import CTC, SGD, CrossEntropy, Trainer

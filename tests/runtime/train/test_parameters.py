@@ -9,9 +9,9 @@ import pytest
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
-from alula.runtime.passes.draft import make_node
+from alula.runtime.passes.rewrite import make_node
+from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train import MSE, SGD, Trainer
-from alula.runtime.train.network import trainable_form
 from alula.runtime.train.parameters import buffers, parameters
 
 X = (2, 6, 8)

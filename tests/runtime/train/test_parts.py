@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from alula.runtime.graph import Graph
-from alula.runtime.lower import winograd
+from alula.runtime.ops.conv import lower_winograd as winograd
 from alula.runtime.train import MSE, SGD, Trainer
-from tests.runtime.passes.networks import Builder, picture
+from tests.runtime.passes.networks import Builder, image
 
 
 def _residual(c_in: int, c: int) -> Graph:
     """Convolutions with bias, whose gradients meet in a sum behind a Relu."""
-    b = Builder(0, x=picture(c_in))
+    b = Builder(0, x=image(c_in))
     pads = {"pads": (1, 1, 1, 1)}
     first = b.node("Relu", b.conv("x", c_in, c, 3, **pads))
     second = b.node("Relu", b.conv(first, c, c, 3, **pads))
@@ -29,7 +29,7 @@ def test_filters_in_two_parts_give_the_same_bits(
     x, y = (rng.standard_normal((3, channels, *size)).astype(np.float32) for channels in (40, c))
     found = []
     for most in (1 << 40, 1):
-        monkeypatch.setattr(winograd, "MOST_FILTER_BYTES", most)
+        monkeypatch.setattr(winograd, "MAX_FILTER_BYTES", most)
         trainer = Trainer(graph, SGD(lr=1e-4, momentum=0.9), MSE(), threads=threads)
         for _ in range(2):
             loss = trainer.step(x, y).loss

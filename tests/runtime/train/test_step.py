@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alula.runtime.chain import unfuse
 from alula.runtime.graph import Array
-from alula.runtime.reference import run_node
+from alula.runtime.ops.epilogue import unfuse
+from alula.runtime.planning.reference import run_node
 from alula.runtime.train import MSE, SGD, Adam, Trainer
 
 onnx = pytest.importorskip("onnx")
 
-from alula.host.onnx_import import import_onnx  # noqa: E402
+from alula.host.onnx.importer import import_onnx  # noqa: E402
 from tests.runtime.train.step_cases import CASES, StepCase  # noqa: E402
 
 TOLERANCE = 2e-5

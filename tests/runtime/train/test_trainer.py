@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alula.host.onnx_import import import_onnx
+from alula.host.onnx.importer import import_onnx
 from alula.host.zoo import build
 from alula.runtime.errors import AlulaError, DTypeError, GraphError, ShapeError
 from alula.runtime.graph import Array, Graph

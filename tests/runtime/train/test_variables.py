@@ -9,8 +9,8 @@ import pytest
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array
-from alula.runtime.lowering import PLAIN
-from alula.runtime.variables import SMALL_BYTES, Slab, Variable, holds_each_once, positions
+from alula.runtime.memory.packing import PLAIN, Packing, holds_each_once, positions
+from alula.runtime.memory.variables import SMALL_BYTES, Slab, Variable
 
 ORDERS: dict[str, tuple[bool, Callable[[Array], Array]]] = {
     "transposed": (True, lambda v: v.T),
@@ -25,15 +25,16 @@ ORDERS: dict[str, tuple[bool, Callable[[Array], Array]]] = {
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "int64"])
 @pytest.mark.parametrize("name", ORDERS)
 def test_an_order_is_the_storage_only_if_it_holds_each_element_once(name: str, dtype: str) -> None:
-    whole, order = ORDERS[name]
+    whole, make = ORDERS[name]
+    order = Packing(name, make)
     value = np.arange(5 * 700).reshape(5, 700).astype(dtype)
     places = positions(order, value.shape, dtype)
     assert holds_each_once(places, value.size) == whole
-    flat = order(value).reshape(-1)
+    flat = make(value).reshape(-1)
     assert np.array_equal(np.where(places >= 0, value.reshape(-1)[places], 0), flat)
     variable = Variable("w", value, Slab())
-    variable.settle(name, order)
-    assert variable.packing == (name if whole else PLAIN)
+    variable.settle(order)
+    assert variable.packing == (order if whole else PLAIN)
     assert variable.value().tobytes() == value.tobytes()
     assert variable.storage.tobytes() == (flat if whole else value).tobytes()
     assert np.array_equal(variable.storage[variable.lookup(order)][places >= 0], flat[places >= 0])
@@ -41,7 +42,7 @@ def test_an_order_is_the_storage_only_if_it_holds_each_element_once(name: str, d
 
 def test_an_order_that_scales_is_refused() -> None:
     with pytest.raises(GraphError, match="freeze that layer"):
-        positions(lambda v: v * 2, (3, 4))
+        positions(Packing("twice", lambda v: v * 2), (3, 4))
 
 
 def test_small_variables_share_pages_and_do_not_overlap() -> None:

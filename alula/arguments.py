@@ -1,0 +1,49 @@
+"""Arguments that several commands share, and benchmarks with them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """The packed file, and which of its graphs."""
+    parser.add_argument("file", type=Path, metavar="FILE.alula", help="a packed file")
+    parser.add_argument("--graph", metavar="NAME", help="one of its graphs; default: all of them, or the only one")
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """Sizes of free dimensions."""
+    parser.add_argument("--shape", action="append", default=[], metavar="NAME=1,3,48,320",
+                        help="shape of an input; needed if a dimension other than the batch is free")  # fmt: skip
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """How many threads the engine uses."""
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of the engine; default: one per core")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return int(text)
+
+
+def threads_list(text: str) -> list[int]:
+    """`1,2,4`."""
+    return [positive(part) for part in text.split(",")]
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """`NAME=FILE`, or only a file, with the name ""."""
+    name, _, path = text.rpartition("=")
+    return name, Path(path)

@@ -1,0 +1,162 @@
+"""A model as one flat list of nodes that can run in order: functions expanded, nodes sorted, shapes inferred."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from alula.host.onnx.checks import misfit, one_line, unchanged
+from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET, REPLACED
+from alula.runtime.errors import GraphError, ImportFileError, ShapeError
+from alula.runtime.graph import TensorSpec
+from alula.runtime.ops import REGISTRY
+
+if TYPE_CHECKING:
+    import onnx
+
+
+MAX_DEPTH = 4  # of functions in functions
+
+
+def opset_of(model: onnx.ModelProto, where: str) -> int:
+    """The opset that the model is read by.
+
+    raise : ImportFileError if it is one that we do not read
+    """
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    opset = int(versions.get("", versions.get("ai.onnx", 0)))
+    if 0 < opset < OLDEST_OPSET and all(unchanged(node, opset) for node in model.graph.node):
+        return OLDEST_OPSET
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
+        raise ImportFileError(
+            f"{where}: expected an opset from {OLDEST_OPSET} to {NEWEST_OPSET}, got {opset or 'none'}; export with opset 21"
+        )
+    return opset
+
+
+def write_out(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model with its own functions, and unknown ops that ONNX defines by known ones, written out, and sorted."""
+    import onnx
+    import onnx.inliner
+
+    try:
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        opset = opset_of(model, where)
+        known = REGISTRY.all().keys() | REPLACED
+        for _ in range(MAX_DEPTH):
+            unknown = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - known
+            expandable = sorted(op for op in unknown if _has_body(op, opset))
+            if not expandable or not hasattr(onnx.inliner, "inline_selected_functions"):
+                break
+            model = onnx.inliner.inline_selected_functions(
+                _with_defaults(model, expandable, opset), [("", op) for op in expandable], inline_schema_functions=True
+            )
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise GraphError(
+            f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model"
+        ) from None
+    return _sorted(model, where)
+
+
+def _has_body(op: str, opset: int) -> bool:
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(op, opset)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
+
+
+def _with_defaults(model: onnx.ModelProto, ops: list[str], opset: int) -> onnx.ModelProto:
+    """A copy in which these ops name all their attributes: the inliner looks for them in the node alone."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        if node.op_type in ops:
+            given = {attribute.name for attribute in node.attribute}
+            schema = onnx.defs.get_schema(node.op_type, opset)
+            node.attribute.extend(
+                known.default_value
+                for name, known in sorted(schema.attributes.items())
+                if name not in given and known.default_value.name
+            )
+    return copy
+
+
+def _sorted(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model with its nodes in an order in which they can run; itself where they are.
+
+    raise : GraphError on a cycle or a tensor that nothing makes
+    """
+    import onnx
+
+    graph = model.graph
+    made = {info.name for info in graph.input} | {tensor.name for tensor in graph.initializer} | {""}
+    made |= {sparse.values.name for sparse in graph.sparse_initializer}
+    waiting_for: dict[int, set[str]] = {}
+    readers: dict[str, list[int]] = defaultdict(list)
+    for index, node in enumerate(graph.node):
+        waiting_for[index] = {name for name in node.input if name not in made}
+        for name in waiting_for[index]:
+            readers[name].append(index)
+    ready = [index for index, names in waiting_for.items() if not names]
+    order: list[int] = []
+    while ready:  # the earliest in the file first
+        order.append(heapq.heappop(ready))
+        for name in set(graph.node[order[-1]].output) - made:
+            made.add(name)
+            for reader in readers[name]:
+                waiting_for[reader].discard(name)
+                if not waiting_for[reader]:
+                    heapq.heappush(ready, reader)
+    if len(order) < len(graph.node):
+        first = min(set(waiting_for) - set(order))
+        node, lost = graph.node[first], min(waiting_for[first])
+        label = f"{node.name or next(iter(node.output), '?')} ({node.op_type})"
+        raise GraphError(
+            f"{where}: {label}: expected its input {lost!r} to be made by another node, got no such tensor or a cycle; "
+            "the file is damaged"
+        )
+    if order == sorted(order):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:]
+    copy.graph.node.extend(graph.node[index] for index in order)
+    return copy
+
+
+# What ONNX says where it has no rule for an op (GroupNormalization of opset 21): no fault of the model
+UNKNOWN_TYPE = "expected to have type but instead is null"
+
+
+def infer_shapes(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec], where: str) -> list[onnx.ValueInfoProto]:
+    """What ONNX knows of the shapes and dtypes of all tensors.
+
+    inputs : the graph's inputs as we understood them
+    raise  : ShapeError if it finds some that do not fit
+    """
+    import onnx
+
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]  # notes of the exporter: they may be stale
+    for output in bare.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    for info in bare.graph.input:
+        if info.name in inputs:
+            spec, kind = inputs[info.name], info.type.tensor_type.elem_type
+            info.CopyFrom(onnx.helper.make_tensor_value_info(info.name, kind, list(spec.shape)))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
+        if UNKNOWN_TYPE not in str(error):
+            raise ShapeError(f"{where}: {misfit(error)}; check the model") from None
+        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)  # our own ops check what it gave up
+    return [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]

@@ -1,0 +1,273 @@
+"""Older opsets to opset 21: attributes become inputs, implied values become explicit.
+
+Each rule takes one step (an ONNX node with plain attributes) and the opset it was written for, and returns the steps
+that mean the same in opset 21. Opsets 22 to 28 changed nothing but types for the ops we know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from alula.host.onnx.reader import dtype_name
+from alula.runtime.errors import GraphError
+from alula.runtime.graph import Array
+
+OLDEST_OPSET, NEWEST_OPSET = 7, 28
+
+
+@dataclass
+class Step:
+    """An ONNX node on its way into our graph: names of tensors, attributes as plain values."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """How errors call this step."""
+        return f"{self.name or next((o for o in self.outputs if o), '?')} ({self.op})"
+
+    def input(self, index: int) -> str:
+        """The name of an input, "" where it is absent."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+@dataclass
+class Build:
+    """What the rules share: the values, shapes and dtypes that are known, and names that are not taken."""
+
+    constants: dict[str, Array]
+    shapes: dict[str, tuple[int | None, ...]]
+    dtypes: dict[str, str]
+    taken: set[str]
+
+    def fresh(self, hint: str) -> str:
+        """A tensor name that nothing else has."""
+        name, count = hint, 1
+        while name in self.taken:
+            count += 1
+            name = f"{hint}.{count}"
+        self.taken.add(name)
+        return name
+
+    def constant(self, hint: str, array: Any, dtype: str) -> str:
+        """A new constant; returns its name."""
+        name = self.fresh(hint)
+        self.constants[name] = np.asarray(array, dtype)
+        self.shapes[name], self.dtypes[name] = self.constants[name].shape, dtype
+        return name
+
+    def rank(self, name: str, where: str) -> int:
+        """The number of dimensions of a tensor.
+
+        raise : GraphError if shape inference could not tell
+        """
+        if name not in self.shapes:
+            raise GraphError(
+                f"{where}: expected the number of dimensions of {name!r} to follow from the model, got an unknown one; "
+                "give the model's inputs their shapes"
+            )
+        return len(self.shapes[name])
+
+
+Rule = Callable[[Step, int, Build], list[Step]]
+
+
+def _attrs_to_inputs(last_old: int, *names: tuple[str, str]) -> Rule:
+    """A rule that turns attributes into inputs 1, 2, ...; a dtype "" is that of input 0."""
+
+    def rule(step: Step, opset: int, build: Build) -> list[Step]:
+        if opset <= last_old:
+            step.inputs = step.inputs[:1]
+            for name, dtype in names:
+                value = step.attrs.pop(name, None)
+                kind = dtype or build.dtypes.get(step.inputs[0], "float32")
+                step.inputs.append("" if value is None else build.constant(f"{step.outputs[0]}.{name}", value, kind))
+        return [step]
+
+    return rule
+
+
+def _pad(step: Step, opset: int, build: Build) -> list[Step]:
+    if opset < 11:
+        step.attrs.setdefault("value", 0.0)
+        return _attrs_to_inputs(10, ("pads", "int64"), ("value", ""))(step, opset, build)
+    return [step]
+
+
+def _split(step: Step, opset: int, build: Build) -> list[Step]:
+    if opset < 13 and "split" in step.attrs:
+        step.inputs = [step.inputs[0], build.constant(f"{step.outputs[0]}.split", step.attrs.pop("split"), "int64")]
+    if not step.input(1):
+        step.attrs.setdefault("num_outputs", len(step.outputs))
+    return [step]
+
+
+def _dropout(step: Step, opset: int, build: Build) -> list[Step]:
+    if opset < 12:  # these opsets have no training mode
+        step.inputs = step.inputs[:1]
+        step.attrs = {}
+    return [step]
+
+
+def _resize(step: Step, opset: int, build: Build) -> list[Step]:
+    where = step.outputs[0]
+    if step.op == "Upsample" or opset < 11:
+        if "scales" in step.attrs:
+            scales = build.constant(f"{where}.scales", step.attrs.pop("scales"), "float32")
+        else:
+            scales = step.input(1)
+        mode = {"bilinear": "linear"}.get(step.attrs.get("mode", "nearest"), step.attrs.get("mode", "nearest"))
+        factors = build.constants.get(scales)
+        shrinks = factors is not None and bool((factors <= 1).all() and (factors < 1).any())
+        attrs = {
+            "mode": mode,
+            "coordinate_transformation_mode": "asymmetric",
+            "nearest_mode": "ceil" if shrinks else "floor",  # as onnxruntime reads opset 10, which does not say
+        }
+        return [Step("Resize", [step.inputs[0], "", scales], step.outputs, attrs, step.name)]
+    inputs = (step.inputs + ["", "", ""])[:4]
+    for index in (1, 2, 3):  # opset 11 demands inputs that are not used: they come as empty constants
+        known = build.constants.get(inputs[index])
+        if known is not None and known.size == 0:
+            inputs[index] = ""
+    if step.attrs.get("coordinate_transformation_mode") != "tf_crop_and_resize":
+        inputs[1] = ""
+    step.inputs = inputs
+    return [step]
+
+
+def _softmax(step: Step, opset: int, build: Build) -> list[Step]:
+    if opset >= 13:
+        return [step]
+    axis = step.attrs.pop("axis", 1)  # these opsets flatten to two dimensions at the axis
+    x, y = step.inputs[0], step.outputs[0]
+    if axis == -1 or (x in build.shapes and axis % max(len(build.shapes[x]), 1) == len(build.shapes[x]) - 1):
+        step.attrs = {"axis": -1}
+        return [step]
+    flat, shape, rows = build.fresh(f"{y}.flat"), build.fresh(f"{y}.shape"), build.fresh(f"{y}.rows")
+    return [
+        Step("Shape", [x], [shape], {}, f"{step.name}.shape" if step.name else ""),
+        Step("Flatten", [x], [flat], {"axis": axis}, f"{step.name}.flatten" if step.name else ""),
+        Step(step.op, [flat], [rows], {"axis": -1}, step.name),
+        Step("Reshape", [rows, shape], [y], {}, f"{step.name}.reshape" if step.name else ""),
+    ]
+
+
+def _batch_norm(step: Step, opset: int, build: Build) -> list[Step]:
+    if step.attrs.pop("spatial", 1) != 1:
+        raise GraphError(f"{step.label}: expected spatial = 1, got 0, which opset 9 dropped; export with a newer opset")
+    if opset < 14:  # more outputs were those of training, and inference leaves them empty
+        step.outputs = step.outputs[:1]
+    return [step]
+
+
+def _group_norm(step: Step, opset: int, build: Build) -> list[Step]:
+    if opset >= 21:
+        return [step]
+    groups = int(step.attrs.get("num_groups", 1))  # opset 18 has one scale a group, 21 one a channel
+    shape = build.shapes.get(step.inputs[0], ())
+    channels = shape[1] if len(shape) > 1 else None
+    if channels is None or channels % groups:
+        raise GraphError(
+            f"{step.label}: expected channels that {groups} groups divide, got {channels}; give the model's inputs their shapes"
+        )
+    steps = []
+    for index in (1, 2):
+        name = step.inputs[index]
+        if name in build.constants:
+            spread = np.repeat(build.constants[name], channels // groups)
+            step.inputs[index] = build.constant(f"{name}.channels", spread, str(spread.dtype))
+            continue
+        column, wide, row = (build.fresh(f"{name}.{part}") for part in ("column", "wide", "channels"))
+        axes = build.constant(f"{name}.axes", [1], "int64")
+        target = build.constant(f"{name}.target", [groups, channels // groups], "int64")
+        flat = build.constant(f"{name}.flat", [-1], "int64")
+        steps += [
+            Step("Unsqueeze", [name, axes], [column]),
+            Step("Expand", [column, target], [wide]),
+            Step("Reshape", [wide, flat], [row]),
+        ]
+        step.inputs[index] = row
+    return [*steps, step]
+
+
+def _sum(step: Step, opset: int, build: Build) -> list[Step]:
+    """Sum and Mean of any number of tensors, as a chain of Add."""
+    mean = step.op == "Mean"
+    y, count = step.outputs[0], len(step.inputs)
+    if count == 1:
+        return [Step("Identity", step.inputs, [y], {}, step.name)]
+    steps, total = [], step.inputs[0]
+    for index, name in enumerate(step.inputs[1:], 2):
+        out = y if index == count and not mean else build.fresh(f"{y}.sum{index}")
+        steps.append(Step("Add", [total, name], [out], {}, step.name if index == count else ""))
+        total = out
+    if mean:
+        divisor = build.constant(f"{y}.count", count, build.dtypes.get(step.inputs[0], "float32"))
+        steps.append(Step("Div", [total, divisor], [y], {}, step.name))
+    return steps
+
+
+def _cast(step: Step, opset: int, build: Build) -> list[Step]:
+    step.attrs["to"] = dtype_name(step.attrs.get("to", 0), step.label)
+    return [step]
+
+
+def _constant_of_shape(step: Step, opset: int, build: Build) -> list[Step]:
+    value = np.asarray(step.attrs.get("value", np.zeros(1, np.float32)))
+    if value.size != 1:
+        raise GraphError(f"{step.label}: expected a value of one element, got {value.size}; the file is damaged")
+    step.attrs = {"value": value.reshape(-1)[0].item(), "dtype": value.dtype.name}
+    return [step]
+
+
+def _quantize(step: Step, opset: int, build: Build) -> list[Step]:
+    wanted = step.attrs.pop("output_dtype", 0)
+    name = dtype_name(wanted, step.label) if wanted else ""
+    if step.op == "QuantizeLinear":
+        step.attrs["output_dtype"] = name
+    elif name and name != build.dtypes.get(step.input(1)):
+        raise GraphError(f"{step.label}: expected output_dtype as the scale's, got {name}; export with opset 21")
+    return [step]
+
+
+_REDUCTIONS = tuple(f"Reduce{kind}" for kind in "Mean Max Min L1 L2 Prod SumSquare LogSum LogSumExp".split())
+
+RULES: dict[str, Rule] = {
+    "BatchNormalization": _batch_norm,
+    "Cast": _cast,
+    "Clip": _attrs_to_inputs(10, ("min", ""), ("max", "")),
+    "ConstantOfShape": _constant_of_shape,
+    "DequantizeLinear": _quantize,
+    "Dropout": _dropout,
+    "GroupNormalization": _group_norm,
+    "LogSoftmax": _softmax,
+    "Mean": _sum,
+    "Pad": _pad,
+    "QuantizeLinear": _quantize,
+    "ReduceSum": _attrs_to_inputs(12, ("axes", "int64")),
+    "Resize": _resize,
+    "Slice": _attrs_to_inputs(9, ("starts", "int64"), ("ends", "int64"), ("axes", "int64")),
+    "Softmax": _softmax,
+    "Split": _split,
+    "Squeeze": _attrs_to_inputs(12, ("axes", "int64")),
+    "Sum": _sum,
+    "Unsqueeze": _attrs_to_inputs(12, ("axes", "int64")),
+    "Upsample": _resize,
+    **dict.fromkeys(_REDUCTIONS, _attrs_to_inputs(17, ("axes", "int64"))),
+}
+REPLACED = frozenset({"Mean", "Sum", "Upsample"})  # ops that the rules leave none of
+
+
+def upgrade(step: Step, opset: int, build: Build) -> list[Step]:
+    """The steps of opset 21 that mean what this one meant in its own opset."""
+    rule = RULES.get(step.op)
+    return rule(step, opset, build) if rule else [step]

@@ -1,0 +1,1 @@
+"""What outlives a run: packed weights, variables that training changes, the arena's bytes."""

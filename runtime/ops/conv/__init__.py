@@ -1,0 +1,1 @@
+"""Convolutions and transposed convolutions: direct, depthwise, Winograd, and their gradients."""

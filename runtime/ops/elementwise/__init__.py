@@ -1,0 +1,1 @@
+"""Arithmetic, activations, comparisons, selection, casts, and epilogues."""

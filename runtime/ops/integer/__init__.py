@@ -1,0 +1,1 @@
+"""Quantised convolutions, and what quantises and dequantises."""

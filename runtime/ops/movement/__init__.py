@@ -1,0 +1,1 @@
+"""Ops that move elements: pads, slices, transposes, look-ups."""

@@ -1,0 +1,1 @@
+"""Batch, layer, group, instance, root-mean-square and p-norm normalisation."""

@@ -1,0 +1,1 @@
+"""Shapes: other views of the same bytes, and computations on sizes."""

@@ -1,0 +1,270 @@
+"""From a graph with free dimensions to one of fixed shapes: every spec known, every shape computed, dead nodes gone.
+
+This runs on the device for every new input shape, so it is one pass over the nodes and one back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from alula.runtime.errors import DTypeError, GraphError, ShapeError
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array, ConstantPool, Dim, Graph, Node, TensorSpec
+from alula.runtime.ops import epilogue
+from alula.runtime.ops.contract import NoAttrs, find, infer
+from alula.runtime.planning.reference import run_node
+
+# A node of known inputs is computed now, unless it would blow a few numbers up to a large tensor
+FOLD_BYTES = 1 << 20
+FOLD_GROWTH = 4
+
+
+class Known(Mapping[str, Array]):
+    """Values that are known before the program runs: folded ones, and the graph's constants, decoded when asked for."""
+
+    def __init__(self, graph: Graph, folded: dict[str, Array]) -> None:
+        self.constants = graph.constants
+        self.folded = folded
+
+    def __getitem__(self, name: str) -> Array:
+        return self.folded[name] if name in self.folded else self.constants[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.folded or name in self.constants
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.folded
+        yield from self.constants
+
+    def __len__(self) -> int:
+        return len(self.folded) + len(self.constants)
+
+
+@frozen
+class Specialised:
+    """A graph for inputs of fixed shapes.
+
+    inputs  : the graph's inputs
+    outputs : the graph's outputs; one may be a known value or an input
+    nodes   : what must run, in order
+    specs   : static spec of every tensor, those between fused nodes included
+    values  : what is known already
+    constants : those of the values that are the graph's own
+    """
+
+    inputs: dict[str, TensorSpec]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    specs: dict[str, TensorSpec]
+    values: Mapping[str, Array]
+    constants: ConstantPool
+
+
+def specialise(
+    graph: Graph, input_specs: Mapping[str, TensorSpec], known: Mapping[str, Array] | None = None
+) -> Specialised:
+    """Fix every shape of a graph, and compute what follows from shapes alone.
+
+    input_specs : static spec of each graph input
+    known       : values of the inputs that `static_input_names` lists
+    raise       : ShapeError, DTypeError, GraphError; one line that names the input or node
+    """
+    inputs = _bind(graph, input_specs)
+    return _Walk(graph, inputs, dict(known or {})).result()
+
+
+def static_input_names(graph: Graph) -> tuple[str, ...]:
+    """The graph inputs whose values decide shapes; a program is planned for their values, too."""
+    wanted: set[str] = set()
+    for node in reversed(graph.nodes):
+        decides = any(name in wanted for name in node.outputs)
+        static = find(node.op, node.label).static_inputs
+        if decides and node.op not in ("Shape", "Size"):  # these look at the shape alone
+            wanted.update(node.operands)
+        wanted.update(node.inputs[i] for i in static if i < len(node.inputs))
+    return tuple(name for name in graph.inputs if name in wanted)
+
+
+def _bind(graph: Graph, given: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """Check the specs of the inputs against the graph's."""
+    bound: dict[str, tuple[int, str]] = {}  # free dimension -> its size, and the input that set it
+    for name, expected in graph.inputs.items():
+        if name not in given:
+            raise GraphError(f"{graph.name}: expected input {name!r} {expected}, got {sorted(given)}; pass it too")
+        got = given[name]
+        if got.dtype != expected.dtype:
+            raise DTypeError(f"input {name}: expected {expected}, got {got}; convert it to {expected.dtype}")
+        if not _fits(got.dims, expected.shape):
+            raise ShapeError(f"input {name}: expected {expected}, got {got}; {_hint(got.dims, expected.shape)}")
+        for size, dim in zip(got.dims, expected.shape, strict=True):
+            if isinstance(dim, str):
+                first, setter = bound.setdefault(dim, (size, name))
+                if first != size:
+                    raise ShapeError(
+                        f"input {name}: expected {dim} = {first} as input {setter} has, got {got}; "
+                        "the same name is the same size"
+                    )
+    return {name: given[name] for name in graph.inputs}
+
+
+def _fits(got: tuple[int, ...], expected: tuple[Dim, ...]) -> bool:
+    return len(got) == len(expected) and all(isinstance(e, str) or g == e for g, e in zip(got, expected, strict=True))
+
+
+def _hint(got: tuple[int, ...], expected: tuple[Dim, ...]) -> str:
+    rank = len(expected)
+    if len(got) == rank >= 3:
+        if _fits((got[0], got[-1], *got[1:-1]), expected):
+            return f"it looks channels-last: transpose it by (0, {rank - 1}, {', '.join(map(str, range(1, rank - 1)))})"
+        if _fits((got[0], *got[2:], got[1]), expected):
+            return f"it looks channels-first: transpose it by (0, {', '.join(map(str, range(2, rank)))}, 1)"
+    if len(got) == rank - 1 and _fits((1, *got), expected):
+        return "the batch is missing: add an axis in front"
+    return "resize or reshape it"
+
+
+class _Walk:
+    """One specialisation."""
+
+    def __init__(self, graph: Graph, inputs: dict[str, TensorSpec], folded: dict[str, Array]) -> None:
+        self.graph, self.inputs, self.folded = graph, inputs, folded
+        self.specs = dict(inputs)
+        self.nodes: list[Node] = []
+
+    def result(self) -> Specialised:
+        """Walk all nodes, then drop those that nothing needs."""
+        for name, value in self.folded.items():
+            spec = TensorSpec.of(value)
+            if self.inputs.get(name) != spec:
+                raise GraphError(f"input {name}: expected a value of the input's spec, got {spec}; pass the same")
+        for node in self.graph.nodes:
+            self._visit(node)
+        needed = {name for name in self.graph.outputs if name not in self.folded}
+        kept = []
+        for node in reversed(self.nodes):
+            if any(name in needed for name in node.outputs):
+                kept.append(node)
+                needed.update(node.reads)
+        for name in self.graph.outputs:
+            self._spec(name)
+        graph, nodes, values = self.graph, tuple(reversed(kept)), Known(self.graph, self.folded)
+        return Specialised(self.inputs, graph.outputs, nodes, self.specs, values, graph.constants)
+
+    def _spec(self, name: str) -> TensorSpec:
+        spec = self.specs.get(name)
+        if spec is None:
+            spec = self.specs[name] = self.graph.constants.spec(name)
+        return spec
+
+    def _value(self, name: str) -> Array | None:
+        if name in self.folded:
+            return self.folded[name]
+        return self.graph.constants[name] if name in self.graph.constants else None
+
+    def _visit(self, node: Node) -> None:
+        if node.guard:
+            self._check_guard(node)
+            flag = self._value(node.guard)
+            if flag is not None:
+                self._decided(node, bool(flag.any()))
+                return
+        if node.op == "Shape":
+            dims = self._spec(node.inputs[0]).dims
+            start, end = getattr(node.attrs, "start", None), getattr(node.attrs, "end", None)
+            self._know(node.outputs[0], np.array(dims[start or 0 : end], np.int64))
+            return
+        if node.op == "Size":
+            self._know(node.outputs[0], np.array(self._spec(node.inputs[0]).size, np.int64))
+            return
+        specs = self._infer(node)
+        bad = self._misfit(node, specs[0]) if node.fused else None
+        if bad is not None:
+            for part in epilogue.split(node, bad):
+                self._visit(part)
+            return
+        names = (node.body_output, *node.outputs[1:])
+        self.specs.update((name, spec) for name, spec in zip(names, specs, strict=False) if name)
+        for spec, name in zip(specs, node.otherwise, strict=False):
+            if name and self._spec(name) != spec:
+                raise ShapeError(
+                    f"{node.label}: expected {name!r} to be {spec} as the output for which it stands, got {self._spec(name)}; "
+                    "guard a block that keeps its input's shape"
+                )
+        if node.fused:
+            self.specs.update((step.outputs[0], specs[0]) for step in node.fused)
+        if self._foldable(node, specs):
+            self._fold(node)
+        else:
+            self.nodes.append(node)
+
+    def _decided(self, node: Node, runs: bool) -> None:
+        """A node whose guard is known: it runs, or its outputs are what they are otherwise."""
+        if runs:
+            self._visit(replace(node, guard="", otherwise=()))
+            return
+        for name, other in zip(node.outputs, node.otherwise, strict=False):
+            if other:
+                self._visit(Node("Identity", (other,), (name,), NoAttrs(), node.name))
+
+    def _check_guard(self, node: Node) -> None:
+        flag = self._spec(node.guard)
+        if flag.dtype != "int64" or flag.size != 1:
+            raise ShapeError(
+                f"{node.label}: expected its guard {node.guard!r} int64 of one element, got {flag}; cast it"
+            )
+
+    def _infer(self, node: Node) -> tuple[TensorSpec, ...]:
+        static = find(node.op, node.label).static_inputs
+        values: list[Array | None] = [None] * len(node.inputs)
+        for index in static:
+            if index < len(node.inputs) and node.inputs[index]:
+                values[index] = self._value(node.inputs[index])
+                if values[index] is None:
+                    raise GraphError(
+                        f"{node.label}: expected {node.inputs[index]!r} to follow from shapes and constants, since it "
+                        "decides a shape, got a computed tensor; export the model without data-dependent shapes"
+                    )
+        return infer(node, [self._spec(name) if name else None for name in node.inputs], values)
+
+    def _misfit(self, node: Node, body: TensorSpec) -> int | None:
+        """The first step of the epilogue that cannot stay in it, now that sizes are known."""
+        before = node.body_output
+        for index, step in enumerate(node.fused):
+            specs = [body if name == before else self._spec(name) if name else None for name in step.inputs]
+            for name, spec in zip(step.inputs, specs, strict=True):
+                if spec is not None and name != before and epilogue.operand_kind(body.shape, spec.shape) is None:
+                    return index
+            if infer(step, specs, [None] * len(specs)) != (body,):
+                return index
+            before = step.outputs[0]
+        return None
+
+    def _foldable(self, node: Node, specs: tuple[TensorSpec, ...]) -> bool:
+        constants, folded = self.graph.constants, self.folded
+        # What only nodes of the same guard read may be known where it is skipped, too
+        reads = node.reads if any(node.otherwise) else node.operands
+        if not all(name in folded or name in constants for name in reads):
+            return False
+        if node.op.startswith("Random") or not any(node.outputs):
+            return False
+        made = sum(spec.nbytes for spec in specs)
+        return made <= FOLD_BYTES or made <= FOLD_GROWTH * sum(self._spec(name).nbytes for name in node.reads)
+
+    def _fold(self, node: Node) -> None:
+        values = {}
+        node = node if any(node.otherwise) else replace(node, guard="")
+        for name in node.reads:
+            value = self._value(name)
+            assert value is not None
+            values[name] = value
+        run_node(node, values)
+        for name in node.outputs:
+            if name:
+                self._know(name, values[name])
+
+    def _know(self, name: str, value: Array) -> None:
+        self.folded[name] = value
+        self.specs[name] = TensorSpec.of(value)
