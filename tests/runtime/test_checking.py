@@ -10,7 +10,7 @@ import pytest
 from alula.runtime.graph import Node, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.ops.contract import NoAttrs
-from alula.runtime.planning.arena import Layout
+from alula.runtime.planning.arena import ArenaPlan
 from alula.runtime.planning.checking import Watch, prove_arena, prove_updates, spaced
 from alula.runtime.planning.lowering import Instruction, Lowering, Ref
 
@@ -20,16 +20,16 @@ SIZES = {"a": 64, "b": 64, "c": 64}
 
 
 def test_buffers_that_are_alive_together_may_not_share_memory() -> None:
-    prove_arena(ROWS, SIZES, Layout({"a": 0, "b": 64, "c": 0}, 128))
+    prove_arena(ROWS, SIZES, ArenaPlan({"a": 0, "b": 64, "c": 0}, 128))
     with pytest.raises(AssertionError, match="c lies on b"):
-        prove_arena(ROWS, SIZES, Layout({"a": 0, "b": 64, "c": 100}, 192))
+        prove_arena(ROWS, SIZES, ArenaPlan({"a": 0, "b": 64, "c": 100}, 192))
 
 
 def test_an_output_may_take_over_the_memory_of_an_input_that_dies_with_it() -> None:
     rows = [ROWS[0], replace(ROWS[1], inplace=("b", "a")), *ROWS[2:]]
-    prove_arena(rows, SIZES, Layout({"a": 0, "b": 0, "c": 64}, 128))
+    prove_arena(rows, SIZES, ArenaPlan({"a": 0, "b": 0, "c": 64}, 128))
     with pytest.raises(AssertionError, match="b lies on a"):
-        prove_arena([*rows, ROWS[0]], SIZES, Layout({"a": 0, "b": 0, "c": 64}, 128))
+        prove_arena([*rows, ROWS[0]], SIZES, ArenaPlan({"a": 0, "b": 0, "c": 64}, 128))
 
 
 def _reading(name: str, output: str) -> Instruction:
@@ -50,7 +50,7 @@ def test_an_update_before_the_last_reader_of_the_old_value_is_found() -> None:
 
 
 def test_what_a_kernel_writes_outside_of_its_buffers_is_found() -> None:
-    layout = spaced(ROWS, SIZES, Layout(dict.fromkeys(SIZES, 0), 64))
+    layout = spaced(ROWS, SIZES, ArenaPlan(dict.fromkeys(SIZES, 0), 64))
     specs = {"y": TensorSpec((3, 5))}
     watch, memory = Watch(SIZES, layout), np.zeros(layout.nbytes, np.uint8)
     for place in (None, layout.offsets["b"] - 1, layout.offsets["b"] + SIZES["b"]):
