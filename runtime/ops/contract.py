@@ -139,7 +139,12 @@ def rooms() -> list[str]:
 
 def files_for(op: str, stem: str, room: str = "*") -> list[Path]:
     """The files (of one room) that begin so, `op`, `lower`, `gradient` or `kernel`; those that name the op come first."""
-    return sorted(ROOMS.glob(f"{room}/{stem}*.py"), key=lambda path: (op not in _names_in(path), path))
+    return sorted(_files(room, stem), key=lambda path: op not in _names_in(path))
+
+
+@cache
+def _files(room: str, stem: str) -> tuple[Path, ...]:
+    return tuple(sorted(ROOMS.glob(f"{room}/{stem}*.py")))
 
 
 @cache
