@@ -83,12 +83,12 @@ class Model:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Like calling the model, with inputs and outputs by name."""
-        ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
+        ready = self._ready(inputs)
         return self._program_for(ready).run(ready)
 
     def parts(self, inputs: Mapping[str, Array]) -> Parts:
         """A run that can stop and go on (`go_on`), on memory of its own: the model may run in between."""
-        ready = {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
+        ready = self._ready(inputs)
         return self._program_for(ready).parts(ready)
 
     def trainer(self, **options: Any) -> Trainer:
@@ -126,6 +126,10 @@ class Model:
                 f"got {len(arrays)} by position and {sorted(named)} by name; pass each once"
             )
         return inputs
+
+    def _ready(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The inputs in C order and this machine's order of bytes."""
+        return {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
 
     def _checked(self, name: str, array: Array) -> Array:
         if name not in self.graph.inputs:

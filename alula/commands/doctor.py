@@ -45,6 +45,6 @@ def run(args: argparse.Namespace) -> Report:
     }  # fmt: skip
     rows: list[tuple[Cell, ...]] = [(finding.check, finding.verdict, finding.found) for finding in findings]
     parts: list[Table | str] = [Table(("check", "verdict", "found"), rows)]
-    parts += [f"{finding.verdict}: {finding.check}: {finding.mend}" for finding in findings if finding.mend]
+    parts += [f"{finding.verdict}: {finding.check}: {finding.fix}" for finding in findings if finding.fix]
     parts.append(", ".join(f"{counts[name]} {name}" for name in Verdict if counts[name]))
     return Report(document, parts, status=int(verdict is Verdict.WRONG))

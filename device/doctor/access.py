@@ -41,10 +41,10 @@ def storage(cache: Path) -> Finding:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        mend = "kernels that no pack has cannot be kept: set XDG_CACHE_HOME to a folder that this user may write to"
+        fix = "kernels that no pack has cannot be kept: set XDG_CACHE_HOME to a folder that this user may write to"
         facts["cache_writable"] = False
         reason = (error.strerror or str(error)).lower()
-        return Finding("storage", Verdict.NOTE, f"{found}; not writable: {reason}", mend, facts)
+        return Finding("storage", Verdict.NOTE, f"{found}; not writable: {reason}", fix, facts)
     if free_mb < LITTLE_MB:
         return Finding("storage", Verdict.WARNING, found, "make room on the card: results and logs need some", facts)
     return Finding("storage", Verdict.OK, found, facts=facts)
@@ -68,7 +68,7 @@ def devices(machine: Machine) -> Finding:
         parts.append(f"closed to this user: /{names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""))
     if missing:
         parts.append("not in the group " + " or ".join(f"{name} ({GROUPS[name]})" for name in missing))
-        mend = f"sudo usermod -aG {','.join(missing)} $USER, then log in again"
-        return Finding("devices", Verdict.WARNING, "; ".join(parts), mend, facts)
-    mend = "for power monitors on the bus: sudo raspi-config nonint do_i2c 0" if "i2c" in absent else ""
-    return Finding("devices", Verdict.NOTE if absent or closed else Verdict.OK, "; ".join(parts), mend, facts)
+        fix = f"sudo usermod -aG {','.join(missing)} $USER, then log in again"
+        return Finding("devices", Verdict.WARNING, "; ".join(parts), fix, facts)
+    fix = "for power monitors on the bus: sudo raspi-config nonint do_i2c 0" if "i2c" in absent else ""
+    return Finding("devices", Verdict.NOTE if absent or closed else Verdict.OK, "; ".join(parts), fix, facts)

@@ -74,11 +74,11 @@ def judge(name: str, outcome: Outcome, machine: Machine) -> Finding:
         return Finding(name, Verdict.WRONG, f"import {outcome.trouble}", _mend_lethal(name, outcome), facts)
     if outcome.error:
         absent = outcome.error.startswith(f"ModuleNotFoundError: No module named '{name}'")
-        mend = f"install it: sudo apt install python3-{name}, or pip install {name} in the venv"
+        fix = f"install it: sudo apt install python3-{name}, or pip install {name} in the venv"
         if not absent:
-            mend = f"reinstall it: {outcome.error.split(':')[0]} means that a part of it does not fit"
+            fix = f"reinstall it: {outcome.error.split(':')[0]} means that a part of it does not fit"
         verdict = Verdict.WRONG if needed else Verdict.WARNING
-        return Finding(name, verdict, outcome.error if not absent else "not installed", mend, facts)
+        return Finding(name, verdict, outcome.error if not absent else "not installed", fix, facts)
     found = f"{version or 'without a version'}, {path or 'built in'}"
     least = REQUIRED.get(name)
     if least and version and _numbers(version) < least:

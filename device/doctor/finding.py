@@ -25,14 +25,14 @@ class Finding:
 
     check : its name, one word
     found : one line for people
-    mend  : how to fix it, one line; empty if there is nothing to fix
+    fix  : how to fix it, one line; empty if there is nothing to fix
     facts : the same for machines, by a name that is unique in the whole report
     """
 
     check: str
     verdict: Verdict
     found: str
-    mend: str = ""
+    fix: str = ""
     facts: dict[str, Fact] = field(default_factory=dict)
 
 

@@ -78,7 +78,7 @@ def _bits(machine: Machine, ioctl: firmware.Ioctl | None) -> tuple[int | None, s
 
 def _alarm(machine: Machine, refusal: str) -> Finding:
     """The alarm of the kernel's driver `rpi_volt`: under-voltage alone."""
-    mend = "add the user to the group video: sudo usermod -aG video $USER, then log in again" if refusal else ""
+    fix = "add the user to the group video: sudo usermod -aG video $USER, then log in again" if refusal else ""
     for path in machine.glob("sys/class/hwmon/hwmon*/name"):
         if machine.text(machine.below(path)) != "rpi_volt":
             continue
@@ -89,7 +89,7 @@ def _alarm(machine: Machine, refusal: str) -> Finding:
         if alarm:
             return Finding("throttling", Verdict.WRONG, "under-voltage (kernel alarm)", SUPPLY, facts)
         found = "no under-voltage (kernel alarm); throttling is not known here"
-        return Finding("throttling", Verdict.NOTE if refusal else Verdict.OK, found, mend, facts)
+        return Finding("throttling", Verdict.NOTE if refusal else Verdict.OK, found, fix, facts)
     if refusal:
-        return Finding("throttling", Verdict.NOTE, f"not known here: {refusal}", mend, {"throttled": None})
+        return Finding("throttling", Verdict.NOTE, f"not known here: {refusal}", fix, {"throttled": None})
     return unknown("throttling", throttled=None)

@@ -27,8 +27,8 @@ def kernels(machine: Machine) -> tuple[Finding, Finding, Path | None]:
     """The pack, the self-test with it, and the folder of the cache if it could be learned."""
     outcome = ask_child(CHOOSE, machine.child_limit_s)
     if outcome.trouble:
-        mend = "mend NumPy first, if it is wrong above; else " + REINSTALL
-        pack = Finding("pack", Verdict.WRONG, f"could not be chosen: {outcome.trouble}", mend, {"pack": None})
+        fix = "fix NumPy first, if it is wrong above; else " + REINSTALL
+        pack = Finding("pack", Verdict.WRONG, f"could not be chosen: {outcome.trouble}", fix, {"pack": None})
         return pack, Finding("self-test", Verdict.WRONG, "not run: no pack", facts={"self_test": None}), None
     chosen = outcome.answer
     cache = Path(chosen["cache"])
@@ -48,8 +48,8 @@ def self_test(machine: Machine) -> Finding:
     """Products and convolutions through the engine, compared with NumPy, in a child process."""
     outcome = ask_child(SELF_TEST, machine.child_limit_s)
     if outcome.trouble:
-        mend = f"these kernels do not fit this processor: {REINSTALL}" if outcome.lethal else REINSTALL
-        return Finding("self-test", Verdict.WRONG, outcome.trouble, mend, {"self_test": False})
+        fix = f"these kernels do not fit this processor: {REINSTALL}" if outcome.lethal else REINSTALL
+        return Finding("self-test", Verdict.WRONG, outcome.trouble, fix, {"self_test": False})
     return judge(outcome.answer["results"])
 
 

@@ -45,8 +45,8 @@ def control_group(machine: Machine) -> Finding:
     facts: dict[str, Fact] = {"cgroup_memory": there}
     if there:
         return Finding("cgroup", Verdict.OK, "memory can be limited", facts=facts)
-    mend = f"for MemoryMax= in units, add {CONTROLLER} to the line in /boot/firmware/cmdline.txt and start again"
-    return Finding("cgroup", Verdict.NOTE, "no memory controller: limits of memory do nothing", mend, facts)
+    fix = f"for MemoryMax= in units, add {CONTROLLER} to the line in /boot/firmware/cmdline.txt and start again"
+    return Finding("cgroup", Verdict.NOTE, "no memory controller: limits of memory do nothing", fix, facts)
 
 
 def _kilobytes(text: str) -> int:

@@ -18,7 +18,7 @@ def power(machine: Machine) -> Finding:
     """Its name, whether it measures or estimates, and what its makers would have the reader know."""
     outcome = ask_child(SELECT, machine.child_limit_s, str(machine.root))
     if outcome.trouble:
-        return Finding("power meter", Verdict.NOTE, f"none: {outcome.trouble}", "mend psutil, if it is wrong above",
+        return Finding("power meter", Verdict.NOTE, f"none: {outcome.trouble}", "fix psutil, if it is wrong above",
                        {"meter": None})  # fmt: skip
     meter = outcome.answer
     notes = [note for note in meter["notes"] if not note.startswith("not used: ")]

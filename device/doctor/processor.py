@@ -59,8 +59,8 @@ def governor(machine: Machine) -> Finding:
     found = f"{' and '.join(sorted(names))}{clock}"
     # Under intel_pstate and amd-pstate the word means another thing: there the clock does rise
     if "powersave" in names and "pstate" not in driver:
-        mend = "the clock stays at its lowest: echo ondemand | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        return Finding("governor", Verdict.WARNING, found, mend, facts)
+        fix = "the clock stays at its lowest: echo ondemand | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        return Finding("governor", Verdict.WARNING, found, fix, facts)
     return Finding("governor", Verdict.OK, found, facts=facts)
 
 

@@ -36,8 +36,8 @@ def operating_system(machine: Machine) -> Finding:
     if release.get("ID") == "raspbian":
         return Finding("os", Verdict.WRONG, f"{name}, 32-bit", "flash the 64-bit Raspberry Pi OS", facts)
     if machine.is_pi and release.get("VERSION_CODENAME", "") not in PI_RELEASES:
-        mend = "Raspberry Pi OS Bookworm or Trixie, 64-bit, is what the install script is made for"
-        return Finding("os", Verdict.NOTE, name, mend, facts)
+        fix = "Raspberry Pi OS Bookworm or Trixie, 64-bit, is what the install script is made for"
+        return Finding("os", Verdict.NOTE, name, fix, facts)
     return Finding("os", Verdict.OK, name, facts=facts)
 
 
@@ -53,11 +53,11 @@ def python(machine: Machine) -> Finding:
     found = f"{version}, {machine.bits}-bit"
     facts: dict[str, Fact] = {"python": version, "python_bits": machine.bits}
     if machine.bits == 32 and machine.machine in SIXTY_FOUR:
-        mend = "the kernel is 64-bit and the system is not: flash the 64-bit Raspberry Pi OS"
-        return Finding("python", Verdict.WRONG, f"{found}, on a 64-bit kernel", mend, facts)
+        fix = "the kernel is 64-bit and the system is not: flash the 64-bit Raspberry Pi OS"
+        return Finding("python", Verdict.WRONG, f"{found}, on a 64-bit kernel", fix, facts)
     if machine.bits == 32:
-        mend = "a 64-bit system is needed: flash the 64-bit Raspberry Pi OS (Pi 3, Zero 2 W and later)"
-        return Finding("python", Verdict.WRONG, f"{found}, on a 32-bit kernel", mend, facts)
+        fix = "a 64-bit system is needed: flash the 64-bit Raspberry Pi OS (Pi 3, Zero 2 W and later)"
+        return Finding("python", Verdict.WRONG, f"{found}, on a 32-bit kernel", fix, facts)
     if machine.python[:2] < MIN_PYTHON:
         return Finding("python", Verdict.WRONG, found, "3.11 is needed: Raspberry Pi OS has it from Bookworm on", facts)
     if machine.python[:2] >= FIRST_UNTRIED_PYTHON:

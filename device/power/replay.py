@@ -160,12 +160,12 @@ def _values(path: Path, number: int, row: list[str], columns: dict[str, int]) ->
         value = {key: float(cell) if cell else float("nan") for key, cell in cells.items()}
     except ValueError as error:
         text = ",".join(row)[:60]
-        raise MeterError(f"{path}:{number}: expected numbers, got {text!r}; mend or remove the line") from error
+        raise MeterError(f"{path}:{number}: expected numbers, got {text!r}; fix or remove the line") from error
     volt, current = value.get("v", float("nan")), value.get("a", float("nan"))
     power = value["w"] if "w" in value else volt * current
     if not (np.isfinite(power) and np.isfinite(value["t"])):
         text = ",".join(row)[:60]
-        raise MeterError(f"{path}:{number}: expected finite numbers, got {text!r}; mend or remove the line")
+        raise MeterError(f"{path}:{number}: expected finite numbers, got {text!r}; fix or remove the line")
     return value["t"], power, volt, current
 
 

@@ -25,7 +25,7 @@ class TrackConfig:
 
     reach            : a box continues a track within so many of its own widths
     patience_frames  : processed frames without a sighting after which a track has ended
-    settle_after     : a track with so many agreeing, confident readings is no longer read; 0 keeps reading
+    settle_after     : a track with this many agreeing, confident readings is no longer read; 0 keeps reading
     settle_confidence: what counts as confident there
     least_sightings  : shorter tracks are not reported
     least_confidence : weaker readings are not reported

@@ -16,7 +16,7 @@ class Arena:
         self._memory = np.empty(0, np.uint8)
 
     def reserve(self, nbytes: int) -> int:
-        """The address of at least so many bytes. `version` changes when they move."""
+        """The address of at least `nbytes` bytes. `version` changes when they move."""
         if self._memory.nbytes < nbytes or self.version == 0:
             self._memory = aligned_empty(nbytes, "uint8")
             self.version += 1

@@ -32,26 +32,15 @@ def unfuse_epilogues(graph: Graph) -> Graph:
     What lay between a node and its epilogue gets a new name: another node may be given an epilogue that ends in the same
     tensor, and would take the old name for its own.
     """
-    taken = {*graph.inputs, *graph.constants, *(name for node in graph.nodes for name in (*node.reads, *node.outputs))}
-    nodes: list[Node] = []
+    rewrite, nodes = Rewrite(graph), list[Node]()
     for node in graph.nodes:
-        names = {node.body_output: _free(f"{node.outputs[0]}|unfused", taken)} if node.fused else {}
+        names = {node.body_output: rewrite.fresh(f"{node.outputs[0]}|unfused")} if node.fused else {}
         nodes += [renamed(part, partial(_named, names)) for part in epilogue.unfuse(node)]
     return graph.with_nodes(nodes)
 
 
 def _named(names: Mapping[str, str], name: str) -> str:
     return names.get(name, name)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """A name that nothing has; it is taken now."""
-    found, count = name, 1
-    while found in taken:
-        count += 1
-        found = f"{name}.{count}"
-    taken.add(found)
-    return found
 
 
 def _fuse(rewrite: Rewrite, shapes: Shapes, step: Node) -> None:

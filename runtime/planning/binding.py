@@ -207,7 +207,7 @@ class Parts:
         return self.done >= self.length
 
     def go_on(self, instructions: int | None = None, seconds: float | None = None) -> bool:
-        """Run until the end, or so many instructions, or for so long; whether it is finished now.
+        """Run to the end, or `instructions`, or for `seconds`; whether it is finished now.
 
         seconds : no instruction begins later, but for the first one; the one that runs then is finished
         """

@@ -94,5 +94,5 @@ class Hyperparameters:
         return CrossEntropy(self.label_smoothing)
 
     def averaging(self, updates: int) -> Averaging | None:
-        """The average of the weights, over a run of so many updates."""
+        """The average of the weights, over a run of `updates` updates."""
         return {None: None, "ema": EMA(), "swa": SWA(start=3 * updates // 4)}[self.average]

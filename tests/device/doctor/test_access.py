@@ -26,7 +26,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_note_with_the_variable_to_set(
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     finding = storage(tmp_path)
-    assert finding.verdict is Verdict.NOTE and "read-only" in finding.found and "XDG_CACHE_HOME" in finding.mend
+    assert finding.verdict is Verdict.NOTE and "read-only" in finding.found and "XDG_CACHE_HOME" in finding.fix
 
 
 def test_a_full_card_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +40,7 @@ def test_groups_and_device_files_are_looked_at_on_a_pi_alone(fake: Fake) -> None
     for name in ("dev/vcio", "dev/video0", "dev/media0", "dev/dma_heap/system", "dev/i2c-1"):
         fake.write(name, "")
     finding = devices(fake.machine(groups=frozenset({"video"})))
-    assert finding.verdict is Verdict.WARNING and "usermod -aG i2c" in finding.mend
+    assert finding.verdict is Verdict.WARNING and "usermod -aG i2c" in finding.fix
     finding = devices(fake.machine(groups=frozenset({"video", "i2c"})))
     assert finding.verdict is Verdict.OK and finding.facts["has_i2c"] is True
 
@@ -48,4 +48,4 @@ def test_groups_and_device_files_are_looked_at_on_a_pi_alone(fake: Fake) -> None
 def test_a_bus_that_is_switched_off_is_a_note_with_the_command(fake: Fake) -> None:
     fake.pi()
     finding = devices(fake.machine(is_root=True))
-    assert finding.verdict is Verdict.NOTE and "do_i2c 0" in finding.mend
+    assert finding.verdict is Verdict.NOTE and "do_i2c 0" in finding.fix

@@ -46,7 +46,7 @@ def test_the_command_s_status_tells_whether_something_is_wrong(
     document = json.loads(capsys.readouterr().out)
     assert document["verdict"] == worst(FINDINGS + more)
     assert document["facts"] == {"board": "a board", "memory_total_mb": 5}
-    assert document["checks"][1] == {"check": "memory", "verdict": "note", "found": "little", "mend": "buy more"}
+    assert document["checks"][1] == {"check": "memory", "verdict": "note", "found": "little", "fix": "buy more"}
 
 
 def test_a_limit_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def test_a_module_that_dies_of_a_signal_is_wrong_and_named(name: str, words: str
     lethal = module(importable, f"lethal_{name.lower()}", KILLED.format(name))
     (finding,) = dependencies.optional(Machine(), (lethal,))
     assert finding.verdict is Verdict.WRONG and name in finding.found and words in finding.found
-    assert lethal in finding.mend
+    assert lethal in finding.fix
     assert finding.facts[f"{lethal}_works"] is False
 
 
@@ -72,16 +72,16 @@ def test_numpy_s_trap_is_explained(text: str, importable: Path) -> None:
     module(importable, "picamera2", text)
     (finding,) = dependencies.optional(Machine(), ("picamera2",))
     assert finding.verdict is Verdict.WRONG and "another NumPy" in finding.found
-    assert "--system-site-packages" in finding.mend and finding.facts["numpy_abi_trap"] is True
+    assert "--system-site-packages" in finding.fix and finding.facts["numpy_abi_trap"] is True
 
 
 def test_what_is_not_installed_is_one_line_and_on_a_pi_says_how_to_get_the_camera(fake: Fake) -> None:
     (finding,) = dependencies.optional(fake.machine(), ("no_such_module", "nor_this"))
-    assert (finding.verdict, finding.mend) == (Verdict.OK, "") and "no_such_module, nor_this" in finding.found
+    assert (finding.verdict, finding.fix) == (Verdict.OK, "") and "no_such_module, nor_this" in finding.found
     fake.pi()
     if not dependencies.is_installed("picamera2"):
         (finding,) = dependencies.optional(fake.machine(), ("picamera2",))
-        assert finding.verdict is Verdict.NOTE and "apt install" in finding.mend
+        assert finding.verdict is Verdict.NOTE and "apt install" in finding.fix
 
 
 def test_numpy_and_psutil_are_found_with_their_versions() -> None:
@@ -95,7 +95,7 @@ def test_a_dependency_that_is_needed_is_wrong_when_absent_or_old() -> None:
     assert dependencies.judge("numpy", absent, Machine()).found == "not installed"
     assert dependencies.judge("numpy", absent, Machine()).verdict is Verdict.WRONG
     old = Outcome(answer={"version": "1.21.5", "path": "/x"})
-    assert "1.24 or later" in dependencies.judge("numpy", old, Machine()).mend
+    assert "1.24 or later" in dependencies.judge("numpy", old, Machine()).fix
 
 
 def test_a_child_sees_the_modules_of_this_process(importable: Path) -> None:

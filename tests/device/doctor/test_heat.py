@@ -109,7 +109,7 @@ def test_a_user_who_may_not_ask_is_told_which_group(fake: Fake) -> None:
         raise PermissionError(13, "Permission denied")
 
     finding = throttling(fake.machine(), forbidden)
-    assert finding.verdict is Verdict.NOTE and "usermod -aG video" in finding.mend
+    assert finding.verdict is Verdict.NOTE and "usermod -aG video" in finding.fix
 
 
 def test_a_machine_without_firmware_is_not_known(fake: Fake) -> None:

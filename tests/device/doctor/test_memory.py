@@ -37,7 +37,7 @@ def test_a_limit_above_all_memory_is_none(fake: Fake) -> None:
 def test_without_the_controller_limits_do_nothing_and_the_remedy_is_named(fake: Fake) -> None:
     fake.write("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids")
     finding = control_group(fake.machine())
-    assert finding.verdict is Verdict.NOTE and "cgroup_enable=memory" in finding.mend
+    assert finding.verdict is Verdict.NOTE and "cgroup_enable=memory" in finding.fix
     fake.write("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids")
     assert control_group(fake.machine()).verdict is Verdict.OK
 

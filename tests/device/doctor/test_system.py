@@ -44,7 +44,7 @@ def test_a_pi_wants_a_64_bit_release_that_the_script_knows(
     fake.write("etc/os-release", f'PRETTY_NAME="Some OS"\nID={identity}\nVERSION_CODENAME={codename}')
     finding = operating_system(fake.machine())
     assert finding.verdict is verdict
-    assert bool(finding.mend) == (verdict is not Verdict.OK)
+    assert bool(finding.fix) == (verdict is not Verdict.OK)
 
 
 def test_a_mac_is_no_mystery(fake: Fake) -> None:
@@ -71,4 +71,4 @@ def test_python_must_be_64_bit_and_new_enough(
     bits: int, architecture: str, version: tuple[int, int, int], verdict: Verdict, words: str, fake: Fake
 ) -> None:
     finding = python(fake.machine(bits=bits, machine=architecture, python=version))
-    assert finding.verdict is verdict and words in finding.mend
+    assert finding.verdict is verdict and words in finding.fix

@@ -20,6 +20,7 @@ from alula.runtime.passes.guards import with_guard
 from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.planning.reference import evaluate
 from alula.runtime.train import MSE, SGD, Adam, Trainer
+from tests.bench.skipping import without
 
 C = 16
 ON, OFF = np.array(1), np.array(0)
@@ -53,15 +54,6 @@ def residual(blocks: int = 2, projected: bool = False, c: int = C) -> Graph:
         last = f"y{i}"
     nodes.append(node("GlobalAveragePool", last, "z"))
     return Graph("residual", {"x": TensorSpec(("n", 9, 7, 3))}, ("z",), tuple(nodes), constants)
-
-
-def without(graph: Graph, output: str, otherwise: str) -> Graph:
-    """The network built without a block: what reads its output reads the shortcut."""
-    nodes = [
-        replace(each, inputs=tuple(otherwise if name == output else name for name in each.inputs))
-        for each in graph.nodes if each.outputs[0] != output
-    ]  # fmt: skip
-    return replace(graph, nodes=tuple(nodes))
 
 
 def data(seed: int = 0, n: int = 4) -> tuple[Array, Array]:
