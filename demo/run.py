@@ -49,7 +49,7 @@ def default_folder() -> Path:
 def main(out: Path | None = None, frames: int | None = None, model: Path | None = None) -> dict[str, Any]:
     """Run the demo.
 
-    frames : look at so many frames; at all if None
+    frames : at most this many are looked at; all if None
     model  : the packed networks; see `packed_networks` if None
     return : what report.json holds
     """

@@ -63,8 +63,8 @@ class Utilisation:
         dt_s = (t_ns - self._last_ns) / 1e9
         if dt_s > 0:
             # Over a short interval the 10 ms steps may show more than full load: the line ends there.
-            most_w = self.board.idle_w + self.board.slope_w
-            self._last_power_w = min((energy_j - self._last_energy_j) / dt_s, most_w)
+            max_w = self.board.idle_w + self.board.slope_w
+            self._last_power_w = min((energy_j - self._last_energy_j) / dt_s, max_w)
         self._last_ns, self._last_energy_j, self._last_used_s = t_ns, energy_j, used_s
         return Reading(t_ns, power_w=self._last_power_w, energy_j=energy_j)
 

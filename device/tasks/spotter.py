@@ -39,7 +39,7 @@ EDGE = 3.0  # pixels: a box this close to the image's edge may continue outside
 class SpotterConfig:
     """What to spend on each frame.
 
-    every      : of so many frames one is looked at
+    every      : one of `every` frames is looked at
     long_side  : of the detector's input, pixels; frames are never enlarged
     widths     : of the recogniser's input, pixels, ascending: few, so that few programs are planned
     batches    : crops at once, for classifier and recogniser; 1 is always allowed
@@ -150,7 +150,7 @@ class Spotter:
     def run(self, source: FrameSource, frames: int | None = None, watch: Watcher | None = None) -> Flight:
         """Look at a source until it ends.
 
-        frames : stop after so many frames have been looked at
+        frames : stop when this many have been looked at; None: at the source's end
         watch  : called after each frame with what was seen in it
         raise  : SourceError if the source gives not one frame
         """

@@ -23,20 +23,20 @@ CUT_OFF_WEIGHT = 0.05  # of a vote whose box touches the edge of the image: the 
 class TrackConfig:
     """How signs are followed.
 
-    reach            : a box continues a track within so many of its own widths
+    reach            : a box continues a track that is nearer than this many of the longer side of the two
     patience_frames  : processed frames without a sighting after which a track has ended
     settle_after     : a track with this many agreeing, confident readings is no longer read; 0 keeps reading
     settle_confidence: what counts as confident there
-    least_sightings  : shorter tracks are not reported
-    least_confidence : weaker readings are not reported
+    min_sightings    : shorter tracks are not reported
+    min_confidence   : weaker readings are not reported
     """
 
     reach: float = 0.6
     patience_frames: int = 6
     settle_after: int = 4
     settle_confidence: float = 0.95
-    least_sightings: int = 2
-    least_confidence: float = 0.75
+    min_sightings: int = 2
+    min_confidence: float = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,8 +192,8 @@ class Tracker:
             best is not None
             and best.reading is not None
             and best.whole
-            and len(track.sightings) >= self.config.least_sightings
-            and best.reading.confidence >= self.config.least_confidence
+            and len(track.sightings) >= self.config.min_sightings
+            and best.reading.confidence >= self.config.min_confidence
             and any(character.isalnum() for character in best.reading.text)
         )
 

@@ -91,12 +91,12 @@ def as_dict(value: Any, where: str, keys: tuple[str, ...] | None = None) -> dict
     return value
 
 
-def as_list(value: Any, where: str, most: int) -> list[Any]:
-    """A JSON list of at most so many values."""
+def as_list(value: Any, where: str, max_length: int) -> list[Any]:
+    """A JSON list of at most `max_length` values."""
     if not isinstance(value, list):
         raise ArtifactError(f"{where}: expected a list, got {type(value).__name__}; {DAMAGED}")
-    if len(value) > most:
-        raise ArtifactError(f"{where}: expected at most {most} values, got {len(value)}; {DAMAGED}")
+    if len(value) > max_length:
+        raise ArtifactError(f"{where}: expected at most {max_length} values, got {len(value)}; {DAMAGED}")
     return value
 
 

@@ -70,7 +70,7 @@ class Rows:
     def sums(self, rows, count, terms):
         """`count` sums over rows. terms: (row) -> for each sum a function (running sum) -> new one, by vector.
 
-        So many rows go together that SUMS vectors of each sum are under way.
+        Rows are taken SUMS // `vectors` at a time, so that SUMS vectors of each sum are under way.
         """
         builder, together = self.builder, SUMS // self.vectors
         running = [

@@ -199,7 +199,7 @@ def fetch_line(context, pointer):
 
 @device
 def prefetch(ahead, lines, done, whole):
-    """Ask for so many lines of what the next instructions read: part `done` of the `whole`."""
+    """Fetch part `done` of `whole` of what the next instructions read, `lines` cache lines in all."""
     if lines > 0:
         for line in range(lines * done // whole, lines * (done + 1) // whole):
             fetch_line(offset(ahead, LINE * line))

@@ -30,7 +30,7 @@ class S8Tiles:
 
     @property
     def step(self) -> int:
-        """A run of inputs is a multiple of so many bytes long."""
+        """The length of a run of inputs is a multiple of this, in bytes."""
         return 4 if self.by_lane else 8
 
     def panel_width(self, left: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.ops.traits import ROLES, ChannelsLast, Linear, Operand, Rank, Step
+from alula.runtime.ops.traits import ROLES, ChannelsLast, Linear, Operand, Rank, Stage
 
 Specs = Sequence[TensorSpec | None]
 Values = Sequence[Array | None]
@@ -49,7 +49,7 @@ class Op:
 
     The traits:
     elementwise   : may run in another kernel's epilogue
-    step          : which step of the elementwise kernel it is, if it has one input, or is a gradient times a slope
+    stage         : which stage of the elementwise kernel it is, if it has one input, or is a gradient times a slope
     slope         : from which tensor its gradient knows the slope, "x" or "y": then OPGrad (grad_y, that tensor) is an op, too
     pointwise     : treats all elements alike, and broadcasts its inputs
     hosts         : its kernel has an epilogue
@@ -72,7 +72,7 @@ class Op:
     in_storage: bool = False
     is_view: bool = False
     elementwise: bool = False
-    step: Step | None = None
+    stage: Stage | None = None
     slope: str = ""
     pointwise: bool = False
     hosts: bool = False

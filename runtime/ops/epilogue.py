@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from alula.runtime.graph import Dim, Node
 
-MAX_STEPS = 8
+MAX_STAGES = 8
 
 
 def operand_kind(host: Sequence[Dim], operand: Sequence[Dim]) -> str | None:
@@ -48,13 +48,13 @@ def with_output(node: Node, name: str) -> Node:
     if not node.fused:
         return replace(node, outputs=outputs)
     first, *rest = _renamed(node.fused, node.body_output, f"{name}|body")
-    steps = [first, *rest]
-    steps[-1] = replace(steps[-1], outputs=(name,))
-    return replace(node, outputs=outputs, fused=tuple(steps))
+    stages = [first, *rest]
+    stages[-1] = replace(stages[-1], outputs=(name,))
+    return replace(node, outputs=outputs, fused=tuple(stages))
 
 
 def unfuse(node: Node) -> list[Node]:
-    """A node and the steps of its epilogue as separate nodes."""
+    """A node and the stages of its epilogue as separate nodes."""
     if not node.fused:
         return [node]
     body = replace(node, outputs=(node.body_output, *node.outputs[1:]), fused=(), otherwise=_without_first(node))
@@ -62,13 +62,13 @@ def unfuse(node: Node) -> list[Node]:
 
 
 def split(node: Node, at: int) -> list[Node]:
-    """Cut an epilogue before step `at`: a node with the steps before it, and one with that step and those after it."""
-    step = node.fused[at]
-    before = node.fused[at - 1].outputs[0] if at else f"{step.outputs[0]}|operand"
-    steps = _renamed(node.fused[:at], node.body_output, f"{before}|body")
-    head = replace(node, outputs=(before, *node.outputs[1:]), fused=steps, otherwise=_without_first(node))
-    (tail,) = _guarded(node, _renamed((step,), node.body_output, before))
-    rest = _renamed(node.fused[at + 1 :], step.outputs[0], f"{node.outputs[0]}|body")
+    """Cut an epilogue before stage `at`: a node with the stages before it, and one with that stage and those after it."""
+    stage = node.fused[at]
+    before = node.fused[at - 1].outputs[0] if at else f"{stage.outputs[0]}|operand"
+    stages = _renamed(node.fused[:at], node.body_output, f"{before}|body")
+    head = replace(node, outputs=(before, *node.outputs[1:]), fused=stages, otherwise=_without_first(node))
+    (tail,) = _guarded(node, _renamed((stage,), node.body_output, before))
+    rest = _renamed(node.fused[at + 1 :], stage.outputs[0], f"{node.outputs[0]}|body")
     return [head, replace(tail, outputs=node.outputs[:1], fused=rest)]
 
 
@@ -77,17 +77,17 @@ def _without_first(node: Node) -> tuple[str, ...]:
     return ("", *node.otherwise[1:]) if any(node.otherwise[1:]) else ()
 
 
-def _guarded(node: Node, steps: Sequence[Node]) -> list[Node]:
-    """Steps as nodes of their own, under the guard of the node that they come from."""
-    if not node.guard or not steps:
-        return list(steps)
-    return [*(replace(step, guard=node.guard) for step in steps[:-1]),
-            replace(steps[-1], guard=node.guard, otherwise=node.otherwise[:1])]  # fmt: skip
+def _guarded(node: Node, stages: Sequence[Node]) -> list[Node]:
+    """Stages as nodes of their own, under the guard of the node that they come from."""
+    if not node.guard or not stages:
+        return list(stages)
+    return [*(replace(stage, guard=node.guard) for stage in stages[:-1]),
+            replace(stages[-1], guard=node.guard, otherwise=node.otherwise[:1])]  # fmt: skip
 
 
-def _renamed(steps: tuple[Node, ...], old: str, new: str) -> tuple[Node, ...]:
-    """Steps whose first one reads another name."""
-    if not steps:
+def _renamed(stages: tuple[Node, ...], old: str, new: str) -> tuple[Node, ...]:
+    """Stages whose first one reads another name."""
+    if not stages:
         return ()
-    first = replace(steps[0], inputs=tuple(new if name == old else name for name in steps[0].inputs))
-    return (first, *steps[1:])
+    first = replace(stages[0], inputs=tuple(new if name == old else name for name in stages[0].inputs))
+    return (first, *stages[1:])

@@ -12,7 +12,7 @@ WEIGHT, BIAS, SCALE, SHIFT, SLOPE, TABLE, STATISTIC = "weight", "bias", "scale",
 ROLES = (WEIGHT, BIAS, SCALE, SHIFT, SLOPE, TABLE, STATISTIC)
 
 Axis = int | Callable[[Any], int | None] | None  # of a weight, or what it is for the attributes
-Step = Callable[[Any], tuple[str, float, float]]  # attributes -> step of the elementwise kernel, and its two numbers
+Stage = Callable[[Any], tuple[str, float, float]]  # attributes -> stage of the elementwise kernel, and its two numbers
 # (ONNX attributes, ranks of the inputs, lengths of those that are lists) -> rank of the outputs; None: not known
 Rank = Callable[[Mapping[str, Any], Sequence[int | None], Sequence[int | None]], int | None]
 

@@ -212,8 +212,8 @@ def renamed(node: Node, name_of: Callable[[str], str]) -> Node:
     if not node.fused:
         return node_now
     new_body = f"{outputs[0]}|body"
-    steps = tuple(renamed(step, lambda name: new_body if name == body else name_of(name)) for step in node.fused)
-    return replace(node_now, fused=steps)
+    stages = tuple(renamed(stage, lambda name: new_body if name == body else name_of(name)) for stage in node.fused)
+    return replace(node_now, fused=stages)
 
 
 def _under_guard(old: list[Node], new: list[Node]) -> list[Node]:

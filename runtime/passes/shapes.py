@@ -102,7 +102,7 @@ class Shapes:
             self._guess(node)
             return
         for world, inferred in zip(self._worlds, (one, other), strict=True):
-            names = (node.outputs[0], *(step.outputs[0] for step in node.fused), node.body_output)
+            names = (node.outputs[0], *(stage.outputs[0] for stage in node.fused), node.body_output)
             world.specs.update((name, inferred[0]) for name in names if name)
             world.specs.update((name, spec) for name, spec in zip(node.outputs[1:], inferred[1:], strict=False) if name)
             self._compute(node, world)
@@ -153,7 +153,7 @@ class Shapes:
         spec = guess(self, node) if guess else None
         if spec is None:
             return
-        for name in (node.outputs[0], *(step.outputs[0] for step in node.fused), node.body_output):
+        for name in (node.outputs[0], *(stage.outputs[0] for stage in node.fused), node.body_output):
             self.put(name, spec)
 
     def unknown(self, node: Node, axis: int) -> str:

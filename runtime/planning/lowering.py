@@ -228,7 +228,7 @@ class Lowering:
         return Ref(name)
 
     def zeros(self, nbytes: int) -> Ref:
-        """The address of so many zero bytes: what padding reads."""
+        """The address of `nbytes` zero bytes: what padding reads."""
         size = 1 << max(nbytes - 1, 63).bit_length()
         return Ref(self.hold(f"|zeros{size}", lambda: np.zeros(size, np.uint8)))
 

@@ -50,8 +50,8 @@ def run_node(node: Node, values: dict[str, Array]) -> None:
         _run(node, node.outputs, values)
         return
     _run(node, (node.body_output, *node.outputs[1:]), values)
-    for step in node.fused:
-        _run(step, step.outputs, values)
+    for stage in node.fused:
+        _run(stage, stage.outputs, values)
 
 
 def is_skipped(node: Node, values: Mapping[str, Array]) -> bool:

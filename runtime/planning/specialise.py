@@ -194,7 +194,7 @@ class _Walk:
                     "guard a block that keeps its input's shape"
                 )
         if node.fused:
-            self.specs.update((step.outputs[0], specs[0]) for step in node.fused)
+            self.specs.update((stage.outputs[0], specs[0]) for stage in node.fused)
         if self._foldable(node, specs):
             self._fold(node)
         else:
@@ -230,16 +230,16 @@ class _Walk:
         return infer(node, [self._spec(name) if name else None for name in node.inputs], values)
 
     def _misfit(self, node: Node, body: TensorSpec) -> int | None:
-        """The first step of the epilogue that cannot stay in it, now that sizes are known."""
+        """The first stage of the epilogue that cannot stay in it, now that sizes are known."""
         before = node.body_output
-        for index, step in enumerate(node.fused):
-            specs = [body if name == before else self._spec(name) if name else None for name in step.inputs]
-            for name, spec in zip(step.inputs, specs, strict=True):
+        for index, stage in enumerate(node.fused):
+            specs = [body if name == before else self._spec(name) if name else None for name in stage.inputs]
+            for name, spec in zip(stage.inputs, specs, strict=True):
                 if spec is not None and name != before and epilogue.operand_kind(body.shape, spec.shape) is None:
                     return index
-            if infer(step, specs, [None] * len(specs)) != (body,):
+            if infer(stage, specs, [None] * len(specs)) != (body,):
                 return index
-            before = step.outputs[0]
+            before = stage.outputs[0]
         return None
 
     def _foldable(self, node: Node, specs: tuple[TensorSpec, ...]) -> bool:

@@ -26,7 +26,7 @@ TILED = ("f32_conv", "f32_matmul", "f32_winograd", "f32_depthwise_", "s8_conv")
 TRANSFORMING = ("f32_winograd", "f32_winograd_weight_products")
 EXECUTABLE, STACK = 4, 31  # SHF_EXECINSTR; the register number of sp
 MULTIPLY_ADDS = 8  # in a loop that is a tile's
-RELOADS = 20  # one reload for so many multiply-adds, at most
+RELOADS = 20  # multiply-adds to one reload, at least
 TRANSFORM_STORES = 1
 
 Word = int
@@ -146,7 +146,7 @@ def test_a_compiled_function_with_too_many_sums_is_found_to_spill() -> None:
 
 
 def _compiled(sums: int) -> list[Loop]:
-    """The loops of a function that adds products to so many vectors at once."""
+    """The loops of a function that adds products to `sums` vectors at once."""
     llvm = pytest.importorskip("llvmlite.binding")
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()

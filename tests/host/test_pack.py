@@ -43,16 +43,16 @@ def network(seed: int = 0, name: str = "net") -> Graph:
 def evaluate(graph: Graph, x: Array) -> Array:
     """The graph's output, node by node, by the NumPy references."""
     known: dict[str, Any] = {"": None, next(iter(graph.inputs)): x, **{n: graph.constants[n] for n in graph.constants}}
-    for step in graph.nodes:
-        body = Node(step.op, step.inputs, (step.body_output, *step.outputs[1:]), step.attrs)
-        for part in (body, *step.fused):
+    for node in graph.nodes:
+        body = Node(node.op, node.inputs, (node.body_output, *node.outputs[1:]), node.attrs)
+        for part in (body, *node.fused):
             outputs = find(part.op, part.op).reference(part.attrs, *(known[n] for n in part.inputs))
             known.update(zip(part.outputs, outputs, strict=False))
     return np.asarray(known[graph.outputs[0]])
 
 
 def relative_error(path: Path, bits: int | None) -> float:
-    """Change of the output, over its root mean square, when the network is packed at so many bits."""
+    """Change of the output, over its root mean square, when the network is packed at `bits` bits."""
     graph = network()
     x = np.random.default_rng(1).normal(size=(2, 8, 8, 8)).astype(np.float32)
     pack({"net": graph}, path, bits)

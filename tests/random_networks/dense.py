@@ -61,10 +61,10 @@ def shared_gemm(draw: Draw) -> bool:
     """One square weight in two products; also the bias."""
     k = draw.dims[1]
     inputs = [draw.weight("shared.w", (k, k), k)] + ([draw.vector("shared.b", k)] if draw.chance(0.6) else [])
-    turned = int(draw.chance(0.5))
-    draw.then("Gemm", *inputs, transB=turned)
+    transposed = int(draw.chance(0.5))
+    draw.then("Gemm", *inputs, transB=transposed)
     draw.then(draw.pick(("Relu", "Tanh")))
-    draw.then("Gemm", *inputs, transB=turned if draw.chance(0.6) else 1 - turned)
+    draw.then("Gemm", *inputs, transB=transposed if draw.chance(0.6) else 1 - transposed)
     return True
 
 

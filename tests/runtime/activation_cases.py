@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from alula.runtime.ops.contract import REGISTRY
-from tests.runtime.kernel_case import Case, Step, f
+from tests.runtime.kernel_case import Case, Stage, f
 
 FUNCTIONS: dict[str, list[dict[str, Any]]] = {
     **{op: [{}] for op in (
@@ -33,13 +33,13 @@ def functions(v: int) -> Iterator[Case]:
 
 
 def slopes(v: int) -> Iterator[Case]:
-    """The gradient times the slope, as a step of an epilogue: by itself, and behind another node."""
+    """The gradient times the slope, as a stage of an epilogue: by itself, and behind another node."""
     number = 0
     for op, choices in FUNCTIONS.items():
         for attrs in choices if REGISTRY[op].slope else ():
             for shape in ((), (1,), (v + 1,), (2, 3, 5, 7), (3, 4097)):
                 yield Case(f"{op}Grad", (f(*shape), f(*shape)), attrs, slack=8)
             wide = f(2, 3, 5, 7 + number)
-            fused = (Step("Add", (wide,)), Step(f"{op}Grad", (wide,), attrs))
+            fused = (Stage("Add", (wide,)), Stage(f"{op}Grad", (wide,), attrs))
             yield Case("Mul", (wide, f(7 + number)), fused=fused, slack=8)
             number += 1

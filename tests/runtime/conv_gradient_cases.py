@@ -9,7 +9,7 @@ from typing import Any
 from alula.runtime.kernels.tiles import Tiles
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.window import Window
-from tests.runtime.kernel_case import Case, Step, f, w
+from tests.runtime.kernel_case import Case, Stage, f, w
 
 
 def weight_grad(x: tuple[int, ...], c_out: int, kernel: tuple[int, ...], **attrs: Any) -> Case:
@@ -63,7 +63,7 @@ def conv_gradients(tiles: Tiles) -> Iterator[Case]:
         "ConvTranspose",
         (f(1, 8, 7, v), w(v, 3, 3, 1)),
         window,
-        (Step("Add", (residual,)), Step("Relu")),
+        (Stage("Add", (residual,)), Stage("Relu")),
         terms=9,
         slack=4,
     )
@@ -73,4 +73,4 @@ def conv_gradients(tiles: Tiles) -> Iterator[Case]:
         window = {"strides": strides, "output_padding": (1, 0)}
         yield Case("ConvTranspose", (f(2, 5, 6, v + 1), w(v + 1, *kernel, nr + 3)), window, terms=2 * v)
         window = {"strides": strides, "output_padding": (0, 1), "pads": (0, 0, 0, 0)}
-        yield Case("ConvTranspose", (f(2, 5, 6, v + 1), w(v + 1, *kernel, v)), window, (Step("Relu"),), terms=2 * v)
+        yield Case("ConvTranspose", (f(2, 5, 6, v + 1), w(v + 1, *kernel, v)), window, (Stage("Relu"),), terms=2 * v)

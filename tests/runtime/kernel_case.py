@@ -43,7 +43,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Step:
+class Stage:
     """An element-wise node fused behind another: its op, and the operands beside the running value."""
 
     op: str
@@ -65,7 +65,7 @@ class Case:
     op: str
     inputs: tuple[Input | None, ...]
     attrs: dict[str, Any] = field(default_factory=dict)
-    fused: tuple[Step, ...] = ()
+    fused: tuple[Stage, ...] = ()
     n_outputs: int = 1
     terms: int = 1
     slack: float = 1.0
@@ -100,17 +100,17 @@ class Case:
 
         names = tuple(add(given, f"x{i}") for i, given in enumerate(self.inputs))
         outputs = tuple(f"y{i}" for i in range(self.n_outputs))
-        steps: list[Node] = []
+        stages: list[Node] = []
         running = "y0|body"
-        for s, step in enumerate(self.fused):
-            operands = tuple(add(given, f"x{s}_{i}") for i, given in enumerate(step.operands))
+        for s, stage in enumerate(self.fused):
+            operands = tuple(add(given, f"x{s}_{i}") for i, given in enumerate(stage.operands))
             output = "y0" if s == len(self.fused) - 1 else f"s{s}"
-            reads = (*operands, running) if step.right else (running, *operands)
-            steps.append(Node(step.op, reads, (output,), find(step.op, "case").make_attrs(step.attrs, "case")))
+            reads = (*operands, running) if stage.right else (running, *operands)
+            stages.append(Node(stage.op, reads, (output,), find(stage.op, "case").make_attrs(stage.attrs, "case")))
             running = output
         attrs = find(self.op, "case").make_attrs(self.attrs, "case")
         return Graph(
-            "case", inputs, outputs, (Node(self.op, names, outputs, attrs, "node", tuple(steps)),), constants
+            "case", inputs, outputs, (Node(self.op, names, outputs, attrs, "node", tuple(stages)),), constants
         ), feeds
 
 

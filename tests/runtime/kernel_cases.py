@@ -14,7 +14,7 @@ from alula.runtime.kernels.tiles import for_cpu
 from tests.runtime.activation_cases import functions
 from tests.runtime.conv_gradient_cases import conv_gradients
 from tests.runtime.integer_cases import integer_convolutions
-from tests.runtime.kernel_case import Case, Input, Step, f, i, scalar, w
+from tests.runtime.kernel_case import Case, Input, Stage, f, i, scalar, w
 from tests.runtime.training_cases import training
 
 TILES = for_cpu(choose().cpu)
@@ -246,7 +246,7 @@ def convolutions() -> Iterator[Case]:
         weight: tuple[int, ...],
         bias: bool = True,
         slack: float = 1.0,
-        fused: tuple[Step, ...] = (),
+        fused: tuple[Stage, ...] = (),
         **attrs: Any,
     ) -> Case:
         inputs = (f(*x), w(*weight), *([w(weight[0])] if bias else []))
@@ -275,7 +275,7 @@ def convolutions() -> Iterator[Case]:
     for k, h, width in [(3, 1, 1), (3, 2, 5), (3, 5, 3), (3, 13, 96), (5, 3, 2), (5, 7, 6), (5, 10, 85)]:
         for strides in [(1, 1), (2, 1), (1, 2), (2, 2)]:
             pads = (k // 2,) * 4 if width > 2 else (k // 2, k // 2, k - 1, k - 1)
-            clip = (Step("Clip", (scalar(0), scalar(6))),) if strides[0] == 1 else (Step("Mul", (w(V),)),)
+            clip = (Stage("Clip", (scalar(0), scalar(6))),) if strides[0] == 1 else (Stage("Mul", (w(V),)),)
             yield conv((2, h, width, V), (V, k, k, 1), group=V, strides=strides, pads=pads, fused=clip)
     yield conv((1, 8, 8, 2 * V + 1), (2 * V + 1, 3, 3, 1), group=2 * V + 1, strides=(2, 2), pads=(0, 0, 1, 1))
     yield conv((1, 8, 9, V), (V, 5, 5, 1), group=V, strides=(2, 2), pads=(1, 1, 2, 2))
@@ -299,12 +299,13 @@ def convolutions() -> Iterator[Case]:
         yield conv((2, h, width, c_in), (c_out, 3, 3, c_in), slack=20, pads=(1, 1, 1, 1))
     yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20)
     yield conv((1, 14, 15, 2 * V), (2 * V, 3, 3, 2 * V), slack=20, pads=(0, 1, 2, 1))
-    residual, chain = f(2, 8, 8, V + 1), (Step("Relu"), Step("Mul", (w(V + 1),)), Step("Add", (f(2, 1, 1, V + 1),)))
+    residual = f(2, 8, 8, V + 1)
+    epilogue = Stage("Relu"), Stage("Mul", (w(V + 1),)), Stage("Add", (f(2, 1, 1, V + 1),))
     tails = [
-        (Step("Relu"),), (Step("Clip", (scalar(0), scalar(6))),), (Step("Sigmoid"), Step("Mul", (scalar(3),))),
-        (Step("Add", (residual,)), Step("Relu")), (Step("HardSwish"),), chain, (Step("PRelu", (w(V + 1),)),),
-        (Step("Sub", (residual,), right=True), Step("Exp")), (Step("Relu"), Step("Relu")),
-        (Step("Div", (f(),)), Step("Max", (residual,))),
+        (Stage("Relu"),), (Stage("Clip", (scalar(0), scalar(6))),), (Stage("Sigmoid"), Stage("Mul", (scalar(3),))),
+        (Stage("Add", (residual,)), Stage("Relu")), (Stage("HardSwish"),), epilogue, (Stage("PRelu", (w(V + 1),)),),
+        (Stage("Sub", (residual,), right=True), Stage("Exp")), (Stage("Relu"), Stage("Relu")),
+        (Stage("Div", (f(),)), Stage("Max", (residual,))),
     ]  # fmt: skip
     for tail in tails:
         yield conv((2, 8, 8, 3), (V + 1, 1, 1, 3), fused=tail, slack=20)
@@ -313,7 +314,7 @@ def convolutions() -> Iterator[Case]:
         yield conv((2, 8, 8, 2 * (V + 1)), (V + 1, 1, 1, 2), fused=tail, slack=20, group=V + 1)
 
     def transpose(
-        x: tuple[int, ...], weight: tuple[int, ...], kernel: bool = True, fused: tuple[Step, ...] = (), **attrs: Any
+        x: tuple[int, ...], weight: tuple[int, ...], kernel: bool = True, fused: tuple[Stage, ...] = (), **attrs: Any
     ) -> Case:
         inputs = (f(*x), w(*weight), w(weight[-1] * attrs.get("group", 1)))
         return Case("ConvTranspose", inputs, attrs, fused, terms=int(np.prod(weight[:-1])), kernel=kernel, slack=2)
@@ -335,7 +336,7 @@ def convolutions() -> Iterator[Case]:
     yield transpose((1, 5, 4, 6), (6, 3, 4, 7), pads=(1, 0, 0, 2))
     yield transpose((1, 5, 4, 6), (6, 2, 3, 7), strides=(3, 1))
     yield transpose((1, 9, 6), (6, 4, 5), strides=(2,), pads=(1, 1))
-    yield transpose((1, 5, 4, 6), (6, 2, 2, 5), strides=(2, 2), fused=(Step("Relu"), Step("Mul", (w(5),))))
+    yield transpose((1, 5, 4, 6), (6, 2, 2, 5), strides=(2, 2), fused=(Stage("Relu"), Stage("Mul", (w(5),))))
 
 
 def products() -> Iterator[Case]:
@@ -359,8 +360,8 @@ def products() -> Iterator[Case]:
     for a, b in stacks:
         yield Case("MatMul", (f(*a), f(*b)), terms=7)
         yield Case("MatMul", (f(*a), w(*b)), terms=7)
-    clip = Step("Clip", (scalar(-1), scalar(1)))
-    for tail in ((Step("Relu"),), (Step("Add", (w(V + 1),)), Step("Gelu")), (Step("Add", (f(6, V + 1),)), clip)):
+    clip = Stage("Clip", (scalar(-1), scalar(1)))
+    for tail in ((Stage("Relu"),), (Stage("Add", (w(V + 1),)), Stage("Gelu")), (Stage("Add", (f(6, V + 1),)), clip)):
         yield Case("Gemm", (f(6, 9), w(9, V + 1), w(V + 1)), fused=tail, terms=9, slack=4)
         yield Case("MatMul", (f(6, 9), f(9, V + 1)), fused=tail, terms=9, slack=4)
     yield Case("Gemm", (f(3, 4), w(4, 5), w()), terms=4)
@@ -396,34 +397,37 @@ def windows() -> Iterator[Case]:
             yield Case(op, inputs, {"hidden_size": 4, "direction": direction}, n_outputs=2, terms=35, slack=16)
 
 
-def chains() -> Iterator[Case]:
+def epilogues() -> Iterator[Case]:
     """Element-wise nodes fused to one another."""
     x = (2, 3, 5, 7)
-    yield Case("Relu", (f(*x),), fused=(Step("Add", (f(*x),)), Step("Mul", (f(7),)), Step("Tanh")), slack=2)
+    yield Case("Relu", (f(*x),), fused=(Stage("Add", (f(*x),)), Stage("Mul", (f(7),)), Stage("Tanh")), slack=2)
     yield Case(
         "Add",
         (f(*x), f(7)),
-        fused=(Step("Sigmoid"), Step("Mul", (f(2, 1, 1, 7),)), Step("Sub", (scalar(1),), right=True)),
+        fused=(Stage("Sigmoid"), Stage("Mul", (f(2, 1, 1, 7),)), Stage("Sub", (scalar(1),), right=True)),
         slack=2,
     )
     yield Case(
-        "Mul", (f(*x), scalar(0.5)), fused=(Step("Add", (scalar(3),)), Step("Mul", (scalar(2),)), Step("Sqrt")), slack=4
+        "Mul",
+        (f(*x), scalar(0.5)),
+        fused=(Stage("Add", (scalar(3),)), Stage("Mul", (scalar(2),)), Stage("Sqrt")),
+        slack=4,
     )
     yield Case(
-        "Sub", (f(2, 1, 5, 1), f(1, 3, 1, 7)), fused=(Step("Abs"), Step("Add", (scalar(1),)), Step("Log")), slack=4
+        "Sub", (f(2, 1, 5, 1), f(1, 3, 1, 7)), fused=(Stage("Abs"), Stage("Add", (scalar(1),)), Stage("Log")), slack=4
     )
-    yield Case("Exp", (f(3, 4097),), fused=(Step("Add", (f(3, 4097),)), Step("Div", (w(4097, low=1),))), slack=4)
-    yield Case("Clip", (f(*x), f(), f()), fused=(Step("Neg"), Step("PRelu", (w(7),))))
-    yield Case("Pow", (f(*x, low=0.1), f(7)), fused=(Step("Add", (f(*x),)),), slack=4)
-    for scale in (1.5, -0.75, 0):  # HardSwish, then x * scale + shift, are one step
-        affine = (Step("Mul", (scalar(scale),)), Step("Add", (scalar(0.25),)))
+    yield Case("Exp", (f(3, 4097),), fused=(Stage("Add", (f(3, 4097),)), Stage("Div", (w(4097, low=1),))), slack=4)
+    yield Case("Clip", (f(*x), f(), f()), fused=(Stage("Neg"), Stage("PRelu", (w(7),))))
+    yield Case("Pow", (f(*x, low=0.1), f(7)), fused=(Stage("Add", (f(*x),)),), slack=4)
+    for scale in (1.5, -0.75, 0):  # HardSwish, then x * scale + shift, are one stage
+        affine = (Stage("Mul", (scalar(scale),)), Stage("Add", (scalar(0.25),)))
         yield Case("HardSwish", (f(*x),), fused=affine, slack=4)
-        yield Case("HardSwish", (f(3, 4097),), fused=(*affine, Step("Add", (w(4097),)), Step("Relu")), slack=4)
+        yield Case("HardSwish", (f(3, 4097),), fused=(*affine, Stage("Add", (w(4097),)), Stage("Relu")), slack=4)
     for shape in (x, (7,), (2, 1, 1, 7), ()):  # so are a sum and its clamp
-        clamps = Step("Clip", (scalar(-1), scalar(2))), Step("Relu")
+        clamps = Stage("Clip", (scalar(-1), scalar(2))), Stage("Relu")
         for clamp in clamps:
             yield Case("Add", (f(*x), f(*shape)), fused=(clamp,), exact=True)
-            yield Case("Neg", (f(*x),), fused=(Step("Add", (f(*shape),)), clamp), exact=True)
+            yield Case("Neg", (f(*x),), fused=(Stage("Add", (f(*shape),)), clamp), exact=True)
 
 
 CASES = [
@@ -439,7 +443,7 @@ CASES = [
         convolutions,
         products,
         windows,
-        chains,
+        epilogues,
         lambda: training(V),
         lambda: conv_gradients(TILES),
     )

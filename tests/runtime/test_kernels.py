@@ -77,7 +77,7 @@ def test_inputs_need_no_alignment() -> None:
 
 def test_a_chain_that_reads_its_input_again_does_not_overwrite_it() -> None:
     x = np.linspace(-3, 3, 60, dtype=np.float32).reshape(3, 20)
-    steps = (Node("Mul", ("y|body", "a"), ("s0",), NoAttrs()), Node("Add", ("s0", "a"), ("y",), NoAttrs()))
-    nodes = (Node("Exp", ("x",), ("a",), NoAttrs()), Node("Sigmoid", ("a",), ("y",), NoAttrs(), fused=steps))
+    stages = (Node("Mul", ("y|body", "a"), ("s0",), NoAttrs()), Node("Add", ("s0", "a"), ("y",), NoAttrs()))
+    nodes = (Node("Exp", ("x",), ("a",), NoAttrs()), Node("Sigmoid", ("a",), ("y",), NoAttrs(), fused=stages))
     graph = Graph("again", {"x": TensorSpec.of(x)}, ("y",), nodes)
     np.testing.assert_allclose(Model(graph)(x), evaluate(graph, {"x": x})["y"], rtol=1e-6)

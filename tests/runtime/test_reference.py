@@ -26,8 +26,8 @@ def test_nodes_run_one_after_the_other() -> None:
 
 
 def test_every_tensor_can_be_asked_for_those_inside_a_chain_included() -> None:
-    steps = (make_node("Relu", ["y|body"], "relu"), make_node("Sub", ["c", "relu"], "y"))
-    node = Node("Add", ("x", "c"), ("y",), make_node("Add", ["x", "c"], "y").attrs, fused=steps)
+    stages = (make_node("Relu", ["y|body"], "relu"), make_node("Sub", ["c", "relu"], "y"))
+    node = Node("Add", ("x", "c"), ("y",), make_node("Add", ["x", "c"], "y").attrs, fused=stages)
     x, c = np.float32([1, -5]), np.float32([2])
     got = evaluate(_graph([node], "y", c=c), {"x": x}, every_tensor=True)
     assert set(got) == {"x", "y|body", "relu", "y"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.runtime.activation_cases import slopes
-from tests.runtime.kernel_case import Case, Input, Step, f, scalar
+from tests.runtime.kernel_case import Case, Input, Stage, f, scalar
 
 
 def batch_normalisation(v: int) -> Iterator[Case]:
@@ -26,19 +26,20 @@ def batch_normalisation(v: int) -> Iterator[Case]:
         attrs = {"epsilon": 1e-3, "momentum": 0.8, "unbiased": c % 2}
         yield Case("BatchNormalizationTraining", (x, *vectors), attrs, n_outputs=5, terms=rows, slack=16)
         for tail in (
-            (Step("Relu"),), (Step("Add", (f(*shape),)), Step("Relu")), (Step("Add", (f(*shape),)),),
-            (Step("Clip", (scalar(0), scalar(6))),), (Step("Mul", (f(c),)), Step("Tanh")), (Step("Relu"), Step("Add", (f(*shape),))),
+            (Stage("Relu"),), (Stage("Add", (f(*shape),)), Stage("Relu")), (Stage("Add", (f(*shape),)),),
+            (Stage("Clip", (scalar(0), scalar(6))),), (Stage("Mul", (f(c),)), Stage("Tanh")), (Stage("Relu"), Stage("Add", (f(*shape),))),
         ):  # fmt: skip
             yield Case("BatchNormalizationTraining", (x, *vectors), {}, tail, n_outputs=5, terms=rows, slack=32)
-        for tail in ((), (Step("Relu"),), (Step("Mul", (f(c),)), Step("Tanh"))):  # by statistics that are known, or not
+        # by statistics that are known, or not
+        for tail in ((), (Stage("Relu"),), (Stage("Mul", (f(c),)), Stage("Tanh"))):
             yield Case("BatchNormalization", (x, *vectors), {}, tail, terms=4, slack=16)
         known = tuple(replace(vector, known=True) for vector in vectors)
-        yield Case("BatchNormalization", (x, *known), {}, (Step("Relu"),), terms=4, slack=16)
+        yield Case("BatchNormalization", (x, *known), {}, (Stage("Relu"),), terms=4, slack=16)
         inputs = (f(*shape), x, f(c, **positive), f(c), f(c, **positive))
         yield Case("BatchNormalizationGrad", inputs, n_outputs=3, terms=rows, slack=16)
         for bounds in ({"low": 0.0}, {"low": -0.71, "high": 1.3}):
             yield Case("BatchNormalizationGrad", (*inputs, f(c)), bounds, n_outputs=3, terms=rows, slack=16)
-        for tail in ((), (Step("Relu"),), (Step("Add", (f(*shape),)), Step("Relu"))):
+        for tail in ((), (Stage("Relu"),), (Stage("Add", (f(*shape),)), Stage("Relu"))):
             yield Case("BatchNormalizationApply", (x, *vectors), {}, tail, terms=4, slack=16)
 
 
@@ -49,7 +50,7 @@ def gradients_of_activations(v: int) -> Iterator[Case]:
     yield Case("ReluGrad", (f(3, 40), f(3, 40, special=True)), exact=True)
     for bounds in ((scalar(-1), scalar(2)), (None, scalar(2)), (scalar(0.5),)):
         yield Case("ClipGrad", (x, x, *bounds), exact=True)
-        yield Case("Mul", (x, f(7)), fused=(Step("ClipGrad", (x, *(b or scalar(-9) for b in bounds))),), exact=True)
+        yield Case("Mul", (x, f(7)), fused=(Stage("ClipGrad", (x, *(b or scalar(-9) for b in bounds))),), exact=True)
     yield Case("ClipGrad", (x, x, f(), scalar(2)), exact=True, kernel=False)
 
 

@@ -92,7 +92,7 @@ def f32_conv(
     n: i64, h: i64, w: i64, c_in: i64, x_stride: i64, h_out: i64, w_out: i64, c_out: i64,
     y_image: i64, y_row: i64, y_pixel: i64, k_h: i64, k_w: i64, stride_h: i64, stride_w: i64,
     pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64, low: f32, high: f32,
-    block_panels: i64, split_columns: i64, epilogue: i64, epilogue_steps: words, tid: i64, n_threads: i64,
+    block_panels: i64, split_columns: i64, epilogue: i64, epilogue_stages: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """Cross-correlate, add bias, clamp, then run the epilogue (its kernel's address, or 0) on each finished block.
 
@@ -196,5 +196,5 @@ def f32_conv(
                 epilogue_words[3] = rows
                 epilogue_words[4] = first_column
                 epilogue_words[5] = min(block_end * NR, c_out) - first_column
-                epilogue_words[6] = address_of(epilogue_steps)
+                epilogue_words[6] = address_of(epilogue_stages)
                 call_kernel(epilogue, address_of(epilogue_words), 0, 1)

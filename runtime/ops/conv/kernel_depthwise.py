@@ -348,7 +348,7 @@ def edge_pixels(
 def f32_depthwise(
     x: f32p, weight: f32p, bias: f32p, y: f32p, zeros: f32p, scratch: i64p, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64,
     k_h: i64, k_w: i64, stride_h: i64, stride_w: i64, pad_top: i64, pad_left: i64, dilation_h: i64, dilation_w: i64,
-    sweep: i64, blocks: i64, groups: i64, low: f32, high: f32, epilogue: i64, epilogue_steps: words, tid: i64, n_threads: i64,
+    sweep: i64, blocks: i64, groups: i64, low: f32, high: f32, epilogue: i64, epilogue_stages: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """y: (n, h_out, w_out, c); c is at least half a vector. scratch: SCRATCH_WORDS a thread.
 
@@ -390,5 +390,5 @@ def f32_depthwise(
                     words_of_thread[3] = rows * w_out if whole else columns
                     words_of_thread[4] = begin
                     words_of_thread[5] = end - begin
-                    words_of_thread[6] = address_of(epilogue_steps)
+                    words_of_thread[6] = address_of(epilogue_stages)
                     call_kernel(epilogue, address_of(words_of_thread), 0, 1)

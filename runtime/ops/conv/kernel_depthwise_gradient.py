@@ -27,7 +27,7 @@ if COMPILING:
     W = TILES.width
 
 LINES = ((1, 1), (3, 1), (3, 2), (5, 1), (5, 2))  # (taps of a line of a filter, stride): their sums are made together
-TAPS = 3  # up to so many lines and columns of taps of an input's gradient have their filters in registers
+TAPS = 3  # an input's gradient keeps filters of at most TAPS x TAPS taps in registers
 
 
 def line_sums(width, k, stride, vectors):

@@ -41,15 +41,15 @@ def outer_tile_runner():
 
 if COMPILING:
     run_outer_tile = outer_tile_runner()
-    most_rows_of_one, most_rows_of_two = MAX_ROWS[0], MAX_ROWS[1]
-    most_rows_of_three = MAX_ROWS[-1]
+    max_rows_of_one, max_rows_of_two = MAX_ROWS[0], MAX_ROWS[1]
+    max_rows_of_three = MAX_ROWS[-1]
 
 
 @device
-def most_rows(width):
-    """How many rows a tile may have that is so many columns wide."""
+def max_rows(width):
+    """The most rows that a tile of `width` columns may have."""
     vectors = (width + W - 1) // W
-    return most_rows_of_one if vectors == 1 else most_rows_of_two if vectors == 2 else most_rows_of_three
+    return max_rows_of_one if vectors == 1 else max_rows_of_two if vectors == 2 else max_rows_of_three
 
 
 @device
@@ -95,8 +95,8 @@ def f32_conv_weight_grad(
     last_width = panel_width(left_over)
     rest_columns = per_panel if last_width == NR else 1
     rest_tile = last_width // rest_columns
-    strips = (length + most_rows(WHOLE) - 1) // most_rows(WHOLE)
-    rest_strips = (length + most_rows(rest_tile) - 1) // most_rows(rest_tile) if left_over > 0 else 0
+    strips = (length + max_rows(WHOLE) - 1) // max_rows(WHOLE)
+    rest_strips = (length + max_rows(rest_tile) - 1) // max_rows(rest_tile) if left_over > 0 else 0
     first_rest = whole * runs * strips
     tiles = first_rest + (rest_columns * runs * rest_strips if left_over > 0 else 0)
     begin, end = tiles * tid // n_threads, tiles * (tid + 1) // n_threads

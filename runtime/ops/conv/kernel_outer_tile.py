@@ -89,7 +89,7 @@ def _lines(builder, target, stride, rows):
 
 
 def move(builder, places, steps):
-    """Advance addresses by so many bytes."""
+    """Advance each address by its number of bytes."""
     for place, step in zip(places, steps, strict=True):
         builder.store(builder.add(builder.load(place), step), place)
 

@@ -296,7 +296,7 @@ def f32_winograd(
     x: f32p, weight: f32p, component: i64, bias: f32p, y: f32p, scratch: f32p, scratch_size: i64, n: i64, h: i64, w: i64, c_in: i64,
     h_out: i64, w_out: i64, c_out: i64, y_pixel: i64, first_channel: i64, pad_top: i64, pad_left: i64, m: i64, block: i64,
     kept: i64, fresh: i64, low: f32, high: f32,
-    ahead: f32p, ahead_lines: i64, later: f32p, later_lines: i64, epilogue: i64, epilogue_steps: words, tid: i64, n_threads: i64,
+    ahead: f32p, ahead_lines: i64, later: f32p, later_lines: i64, epilogue: i64, epilogue_stages: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """3x3, stride 1.
 
@@ -304,7 +304,7 @@ def f32_winograd(
     component: elements from one matrix to the next
     y        : its channels from `first_channel` on are written, c_out of the y_pixel that there are; bias: of these
     block    : tiles at a time
-    kept     : of so many tiles V stays, all that a thread has, so that the next call need not make it; 0: of a block
+    kept     : tiles whose V stays, all that a thread has, so that the next call need not make it; 0: those of a block
     fresh    : whether V is made, or is there from the call before
     ahead    : what to fetch meanwhile, `ahead_lines` of the cache; `later` likewise
     scratch, for each thread: addresses and epilogue words, V, products, an input patch and an output patch
@@ -383,5 +383,5 @@ def f32_winograd(
                     arguments[3] = run
                     arguments[4] = first_channel
                     arguments[5] = c_out
-                    arguments[6] = address_of(epilogue_steps)
+                    arguments[6] = address_of(epilogue_stages)
                     call_kernel(epilogue, address_of(arguments), 0, 1)

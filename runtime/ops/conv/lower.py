@@ -53,7 +53,7 @@ def lower_conv(lowering: Lowering, node: Node) -> bool:
             (window.out[0] * window.out[1] * c_out, window.out[1] * c_out, c_out),
             tail if group == 1 else Epilogue(tail.low, tail.high, 0, []),
         )  # fmt: skip
-    if group > 1 and tail.steps:
+    if group > 1 and tail.stages:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
 

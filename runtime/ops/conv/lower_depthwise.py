@@ -79,6 +79,6 @@ def lower_depthwise(
         stride_h=down, stride_w=right, pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
         sweep=sweep, blocks=max(blocks, 1), groups=groups,
-        low=tail.low, high=tail.high, epilogue=tail.kernel, epilogue_steps=tail.steps,
+        low=tail.low, high=tail.high, epilogue=tail.kernel, epilogue_stages=tail.stages,
     )  # fmt: skip
     return True

@@ -190,7 +190,7 @@ def emit_point_input_grad(lowering: Lowering, node: Node, pixels: int, weights: 
         f32_point_input_grad, grad_y=lowering.ref(node.inputs[0]), weights=weights, grad_x=lowering.ref(node.outputs[0]),
         pixels=pixels, c_in=c, c_out=k,
     )  # fmt: skip
-    if tail.steps:
+    if tail.stages:
         emit_epilogue(lowering, node.outputs[0], pixels, c, tail)
     return True
 
@@ -218,6 +218,6 @@ def lower_depthwise_input_grad(
         h_out=h_in, w_out=w_in, k_h=k_h, k_w=k_w, stride_h=down, stride_w=right, pad_top=pads[0], pad_left=pads[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1],
     )  # fmt: skip
-    if tail.steps:
+    if tail.stages:
         emit_epilogue(lowering, node.outputs[0], n * math.prod(window.out), c, tail)
     return True

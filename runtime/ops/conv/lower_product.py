@@ -126,7 +126,7 @@ def emit_conv(
         pad_top=window.pads_begin[0], pad_left=window.pads_begin[1],
         dilation_h=window.dilations[0], dilation_w=window.dilations[1], low=tail.low, high=tail.high,
         block_panels=block, split_columns=int(threads > 1 and row_tiles < 4 * threads and panels >= threads),
-        epilogue=tail.kernel, epilogue_steps=tail.steps,
+        epilogue=tail.kernel, epilogue_stages=tail.stages,
     )  # fmt: skip
 
 
@@ -139,9 +139,9 @@ def emit_epilogue(lowering: Lowering, output: str, rows: int, columns: int, tail
         y=y,
         rows=rows,
         channels=columns,
-        image_rows=tail.steps[1],
-        n_steps=tail.steps[2],
-        steps=tail.steps[3:],
+        image_rows=tail.stages[1],
+        n_stages=tail.stages[2],
+        stages=tail.stages[3:],
     )
 
 

@@ -99,7 +99,7 @@ def lower_conv_transpose(lowering: Lowering, node: Node) -> bool:
                 lowering, lowering.ref(x), own, bias_ref(lowering, bias, c_out), y, part, image, c_in, c_out, strides,
                 tail if whole else Epilogue(tail.low, tail.high, 0, []),
             )  # fmt: skip
-    if tail.steps and not whole:
+    if tail.stages and not whole:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), c_out, tail)
     return True
 
@@ -147,5 +147,5 @@ def _emit_blocks(lowering: Lowering, node: Node, window: Window, image: tuple[in
     strides, transposed = dense_strides(blocks), [blocks[p] for p in perm]
     y = lowering.ref(node.outputs[0])
     emit_copy(lowering, products, y, transposed, [strides[p] for p in perm], dense_strides(transposed), 4)
-    if tail.steps:
+    if tail.stages:
         emit_epilogue(lowering, node.outputs[0], n * h * w * k_h * k_w, c_out, tail)

@@ -97,7 +97,7 @@ def lower_winograd(
             n=n, h=h, w=w, c_in=c_in, h_out=h_out, w_out=w_out, c_out=some, y_pixel=c_out, first_channel=first,
             pad_top=window.pads_begin[0], pad_left=window.pads_begin[1], m=m, block=block,
             kept=kept, fresh=int(first == 0), low=tail.low, high=tail.high,
-            ahead=0, ahead_lines=0, later=0, later_lines=0, epilogue=tail.kernel, epilogue_steps=tail.steps,
+            ahead=0, ahead_lines=0, later=0, later_lines=0, epilogue=tail.kernel, epilogue_stages=tail.stages,
         )  # fmt: skip
     return True
 

@@ -1,12 +1,12 @@
 # mypy: ignore-errors
-"""Epilogues: element-wise steps over a block of a (rows, channels) matrix: activations, arithmetic, residual sums.
+"""Epilogues: element-wise stages over a block of a (rows, channels) matrix: activations, arithmetic, residual sums.
 
 One kernel serves element-wise nodes and the epilogue of a convolution or matrix product, which calls it on each
-block of the result while the block is in the cache. A step is 5 words:
+block of the result while the block is in the cache. A stage is 5 words:
 
     code, mode, operand, p0, p1      operand: an address or the bits of a float32; p0, p1: bits of float32
 
-`mode` says how the operand of a two-input step is broadcast over the matrix.
+`mode` says how the operand of a two-input stage is broadcast over the matrix.
 """
 
 from alula.runtime.kernels.fmath import (
@@ -30,8 +30,8 @@ from alula.runtime.kernels.fmath import (
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, i64p, kernel, words
 from alula.runtime.kernels.memory import f32_at, f32_from_bits, offset
 
-STEP_WORDS = 5
-CHUNK = 4096  # elements of a block that stays in the first-level cache over all steps
+STAGE_WORDS = 5
+CHUNK = 4096  # elements of a block that stays in the first-level cache over all stages
 
 # Modes: operand[r * C + c], a constant, *operand, operand[c], operand[r], operand[image(r) * C + c]
 FULL, CONSTANT, SCALAR, CHANNEL, ROW, IMAGE = range(6)
@@ -140,31 +140,31 @@ FIRST_BINARY = len(UNARY)
 
 
 def _unary_loop(function):
-    step = device(function)
+    stage = device(function)
 
     def vec_unary(source, target, n, p, q):
         for i in range(n):
-            target[i] = step(source[i], p, q)
+            target[i] = stage(source[i], p, q)
 
     return device(vec_unary)
 
 
 def _binary_loops(function):
-    step = device(function)
+    stage = device(function)
 
     def vec_binary(source, operand, target, n, p, q):
         for i in range(n):
-            target[i] = step(source[i], operand[i], p, q)
+            target[i] = stage(source[i], operand[i], p, q)
 
     def vec_constant(source, value, target, n, p, q):
         for i in range(n):
-            target[i] = step(source[i], value, p, q)
+            target[i] = stage(source[i], value, p, q)
 
     return device(vec_binary), device(vec_constant)
 
 
 def _chooser():
-    """A device function that runs step `code` on `n` elements: one comparison per known step."""
+    """A device function that runs stage `code` on `n` elements: one comparison per known stage."""
     scope = {"FIRST_BINARY": FIRST_BINARY}
     lines = ["def choose(code, by_value, source, operand, value, target, n, p, q):"]
     for name, function in UNARY.items():
@@ -181,21 +181,21 @@ def _chooser():
 
 
 if COMPILING:
-    run_step = _chooser()
+    run_stage = _chooser()
 
 
 @device
-def run_steps(
-    source, source_stride, target, target_stride, row, rows, column, columns, channels, image_rows, n_steps, steps
+def run_stages(
+    source, source_stride, target, target_stride, row, rows, column, columns, channels, image_rows, n_stages, stages
 ):
-    """Run the steps over rows [row, row + rows) x channels [column, column + columns) of a matrix of `channels` columns.
+    """Run the stages over rows [row, row + rows) x channels [column, column + columns) of a matrix of `channels` columns.
 
     source, target : the block's first element; strides in elements. They may be the same block
     """
-    for s in range(n_steps):
-        code, mode = steps[STEP_WORDS * s], steps[STEP_WORDS * s + 1]
-        word = steps[STEP_WORDS * s + 2]
-        p, q = f32_from_bits(steps[STEP_WORDS * s + 3]), f32_from_bits(steps[STEP_WORDS * s + 4])
+    for s in range(n_stages):
+        code, mode = stages[STAGE_WORDS * s], stages[STAGE_WORDS * s + 1]
+        word = stages[STAGE_WORDS * s + 2]
+        p, q = f32_from_bits(stages[STAGE_WORDS * s + 3]), f32_from_bits(stages[STAGE_WORDS * s + 4])
         here, here_stride = (source, source_stride) if s == 0 else (target, target_stride)
         same_everywhere = code < FIRST_BINARY or mode == CONSTANT or mode == SCALAR
         passes, length = rows, columns
@@ -222,7 +222,7 @@ def run_steps(
                     part = offset(operand, column)
                 else:
                     part = offset(operand, (row + r) // image_rows * channels + column)
-            run_step(
+            run_stage(
                 code,
                 by_value,
                 offset(here, r * here_stride),
@@ -237,9 +237,9 @@ def run_steps(
 
 @kernel
 def f32_elementwise(
-    x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_steps: i64, steps: words, tid: i64, n_threads: i64
+    x: f32p, y: f32p, rows: i64, channels: i64, image_rows: i64, n_stages: i64, stages: words, tid: i64, n_threads: i64
 ):
-    """y = steps(x) over a (rows, channels) matrix."""
+    """y = stages(x) over a (rows, channels) matrix."""
     block = max(
         CHUNK // max(channels, 1), 1
     )  # rows of a unit; where a row is longer than a chunk, a unit is a part of it
@@ -253,7 +253,7 @@ def f32_elementwise(
         columns = min(CHUNK, channels - column)
         stride = channels if count > 1 else columns  # of a single row, the stride means nothing: it has no gaps
         at, to = offset(x, row * channels + column), offset(y, row * channels + column)
-        run_steps(at, stride, to, stride, row, count, column, columns, channels, image_rows, n_steps, steps)
+        run_stages(at, stride, to, stride, row, count, column, columns, channels, image_rows, n_stages, stages)
 
 
 @kernel
@@ -264,15 +264,15 @@ def f32_epilogue(
     rows: i64,
     column: i64,
     columns: i64,
-    epilogue_steps: i64p,
+    epilogue_stages: i64p,
     tid: i64,
     n_threads: i64,
 ):
     """Run an epilogue in place on a block that another kernel has just computed.
 
-    epilogue_steps : channels, image_rows, n_steps, then the steps
+    epilogue_stages : channels, image_rows, n_stages, then the stages
     """
-    run_steps(
+    run_stages(
         block,
         stride,
         block,
@@ -281,8 +281,8 @@ def f32_epilogue(
         rows,
         column,
         columns,
-        epilogue_steps[0],
-        epilogue_steps[1],
-        epilogue_steps[2],
-        offset(epilogue_steps, 3),
+        epilogue_stages[0],
+        epilogue_stages[1],
+        epilogue_stages[2],
+        offset(epilogue_stages, 3),
     )

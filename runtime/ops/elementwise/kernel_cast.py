@@ -16,11 +16,11 @@ FLOAT32, INT32, INT64, BYTE, BOOL, FLOAT16 = range(6)  # BYTE: uint8 and int8, w
 
 
 def _loop(function):
-    step = device(function)
+    convert = device(function)
 
     def vec_cast(x, y, n):
         for i in range(n):
-            y[i] = step(x[i])
+            y[i] = convert(x[i])
 
     return device(vec_cast)
 

@@ -164,8 +164,8 @@ def reference_dropout(
 
 
 def _unary(name: str, function: Callable[[Any, Array], Any], dtypes: tuple[str, ...] = FLOATS) -> Op:
-    """An op that is a step of the elementwise kernel, of its own name."""
-    return unary(name, function, dtypes, step=lambda attrs: (name.lower(), 0.0, 0.0))
+    """An op that is a stage of the elementwise kernel, of its own name."""
+    return unary(name, function, dtypes, stage=lambda attrs: (name.lower(), 0.0, 0.0))
 
 
 register(

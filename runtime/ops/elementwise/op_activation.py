@@ -1,6 +1,6 @@
 """Activations: functions of one tensor, element by element. References compute float16 in float32 and round once.
 
-An activation that is one step of the elementwise kernel is one call of `_activation` with its slope. The call makes the op
+An activation that is one stage of the elementwise kernel is one call of `_activation` with its slope. The call makes the op
 and its backward op, the gradient of the result times the slope. At a kink the slope is torch's.
 """
 
@@ -17,7 +17,7 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.ops import checks
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
-from alula.runtime.ops.traits import SLOPE, Operand, Step
+from alula.runtime.ops.traits import SLOPE, Operand, Stage
 
 
 @frozen
@@ -68,7 +68,7 @@ def unary(
     function: Callable[[Any, Array], Any],
     dtypes: tuple[str, ...] = checks.FLOATS,
     attrs: type = NoAttrs,
-    step: Step | None = None,
+    stage: Stage | None = None,
     slope: str = "",
     check: Callable[[Any], None] | None = None,
 ) -> Op:
@@ -83,7 +83,7 @@ def unary(
         with np.errstate(all="ignore"):  # infinities and NaNs are the answers that IEEE 754 gives
             return (np.asarray(function(attrs, widen(x))).astype(x.dtype),)
 
-    return Op(name, infer, reference, attrs=attrs, elementwise=True, step=step, slope=slope)
+    return Op(name, infer, reference, attrs=attrs, elementwise=True, stage=stage, slope=slope)
 
 
 def widen(x: Array) -> Array:
@@ -222,7 +222,7 @@ def clip_grad(
     return (np.where(inside, grad_y, grad_y.dtype.type(0)),)
 
 
-def _slope_op(name: str, slope: Callable[[Any, Array], Any], attrs: type, step: Step) -> Op:
+def _slope_op(name: str, slope: Callable[[Any, Array], Any], attrs: type, stage: Stage) -> Op:
     """The op (grad_y, tensor) -> grad_y * slope(tensor)."""
 
     def reference(a: Any, grad_y: Array, tensor: Array) -> tuple[Array]:
@@ -231,40 +231,40 @@ def _slope_op(name: str, slope: Callable[[Any, Array], Any], attrs: type, step: 
             return ((grad_y * slope(a, wide)).astype(grad_y.dtype),)
 
     reference.__doc__ = f"dY times the slope of {name}; shapes as dY's."
-    return Op(f"{name}Grad", _infer_slope, reference, attrs, n_inputs=(2, 2), elementwise=True, step=step)
+    return Op(f"{name}Grad", _infer_slope, reference, attrs, n_inputs=(2, 2), elementwise=True, stage=stage)
 
 
 def _activation(
     name: str,
     function: Callable[[Any, Array], Any],
     slope: Callable[[Any, Array], Any],
-    step: Step | str,
+    stage: Stage | str,
     *,
     attrs: type = NoAttrs,
     dtypes: tuple[str, ...] = checks.FLOATS,
     of: str = "x",
-    slope_step: str = "",
+    slope_stage: str = "",
     check: Callable[[Any], None] | None = None,
 ) -> None:
     """Register an activation and the op of its backward pass.
 
-    slope      : of the tensor `of`, the input "x" or the result "y", in float64
-    step       : of the elementwise kernel (kernel.py): a name, or name and two numbers by attributes
-    slope_step : the step of the backward pass; default: the name with _grad appended
-    check      : of the attributes' values
+    slope       : of the tensor `of`, the input "x" or the result "y", in float64
+    stage       : of the elementwise kernel (kernel.py): a name, or name and two numbers by attributes
+    slope_stage : the stage of the backward pass; default: the name with _grad appended
+    check       : of the attributes' values
     """
-    forward = _named(step) if isinstance(step, str) else step
-    backward = _named(slope_step) if slope_step else lambda a: (f"{forward(a)[0]}_grad", *forward(a)[1:])
+    forward = _named(stage) if isinstance(stage, str) else stage
+    backward = _named(slope_stage) if slope_stage else lambda a: (f"{forward(a)[0]}_grad", *forward(a)[1:])
     register(unary(name, function, dtypes, attrs, forward, of, check), _slope_op(name, slope, attrs, backward))
 
 
-def _named(step: str) -> Step:
-    return lambda attrs: (step, 0.0, 0.0)
+def _named(stage: str) -> Stage:
+    return lambda attrs: (stage, 0.0, 0.0)
 
 
 _activation(
     "Relu", lambda a, x: np.maximum(x, 0), lambda a, y: y > 0, lambda a: ("clip", 0.0, math.inf), dtypes=checks.NUMBERS, of="y",
-    slope_step="relu_grad",
+    slope_stage="relu_grad",
 )  # fmt: skip
 _activation("Sigmoid", lambda a, x: sigmoid(x), lambda a, y: y * (1 - y), "sigmoid", of="y")
 _activation("Tanh", lambda a, x: np.tanh(x), lambda a, y: 1 - y * y, "tanh", of="y")
@@ -296,7 +296,7 @@ _activation(
     check=lambda a: checks.choice(a.approximate, ("none", "tanh"), "approximate"),
 )  # fmt: skip
 register(
-    unary("Erf", lambda a, x: erf(x), checks.NUMBERS, step=_named("erf")),
+    unary("Erf", lambda a, x: erf(x), checks.NUMBERS, stage=_named("erf")),
     Op("Clip", infer_clip, reference_clip, n_inputs=(1, 3), elementwise=True),
     Op("ClipGrad", _infer_slope, clip_grad, n_inputs=(2, 4), elementwise=True),
     Op("PRelu", infer_prelu, reference_prelu, n_inputs=(2, 2), elementwise=True, operands={1: Operand(SLOPE)}),

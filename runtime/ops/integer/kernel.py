@@ -77,7 +77,7 @@ def convolution(run_tile, size):
         panels = (c_out + NR - 1) // NR
         first_panel, last_panel = 0, panels
         row_tiles = (w_out + MR - 1) // MR
-        least, longer = w_out // row_tiles, w_out % row_tiles  # so many tiles of a row have a pixel more
+        least, longer = w_out // row_tiles, w_out % row_tiles  # `longer` tiles of a row have a pixel more
         tiles = n * h_out * row_tiles
         first_tile, last_tile = 0, tiles
         if split_columns != 0:

@@ -76,7 +76,7 @@ class Image:
 
 @frozen
 class Runs:
-    """How a tile walks the inputs of a pixel: so many runs of `length` bytes, `offsets` from the first."""
+    """How a tile walks the inputs of a pixel: runs of `length` bytes each, which begin `offsets` bytes after the first."""
 
     offsets: tuple[int, ...]
     length: int

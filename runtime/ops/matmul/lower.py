@@ -146,7 +146,7 @@ def _computed_product(
         b_row=b_strides[0], b_column=b_strides[1], zeros=lowering.zeros(4 * tiles.columns), low=tail.low, high=tail.high,
         scratch=lowering.scratch(4 * size * threads), scratch_size=size,
     )  # fmt: skip
-    if tail.steps:
+    if tail.stages:
         emit_epilogue(lowering, node.outputs[0], math.prod(out[:-1]), out[-1], tail)
     return True
 

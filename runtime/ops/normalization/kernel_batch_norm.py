@@ -272,7 +272,7 @@ def f32_batch_gain(
 @kernel(compact=True)
 def f32_batch_apply(
     x: f32p, other: f32p, y: f32p, mean: f32p, gain: f32p, bias: f32p, scratch: i64p, rows: i64, c: i64,
-    residual: i64, clamp: i64, low: f32, high: f32, epilogue: i64, epilogue_steps: words, tid: i64, n_threads: i64,
+    residual: i64, clamp: i64, low: f32, high: f32, epilogue: i64, epilogue_stages: words, tid: i64, n_threads: i64,
 ):  # fmt: skip
     """y = (x - mean) * gain + bias, plus `other` if residual, clamped; then the epilogue (its kernel's address, or 0).
 
@@ -302,5 +302,5 @@ def f32_batch_apply(
             words_at[3] = count
             words_at[4] = 0
             words_at[5] = c
-            words_at[6] = address_of(epilogue_steps)
+            words_at[6] = address_of(epilogue_stages)
             call_kernel(epilogue, address_of(words_at), 0, 1)

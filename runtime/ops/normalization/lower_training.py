@@ -99,21 +99,21 @@ def _gain(lowering: Lowering, scale: str, inverse: str, c: int) -> Ref:
 def emit_apply(
     lowering: Lowering, x: Ref, y: Ref, mean: Ref, gain: Ref, bias: Ref, size: tuple[int, int], tail: Epilogue
 ) -> None:
-    """y = (x - mean) * gain + bias over (rows, channels), then the epilogue; one step of it may be the kernel's own."""
+    """y = (x - mean) * gain + bias over (rows, channels), then the epilogue; one stage of it may be the kernel's own."""
     rows, c = size
     low, high, residual = tail.low, tail.high, None
-    steps, run = tail.steps, tail.kernel
-    if steps and steps[2] == 1 and (low, high) == (-math.inf, math.inf):  # one step that the kernel has itself
-        code, mode, operand, p, q = steps[3:]
+    stages, run = tail.stages, tail.kernel
+    if stages and stages[2] == 1 and (low, high) == (-math.inf, math.inf):  # one stage that the kernel has itself
+        code, mode, operand, p, q = stages[3:]
         if code in (CODES["add"], CODES["add_clip"]) and mode == FULL and isinstance(operand, Ref):
-            residual, steps, run = operand, [], 0
+            residual, stages, run = operand, [], 0
             if code == CODES["add_clip"]:
                 low, high = _bound(p), _bound(q)
     lowering.emit(
         forward.f32_batch_apply, x=x, other=0 if residual is None else residual, y=y, mean=mean, gain=gain,
         bias=bias, scratch=lowering.scratch(64 * lowering.n_threads), rows=rows, c=c,
         residual=int(residual is not None), clamp=int((low, high) != (-math.inf, math.inf)), low=low, high=high,
-        epilogue=run if isinstance(run, FnRef) else 0, epilogue_steps=steps,
+        epilogue=run if isinstance(run, FnRef) else 0, epilogue_stages=stages,
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def _run_words(
 ) -> dict[str, Word | list[Word]]:
     """Emit the input's product; the words that both kernels take.
 
-    scratch_of : elements that a thread needs for a block of so many sequences
+    scratch_of : (sequences of a block) -> elements that a thread needs for it
     """
     x, w, r, _, _, first_h = _inputs(node, 6)
     spec, tiles, threads = lowering.spec(x), lowering.tiles, lowering.n_threads

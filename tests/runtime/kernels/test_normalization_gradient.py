@@ -71,8 +71,8 @@ def test_a_rectifier_does_not_hide_what_is_not_a_number() -> None:
     x[2, 3] = np.nan
     op = find("BatchNormalizationTraining", "")
     vectors = {name: np.ones(20, np.float32) for name in ("scale", "bias", "mean", "var")}
-    steps = (Node("Relu", ("y|body",), ("y",), find("Relu", "").make_attrs({}, "")),)
-    node = Node(op.name, ("x", *vectors), ("y", "", "", "", ""), op.make_attrs({}, ""), "node", steps)
+    stages = (Node("Relu", ("y|body",), ("y",), find("Relu", "").make_attrs({}, "")),)
+    node = Node(op.name, ("x", *vectors), ("y", "", "", "", ""), op.make_attrs({}, ""), "node", stages)
     inputs = {name: TensorSpec.of(array) for name, array in {"x": x, **vectors}.items()}
     y = Model(Graph("g", inputs, ("y",), (node,))).run({"x": x, **vectors})["y"]
     assert np.isnan(y[:, 3]).all() and np.isfinite(np.delete(y, 3, 1)).all()

@@ -1,4 +1,4 @@
-"""The input's gradient of a pointwise convolution by the weights as they lie, beside the product with turned ones."""
+"""The input's gradient of a pointwise convolution by the weights as they lie, beside the product with transposed ones."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_a_network_trains_alike_both_ways(monkeypatch: pytest.MonkeyPatch) -> No
         kernels = {i.kernel.name for i in trainer.program(batch[0]).instructions if i.kernel}
         trainer.step(*batch)
         found.append((trainer.gradients(*batch), "f32_point_input_grad" in kernels))
-    (turned, without), (dots, with_kernel) = found
+    (transposed, without), (dots, with_kernel) = found
     assert with_kernel and not without
-    for name, gradient in turned.items():
+    for name, gradient in transposed.items():
         assert np.abs(gradient - dots[name]).max() <= 2e-2 * np.abs(gradient).max(), name
 
 

@@ -94,7 +94,7 @@ SIZES = {"batch": 2, "height": 11, "width": 14}
 
 def ops_of(graph: Graph) -> list[str]:
     """The ops in order, fused ones behind their host."""
-    return [op for node in graph.nodes for op in (node.op, *(step.op for step in node.fused))]
+    return [op for node in graph.nodes for op in (node.op, *(stage.op for stage in node.fused))]
 
 
 class Wanderer:
@@ -105,7 +105,7 @@ class Wanderer:
         self.pool = [("x", 4)]
 
     def grow(self, steps: int) -> Graph:
-        """A network of about so many steps."""
+        """A network of about `steps` nodes."""
         for _ in range(steps):
             self._step(int(self.b.rng.integers(0, 22)))
         outputs = [name for name, _ in self.pool[-2:]]

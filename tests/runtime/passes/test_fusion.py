@@ -1,11 +1,11 @@
-"""Chains hang on their producer where a kernel can run them, and nowhere else."""
+"""Epilogues hang on their producer where a kernel can run them, and nowhere else."""
 
 from __future__ import annotations
 
 import pytest
 
 from alula.runtime.graph import Graph, TensorSpec
-from alula.runtime.ops.epilogue import MAX_STEPS, operand_kind, split, unfuse
+from alula.runtime.ops.epilogue import MAX_STAGES, operand_kind, split, unfuse
 from alula.runtime.passes.fusion import fuse_epilogues, unfuse_epilogues
 from alula.runtime.planning.reference import evaluate
 from alula.runtime.planning.specialise import specialise
@@ -22,13 +22,13 @@ def _shape(graph: Graph) -> list[tuple[str, int]]:
     return [(node.op, len(node.fused)) for node in graph.nodes]
 
 
-def test_a_chain_of_activations_hangs_on_its_convolution_in_order() -> None:
+def test_an_epilogue_of_activations_hangs_on_its_convolution_in_order() -> None:
     b = Builder(x=IMAGE)
     y = b.node("Mul", b.node("Add", b.node("Relu", _conv(b, "x")), b.constant(2)), b.normal(4))
     graph = b.graph(y)
     fused = fuse_epilogues(graph)
     assert _shape(fused) == [("Conv", 3)]
-    assert [step.op for step in fused.nodes[0].fused] == ["Relu", "Add", "Mul"]
+    assert [stage.op for stage in fused.nodes[0].fused] == ["Relu", "Add", "Mul"]
     assert fused.nodes[0].outputs == (y,)
     assert difference(graph, fused, SIZES) == 0
     assert difference(graph, unfuse_epilogues(fused), SIZES) == 0
@@ -44,7 +44,7 @@ def test_a_residual_sum_hangs_on_the_branch_that_comes_last() -> None:
     assert difference(graph, fused, SIZES) == 0
 
 
-def test_a_host_moves_behind_the_operand_of_its_chain() -> None:
+def test_a_host_moves_behind_the_operand_of_its_epilogue() -> None:
     b = Builder(x=IMAGE)
     y = _conv(b, "x")
     other = b.node("MaxPool", "x", kernel_shape=(1, 1))
@@ -54,7 +54,7 @@ def test_a_host_moves_behind_the_operand_of_its_chain() -> None:
     assert difference(graph, fused, SIZES) == 0
 
 
-def test_two_convolutions_that_meet_share_one_chain() -> None:
+def test_two_convolutions_that_meet_share_one_epilogue() -> None:
     b = Builder(x=IMAGE)
     graph = b.graph(b.node("Relu", b.node("Add", _conv(b, "x"), _conv(b, "x"))))
     fused = fuse_epilogues(graph)
@@ -71,7 +71,7 @@ def test_a_gate_does_not_pull_the_image_into_the_small_convolution() -> None:
     assert difference(graph, fused, SIZES) == 0
 
 
-def test_a_result_that_is_read_twice_or_put_out_ends_the_chain() -> None:
+def test_a_result_that_is_read_twice_or_put_out_ends_the_epilogue() -> None:
     b = Builder(x=IMAGE)
     y = _conv(b, "x")
     z = b.node("Relu", y)
@@ -88,14 +88,14 @@ def test_a_square_hangs_on_its_producer() -> None:
     assert difference(graph, fused, SIZES) == 0
 
 
-def test_a_chain_has_an_end() -> None:
+def test_an_epilogue_has_an_end() -> None:
     b = Builder(x=IMAGE)
     y = _conv(b, "x")
-    for _ in range(MAX_STEPS + 3):
+    for _ in range(MAX_STAGES + 3):
         y = b.node("Tanh", y)
     graph = b.graph(y)
     fused = fuse_epilogues(graph)
-    assert _shape(fused) == [("Conv", MAX_STEPS), ("Tanh", 2)]
+    assert _shape(fused) == [("Conv", MAX_STAGES), ("Tanh", 2)]
     assert difference(graph, fused, SIZES) == 0
 
 
@@ -130,7 +130,7 @@ def test_the_kinds_of_operands(host: tuple[int, ...], operand: tuple[int, ...], 
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_chain_can_be_cut_anywhere(at: int) -> None:
+def test_an_epilogue_can_be_cut_anywhere(at: int) -> None:
     b = Builder(x=IMAGE, r=IMAGE)
     y = b.node("Mul", b.node("Add", b.node("Relu", _conv(b, "x")), "r"), b.normal(4))
     graph = b.graph(y)
@@ -141,7 +141,7 @@ def test_a_chain_can_be_cut_anywhere(at: int) -> None:
     assert (len(head.fused), len(tail.fused)) == (at, 2 - at)
 
 
-def test_a_chain_is_cut_when_the_sizes_show_that_a_step_widens_it() -> None:
+def test_an_epilogue_is_cut_when_the_sizes_show_that_a_stage_widens_it() -> None:
     b = Builder(x=IMAGE, r=TensorSpec(("batch", "rows", "columns", 4)))
     y = b.node("Tanh", b.node("Add", b.node("Relu", _conv(b, "x")), "r"))
     fused = fuse_epilogues(b.graph(y))

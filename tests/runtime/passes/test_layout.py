@@ -19,9 +19,9 @@ def test_neighbouring_convolutions_keep_only_the_transposes_of_input_and_output(
     b = Builder(x=image())
     y = b.node("Relu", b.conv(b.node("Relu", b.conv("x", 4, 8, 3)), 8, 5))
     graph = b.graph(y)
-    turned = transpose_channels_last(graph)
-    assert transposes(turned) == [(0, 2, 3, 1), (0, 3, 1, 2)]
-    assert difference(graph, turned, SIZES) == 0
+    transposed = transpose_channels_last(graph)
+    assert transposes(transposed) == [(0, 2, 3, 1), (0, 3, 1, 2)]
+    assert difference(graph, transposed, SIZES) == 0
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_an_op_that_does_not_care_about_order_lets_the_transposes_through(step: 
     x = b.node("Tanh", b.conv("x", 4, 4, 3))
     y = step(b, x)  # type: ignore[operator]
     graph = b.graph(b.wrapped("GlobalAveragePool", y))
-    turned = transpose_channels_last(fix_reshapes(graph))
-    assert transposes(turned) in ([(0, 2, 3, 1)], [(0, 2, 3, 1), (0, 3, 1, 2)])
-    assert [node.op for node in turned.nodes][:2] == ["Transpose", "Conv"]
-    assert "Transpose" not in [node.op for node in turned.nodes][1:-1]
-    assert difference(graph, turned, SIZES) < 1e-6
+    transposed = transpose_channels_last(fix_reshapes(graph))
+    assert transposes(transposed) in ([(0, 2, 3, 1)], [(0, 2, 3, 1), (0, 3, 1, 2)])
+    assert [node.op for node in transposed.nodes][:2] == ["Transpose", "Conv"]
+    assert "Transpose" not in [node.op for node in transposed.nodes][1:-1]
+    assert difference(graph, transposed, SIZES) < 1e-6
 
 
 def test_the_outputs_of_a_split_all_stay_channels_last() -> None:
@@ -70,9 +70,9 @@ def test_the_outputs_of_a_split_all_stay_channels_last() -> None:
     split = b.node("Split", x, b.ints(2, 4), axis=1)
     b.nodes[-1] = b.nodes[-1].__class__("Split", b.nodes[-1].inputs, (split, "rest"), b.nodes[-1].attrs)
     graph = b.graph(b.node("Add", b.conv(split, 2, 3), b.conv("rest", 4, 3)))
-    turned = transpose_channels_last(graph)
-    assert transposes(turned) == [(0, 2, 3, 1), (0, 3, 1, 2)]
-    assert difference(graph, turned, SIZES) == 0
+    transposed = transpose_channels_last(graph)
+    assert transposes(transposed) == [(0, 2, 3, 1), (0, 3, 1, 2)]
+    assert difference(graph, transposed, SIZES) == 0
 
 
 def test_a_squeeze_and_excite_block_needs_no_transpose() -> None:
@@ -80,9 +80,9 @@ def test_a_squeeze_and_excite_block_needs_no_transpose() -> None:
     x = b.conv("x", 4, 6, 3)
     gate = b.node("HardSigmoid", b.conv(b.node("Relu", b.conv(b.wrapped("GlobalAveragePool", x), 6, 2)), 2, 6))
     graph = b.graph(b.conv(b.node("Mul", x, gate), 6, 1))
-    turned = transpose_channels_last(graph)
-    assert len(transposes(turned)) == 2
-    assert difference(graph, turned, SIZES) == 0
+    transposed = transpose_channels_last(graph)
+    assert len(transposes(transposed)) == 2
+    assert difference(graph, transposed, SIZES) == 0
 
 
 def test_the_way_into_attention_and_back_keeps_no_transpose_of_images() -> None:
@@ -94,42 +94,42 @@ def test_the_way_into_attention_and_back_keeps_no_transpose_of_images() -> None:
     tokens = b.node("MatMul", b.node("Transpose", flat, perm=(0, 2, 1)), b.normal(6, 6))  # (N, H * W, C)
     back = b.node("Reshape", b.node("Transpose", tokens, perm=(0, 2, 1)), b.node("Shape", x))
     graph = b.graph(b.conv(back, 6, 3))
-    turned = transpose_channels_last(fix_reshapes(graph))
-    assert len(transposes(turned)) == 2
-    assert difference(graph, turned, SIZES) < 1e-6
+    transposed = transpose_channels_last(fix_reshapes(graph))
+    assert len(transposes(transposed)) == 2
+    assert difference(graph, transposed, SIZES) < 1e-6
 
 
 def test_a_pooled_image_is_flattened_without_a_transpose() -> None:
     b = Builder(x=image())
     x = b.node("Flatten", b.wrapped("GlobalAveragePool", b.conv("x", 4, 6)))
     graph = b.graph(b.node("Gemm", x, b.normal(6, 3)))
-    turned = transpose_channels_last(graph)
-    assert transposes(turned) == [(0, 2, 3, 1)]
-    assert difference(graph, turned, SIZES) < 1e-6
+    transposed = transpose_channels_last(graph)
+    assert transposes(transposed) == [(0, 2, 3, 1)]
+    assert difference(graph, transposed, SIZES) < 1e-6
 
 
 def test_an_image_of_many_pixels_is_transposed_before_it_is_flattened() -> None:
     b = Builder(x=TensorSpec(("batch", 2, 3, 4)))
     graph = b.graph(b.node("MatMul", b.node("Flatten", b.conv("x", 2, 5)), b.normal(60, 3)))
-    turned = transpose_channels_last(graph)
-    assert len(transposes(turned)) == 2
-    assert difference(graph, turned, SIZES) < 1e-6
+    transposed = transpose_channels_last(graph)
+    assert len(transposes(transposed)) == 2
+    assert difference(graph, transposed, SIZES) < 1e-6
 
 
 def test_the_normalisation_of_the_input_comes_after_its_transpose() -> None:
     b = Builder(x=image(3))
     x = b.node("Div", b.node("Sub", "x", b.normal(1, 3, 1, 1)), b.normal(1, 3, 1, 1))
     graph = b.graph(b.conv(x, 3, 4))
-    turned = transpose_channels_last(graph)
-    assert ops_of(turned) == ["Transpose", "Sub", "Div", "Conv", "Transpose"]
-    assert difference(graph, turned, SIZES) == 0
+    transposed = transpose_channels_last(graph)
+    assert ops_of(transposed) == ["Transpose", "Sub", "Div", "Conv", "Transpose"]
+    assert difference(graph, transposed, SIZES) == 0
 
 
-def test_turned_tensors_are_named_after_the_models() -> None:
+def test_transposed_tensors_are_named_after_the_models() -> None:
     b = Builder(x=image())
     relu = b.node("Relu", b.conv("x", 4, 8))
-    turned = transpose_channels_last(b.graph(b.conv(relu, 8, 2)))
-    assert f"{relu}.channels_last" in {name for node in turned.nodes for name in node.outputs}
+    transposed = transpose_channels_last(b.graph(b.conv(relu, 8, 2)))
+    assert f"{relu}.channels_last" in {name for node in transposed.nodes for name in node.outputs}
 
 
 def test_constants_without_leading_ones_mean_the_same() -> None:

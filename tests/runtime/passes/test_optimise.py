@@ -72,14 +72,14 @@ def _models() -> Path | None:
 
 @pytest.mark.skipif(_models() is None, reason="the package rapidocr-onnxruntime, which holds the networks, is absent")
 @pytest.mark.parametrize(
-    ("name", "shape", "most_nodes", "transposes"),
+    ("name", "shape", "max_nodes", "transposes"),
     [
         ("ch_PP-OCRv4_det_infer", (1, 3, 64, 96), 95, 2),  # the last one is of (N, H, W, 1): no element moves
         ("ch_PP-OCRv4_rec_infer", (1, 3, 48, 64), 95, 7),  # six are attention's own
         ("ch_ppocr_mobile_v2.0_cls_infer", (1, 3, 48, 192), 80, 1),
     ],
 )
-def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], most_nodes: int, transposes: int) -> None:
+def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], max_nodes: int, transposes: int) -> None:
     pytest.importorskip("onnx")
     from alula.host.onnx.importer import import_onnx
 
@@ -89,7 +89,7 @@ def test_the_networks_that_read_signs(name: str, shape: tuple[int, ...], most_no
     optimised = optimise(graph)
     sizes = {d: s for d, s in zip(graph.inputs["x"].shape, shape, strict=True) if isinstance(d, str)}
     assert difference(graph, optimised, sizes) < 1e-4
-    assert len(optimised.nodes) <= most_nodes
+    assert len(optimised.nodes) <= max_nodes
     assert ops_of(optimised).count("Transpose") <= transposes
     assert not {"BatchNormalization", "Clip", "Div", "Sqrt", "Pow"} & set(ops_of(optimised))
 
