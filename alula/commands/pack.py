@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> Report:
     worst = max((row.error_ratio for row in result.tensors), default=0.0)
     source_bytes = sum(path.stat().st_size for _, path in models)
     document = {"path": result.path, "size_bytes": result.size_bytes, "source_bytes": source_bytes,
-                "raw_bytes": result.raw_bytes, "largest_error_ratio": worst, "tensors": tensors}  # fmt: skip
+                "raw_bytes": result.raw_bytes, "largest_error_ratio": worst, "tensors": tensors,
+                "notes": {name: imported[name].notes for name in names}}  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for name, path in models:
         mine = [row for row in result.tensors if row.graph == name]
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> Report:
         rows.append((name, path.name, size(path.stat().st_size), len(mine), size(weights), size(stored), ratio))
     columns = ("graph", "from", "ONNX", "tensors", "weights", "packed", "times smaller")
     line = f"{result.path}: {size(result.size_bytes)}, from {size(source_bytes)}; largest error of a tensor {worst:.2%}"
-    return Report(document, [Table(columns, rows), line])
+    notes = [f"{name}: {note}" for name in names for note in imported[name].notes]
+    return Report(document, [Table(columns, rows), *notes, line])
 
 
 def _bits(texts: list[str], names: list[str]) -> int | dict[str, int | None] | None:

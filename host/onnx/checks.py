@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -99,15 +98,21 @@ def _learned(step: Step) -> set[str]:
     return {step.input(index) for index, operand in operands.items() if index and operand.role != TABLE}
 
 
-def misfit(error: BaseException) -> str:
-    """The first complaint of ONNX's shape inference."""
-    found = re.search(r"\(op_type:(\S+?)(?:, node name: (.*?))?\): (?:\[\w+\] )?(.*)", str(error))
-    if not found:
-        return f"expected shapes that fit each other, got: {one_line(error)}"
-    op, name, reason = found.groups()
-    return f"{name or 'a node'} ({op}): expected shapes and types that fit each other, got: {reason[:200]}"
+MAX_LINE = 280  # of an error; the command line writes its own name before it
+
+
+def shortened(line: str) -> str:
+    """An error line without what could move a terminal's cursor, its middle left out where it is too long.
+
+    Names come from the file. The end says what to do, so it stays.
+    """
+    line = "".join(c if c.isprintable() else "?" for c in line)
+    if len(line) <= MAX_LINE:
+        return line
+    end = line[max(line.rfind("; "), len(line) - MAX_LINE // 2) :]
+    return f"{line[: MAX_LINE - len(end) - 3]}...{end}"
 
 
 def one_line(error: BaseException) -> str:
     """An error of a library, as one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(str(error).split())[:150] or type(error).__name__

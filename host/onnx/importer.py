@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx.checks import check_signature, check_values, is_default
+from alula.host.onnx.checks import check_signature, check_values, is_default, shortened
+from alula.host.onnx.halves import cast_ends, notes
 from alula.host.onnx.layout import Layout, to_last
+from alula.host.onnx.names import make_plain
 from alula.host.onnx.prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx.ranks import note_rank
-from alula.host.onnx.reader import dense, dtype_name, load_model, to_array
+from alula.host.onnx.reader import dense, load_model, onnx_name, to_array, working_dtype
+from alula.host.onnx.side_files import SideFiles
+from alula.host.onnx.unread import drop_unread
 from alula.host.onnx.upgrade import REPLACED, Build, Step, upgrade
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
@@ -33,10 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an ONNX file holds: the network, and the text that was stored with it."""
+    """What an ONNX file holds: the network, the text that was stored with it, and what the import has to say."""
 
     graph: Graph
     metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") -> Imported:
@@ -45,33 +50,48 @@ def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") ->
     name  : of the graph; the model's own, or the file's, by default
     raise : ImportFileError, GraphError, ShapeError or DTypeError, one line that names the node or tensor
     """
-    model, folder, where = load_model(source)
+    model, files, where = load_model(source)
     try:
+        if not model.graph.node or not model.graph.output:
+            lacks = "outputs" if model.graph.node else "nodes"
+            raise ImportFileError(f"{where}: expected a network, got a graph without {lacks}; export the model again")
+        model = drop_unread(model)
+        make_plain(model.graph)
         opset = opset_of(model, where)
-        if not model.graph.node:
-            raise ImportFileError(f"{where}: expected a network, got a graph without nodes; export the model again")
         model = write_out(model, where)
-        graph = _Walk(model, opset, folder, where).graph(name or model.graph.name or Path(where).stem)
+        walk = _Walk(model, opset, files, where)
+        graph = walk.graph(name or model.graph.name or Path(where).stem)
     except (ImportFileError, GraphError, ShapeError, DTypeError) as error:
-        # names come from the file: they must not break the line, or move a terminal's cursor
-        raise type(error)("".join(c if c.isprintable() else "?" for c in str(error))[:1000]) from None
-    return Imported(graph, {entry.key: entry.value for entry in model.metadata_props})
+        raise type(error)(shortened(str(error))) from None
+    said = (
+        *notes(walk.types, (*graph.inputs, *graph.outputs)),
+        *(f"weights come through a link from {path}" for path in sorted(files.far)),
+    )
+    return Imported(graph, {entry.key: entry.value for entry in model.metadata_props}, said)
 
 
+SIZES = (1, 2, 32, 224, 512)  # of free dimensions, to check with
 FILLED = {SCALE: (1, ONES), SHIFT: (0, ZEROS)}  # what exporters write where a normalisation has no scale or shift
 
 
 class _Walk:
     """One import: reads constants, then takes the nodes in order."""
 
-    def __init__(self, model: onnx.ModelProto, opset: int, folder: Path | None, where: str) -> None:
-        self.model, self.opset, self.folder, self.where = model, opset, folder, where
+    def __init__(self, model: onnx.ModelProto, opset: int, files: SideFiles, where: str) -> None:
+        self.model, self.opset, self.files, self.where = model, opset, files, where
         self.onnx_graph = model.graph
         self.constants = Arrays()
         for tensor in self.onnx_graph.initializer:
-            self.constants[tensor.name] = to_array(tensor, folder, where)
+            array = to_array(tensor, files, where)
+            if not np.array_equal(array, self.constants.get(tensor.name, array), equal_nan=array.dtype.kind == "f"):
+                raise ImportFileError(
+                    f"{where}: tensor {tensor.name!r}: expected one value, got two that differ; export the model again"
+                )
+            self.constants[tensor.name] = array
         for sparse in self.onnx_graph.sparse_initializer:
-            self.constants[sparse.values.name] = dense(sparse, folder, f"{where}: tensor {sparse.values.name!r}")
+            self.constants[sparse.values.name] = dense(sparse, files, f"{where}: tensor {sparse.values.name!r}")
+        self.sound = True  # whether ONNX's own shape inference found no fault
+        self.types = {tensor.name: onnx_name(tensor.data_type) for tensor in self.onnx_graph.initializer}
         self.written: set[str] = set()  # constants that stand in the file as nodes, not as weights
         self.output_names = {info.name for info in self.onnx_graph.output}
         self.steps = [step for node in self.onnx_graph.node if (step := self._step(node)) is not None]
@@ -99,7 +119,9 @@ class _Walk:
                     dims.append(dim.dim_param)
                 else:
                     dims.append(_unique("batch" if axis == 0 else f"dim_{axis}", used))
-            specs[info.name] = TensorSpec(tuple(dims), dtype_name(info.type.tensor_type.elem_type, label))
+            kind = info.type.tensor_type.elem_type
+            half = onnx_name(kind) == "float16"
+            specs[info.name] = TensorSpec(tuple(dims), "float16" if half else working_dtype(kind, label))
         return specs
 
     def _step(self, node: onnx.NodeProto) -> Step | None:
@@ -147,9 +169,9 @@ class _Walk:
         kinds = onnx.AttributeProto
         label = f"{where}: attribute {attribute.name}"
         if attribute.type == kinds.TENSOR:
-            return to_array(attribute.t, self.folder, label)
+            return to_array(attribute.t, self.files, label)
         if attribute.type == kinds.SPARSE_TENSOR:
-            return dense(attribute.sparse_tensor, self.folder, label)
+            return dense(attribute.sparse_tensor, self.files, label)
         if attribute.type in (kinds.GRAPH, kinds.GRAPHS):
             raise GraphError(
                 f"{where}: expected a network without branches or loops, got a sub-graph; export without them"
@@ -165,13 +187,17 @@ class _Walk:
 
     def _shapes(self) -> None:
         """Put into `build` what can be known of shapes and dtypes."""
-        for info in infer_shapes(self.model, self.inputs, self.where):
+        infos, self.sound = infer_shapes(self.model, self.inputs)
+        for info in infos:
             kind = info.type.tensor_type
             if kind.HasField("shape"):
                 dims = tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim)
                 self.build.shapes[info.name] = dims
+            if not kind.elem_type:
+                continue
+            self.types[info.name] = onnx_name(kind.elem_type)
             try:
-                self.build.dtypes[info.name] = dtype_name(kind.elem_type, info.name)
+                self.build.dtypes[info.name] = working_dtype(kind.elem_type, info.name)
             except DTypeError:
                 pass  # said by the node that makes it, if that matters
         for name, array in self.constants.items():
@@ -181,15 +207,17 @@ class _Walk:
         """The whole import."""
         check_values(self.steps, self.constants, self.where)
         self._shapes()
+        outputs = tuple(info.name for info in self.onnx_graph.output)
+        for info in self.onnx_graph.output:
+            if kind := info.type.tensor_type.elem_type:
+                self.types.setdefault(info.name, onnx_name(kind))
+        steps = cast_ends(self.steps, self.inputs, outputs, self.types, self.build)
         layout = Layout(self.build)
         nodes: list[Node] = []
-        for step in self.steps:
+        for step in steps:
             for modern in upgrade(step, self.opset, self.build):
                 note_rank(modern, self.build)
                 nodes += [_node(final, self.opset, self.where) for final in layout.wrap(modern)]
-        outputs = tuple(info.name for info in self.onnx_graph.output)
-        if not outputs:
-            raise ImportFileError(f"{self.where}: expected outputs, got none; export the model again")
         read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
         kept = Arrays({key: array for key, array in self.constants.items() if key in read})
         graph = _one_weight(restore_names(Graph(name, self.inputs, outputs, tuple(nodes), kept)))
@@ -197,18 +225,26 @@ class _Walk:
         return graph
 
     def _check(self, graph: Graph) -> None:
-        """Let every op check its shapes now, if nothing but the batch is free."""
-        shapes = {
-            name: (*(1 if isinstance(d, str) else d for d in s.shape[:1]), *s.shape[1:])
-            for name, s in graph.inputs.items()
-        }
-        specs = {name: TensorSpec(shape, graph.inputs[name].dtype) for name, shape in shapes.items()}
-        if static_input_names(graph) or not all(spec.is_static for spec in specs.values()):
+        """Let every op check its shapes now, if nothing but the batch is free, or ONNX found a fault.
+
+        A free dimension need not to be a small one: one size that fits is enough.
+        """
+        free = any(isinstance(dim, str) for spec in graph.inputs.values() for dim in spec.shape[1:])
+        if static_input_names(graph) or (free and self.sound):
             return
-        try:
-            specialise(graph, specs)
-        except (GraphError, ShapeError, DTypeError) as error:
-            raise type(error)(f"{self.where}: {error}") from None
+        first: GraphError | ShapeError | DTypeError | None = None
+        for size in SIZES:
+            sized = {
+                name: TensorSpec(tuple(size if isinstance(dim, str) else dim for dim in spec.shape), spec.dtype)
+                for name, spec in graph.inputs.items()
+            }
+            try:
+                specialise(graph, sized)
+                return
+            except (GraphError, ShapeError, DTypeError) as error:
+                first = first or error
+        if first is not None:
+            raise type(first)(f"{self.where}: {first}") from None
 
 
 def _constant(step: Step, where: str) -> Array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from alula.host.onnx.checks import misfit, one_line, unchanged
+from alula.host.onnx.checks import one_line, unchanged
 from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET, REPLACED
-from alula.runtime.errors import GraphError, ImportFileError, ShapeError
+from alula.runtime.errors import GraphError, ImportFileError
 from alula.runtime.graph import TensorSpec
 from alula.runtime.ops import REGISTRY
 
@@ -132,31 +133,48 @@ def _sorted(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     return copy
 
 
-# What ONNX says where it has no rule for an op (GroupNormalization of opset 21): no fault of the model
-UNKNOWN_TYPE = "expected to have type but instead is null"
+LARGE = 1024  # elements of a constant whose values decide no shape
 
 
-def infer_shapes(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec], where: str) -> list[onnx.ValueInfoProto]:
-    """What ONNX knows of the shapes and dtypes of all tensors.
+def infer_shapes(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec]) -> tuple[list[onnx.ValueInfoProto], bool]:
+    """What ONNX knows of the shapes and dtypes of all tensors, and whether it found no fault.
+
+    Both are hints: its rules refuse models that run, such as those with an op that has no rule.
 
     inputs : the graph's inputs as we understood them
-    raise  : ShapeError if it finds some that do not fit
     """
     import onnx
 
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]  # notes of the exporter: they may be stale
-    for output in bare.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    for info in bare.graph.input:
-        if info.name in inputs:
-            spec, kind = inputs[info.name], info.type.tensor_type.elem_type
-            info.CopyFrom(onnx.helper.make_tensor_value_info(info.name, kind, list(spec.shape)))
-    try:
-        inferred = onnx.shape_inference.infer_shapes(bare, strict_mode=True, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
-        if UNKNOWN_TYPE not in str(error):
-            raise ShapeError(f"{where}: {misfit(error)}; check the model") from None
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)  # our own ops check what it gave up
-    return [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]
+    bare = _without_weights(model, inputs)
+    for strict in (True, False):
+        try:
+            result = onnx.shape_inference.infer_shapes(bare, strict_mode=strict, data_prop=True).graph
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+            continue
+        return [*result.value_info, *result.output, *bare.graph.input], strict
+    return list(bare.graph.input), False
+
+
+def _without_weights(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec]) -> onnx.ModelProto:
+    """The model with large constants as inputs: their values decide no shape, and their bytes may be too many for a message."""
+    import onnx
+
+    info = onnx.helper.make_tensor_value_info
+    bare = onnx.ModelProto(ir_version=max(model.ir_version, 4))  # constants need not be inputs from there on
+    bare.opset_import.extend(model.opset_import)
+    graph = bare.graph
+    graph.name = model.graph.name or "graph"
+    graph.node.extend(model.graph.node)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) < LARGE and tensor.data_location != onnx.TensorProto.EXTERNAL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(info(tensor.name, tensor.data_type, tensor.dims))
+    for sparse in model.graph.sparse_initializer:
+        graph.input.append(info(sparse.values.name, sparse.values.data_type, sparse.dims))
+    for declared in model.graph.input:
+        if declared.name in inputs:
+            kind = declared.type.tensor_type.elem_type
+            graph.input.append(info(declared.name, kind, list(inputs[declared.name].shape)))
+    graph.output.extend(onnx.ValueInfoProto(name=output.name) for output in model.graph.output)
+    return bare

@@ -1,18 +1,18 @@
 """From bytes to a checked `ModelProto` and NumPy arrays. Every file counts as hostile until it is read.
 
-Weights in side files are read only from inside the model's own folder, and only as many bytes as the file has.
+What a file has in float16 or bfloat16 becomes float32, in which the engine computes.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alula.host.onnx.side_files import SideFiles
 from alula.runtime.errors import DTypeError, ImportFileError, require
 from alula.runtime.graph import DTYPES, MAX_RANK, Array
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 
 MAX_ELEMENTS = 2**31  # of one tensor; more is a damaged header, not a network for a Raspberry Pi
 MAX_SPARSE_ELEMENTS = 2**26  # a few bytes of file can ask for any size
+HALVES = ("float16", "bfloat16")
 
 
-def load_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path | None, str]:
-    """The model, the folder its side files may lie in, and how errors call it.
+def load_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, SideFiles, str]:
+    """The model, where its side files may lie, and how errors call it.
 
     raise : ImportFileError if it is not an ONNX file, is truncated or is empty
     """
     onnx = require("onnx", "host", "reading an ONNX file")
     if isinstance(source, onnx.ModelProto):
-        return source, None, source.graph.name or "model"
+        return source, SideFiles(), source.graph.name or "model"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data, folder, where = bytes(source), None, "model"
+        data, files, where = bytes(source), SideFiles(), "model"
     else:
         path = Path(source)
         try:
@@ -42,8 +43,8 @@ def load_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.Model
             raise ImportFileError(
                 f"{path}: expected a readable ONNX file, got {reason.lower()}; check the path"
             ) from None
-        folder, where = path.resolve().parent, path.name
-    return _parse(data, where), folder, where
+        files, where = SideFiles(path), path.name
+    return _parse(data, where), files, where
 
 
 def _parse(data: bytes, where: str) -> onnx.ModelProto:
@@ -63,7 +64,31 @@ def _parse(data: bytes, where: str) -> onnx.ModelProto:
         raise ImportFileError(
             f"{where}: expected an ONNX file with a graph, got one without; it is another format or truncated"
         )
+    _check_text(model, where)
     return model
+
+
+def _check_text(message: Any, where: str) -> None:
+    """Refuse names that are no text: protobuf hands them on as bytes."""
+    for descriptor, value in message.ListFields():
+        if descriptor.type == descriptor.TYPE_STRING:
+            values = [value] if isinstance(value, (str, bytes)) else value
+            if any(isinstance(text, bytes) for text in values):
+                raise ImportFileError(
+                    f"{where}: expected text in UTF-8 as {descriptor.name}, got other bytes; the file is damaged"
+                )
+        elif descriptor.type == descriptor.TYPE_MESSAGE:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _check_text(part, where)
+
+
+def onnx_name(elem_type: int) -> str:
+    """What ONNX calls an element type, as NumPy writes it."""
+    import onnx
+
+    known: dict[int, str] = {v: k for k, v in onnx.TensorProto.DataType.items()}
+    label = known.get(elem_type, f"type {elem_type}")
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(label, label.lower())
 
 
 def dtype_name(elem_type: int, where: str) -> str:
@@ -71,28 +96,38 @@ def dtype_name(elem_type: int, where: str) -> str:
 
     raise : DTypeError if the engine has no such dtype
     """
-    import onnx
-
-    known: dict[int, str] = {v: k for k, v in onnx.TensorProto.DataType.items()}
-    label = known.get(elem_type, f"type {elem_type}")
-    name: str = {"FLOAT": "float32", "DOUBLE": "float64"}.get(label, label.lower())
+    name = onnx_name(elem_type)
     if name not in DTYPES:
         raise DTypeError(f"{where}: expected one of {', '.join(DTYPES)}, got {name}; convert the model to float32")
     return name
 
 
-def dense(tensor: onnx.TensorProto | onnx.SparseTensorProto, folder: Path | None, where: str) -> Array:
+def working_dtype(elem_type: int, where: str) -> str:
+    """The dtype in which we compute what a file has in an ONNX element type: float32 for halves, else the same.
+
+    raise : DTypeError if the engine has no such dtype
+    """
+    return "float32" if onnx_name(elem_type) in HALVES else dtype_name(elem_type, where)
+
+
+def is_tensor(info: onnx.ValueInfoProto) -> bool:
+    """Whether the type of an input is one that we can hold."""
+    name = onnx_name(info.type.tensor_type.elem_type) if info.type.HasField("tensor_type") else ""
+    return name in DTYPES or name in HALVES
+
+
+def dense(tensor: onnx.TensorProto | onnx.SparseTensorProto, files: SideFiles, where: str) -> Array:
     """The array of a tensor, wherever its bytes are, dense or sparse."""
     import onnx
 
     if isinstance(tensor, onnx.SparseTensorProto):
-        return _from_sparse(tensor, folder, where)
-    return to_array(tensor, folder, where)
+        return _from_sparse(tensor, files, where)
+    return to_array(tensor, files, where)
 
 
-def _from_sparse(tensor: onnx.SparseTensorProto, folder: Path | None, where: str) -> Array:
+def _from_sparse(tensor: onnx.SparseTensorProto, files: SideFiles, where: str) -> Array:
     shape = _shape(tensor.dims, where)
-    values, places = to_array(tensor.values, folder, where), to_array(tensor.indices, folder, where)
+    values, places = to_array(tensor.values, files, where), to_array(tensor.indices, files, where)
     try:
         if values.ndim != 1 or len(places) != len(values) or math.prod(shape) > MAX_SPARSE_ELEMENTS:
             raise ValueError
@@ -116,60 +151,49 @@ def _shape(dims: Any, where: str) -> tuple[int, ...]:
     return shape
 
 
-def to_array(tensor: onnx.TensorProto, folder: Path | None, where: str) -> Array:
-    """The array of a dense tensor.
+def to_array(tensor: onnx.TensorProto, files: SideFiles, where: str) -> Array:
+    """The array of a dense tensor; halves become float32, which holds all their values.
 
-    folder : where side files may lie, or None if they cannot (the model came as bytes)
-    raise  : ImportFileError if bytes are missing, DTypeError if the engine has no such dtype
+    files : where side files may lie
+    raise : ImportFileError if bytes are missing, DTypeError if the engine has no such dtype
     """
     import onnx
 
     label = f"{where}: tensor {tensor.name!r}"
-    dtype = np.dtype(dtype_name(tensor.data_type, label))
+    dtype = np.dtype(working_dtype(tensor.data_type, label))
+    name = onnx_name(tensor.data_type)
+    stored = np.dtype("uint16" if name == "bfloat16" else name)
     shape = _shape(tensor.dims, label)
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return _side_file(tensor, dtype, shape, folder, label)
-    if tensor.HasField("raw_data"):
-        expected = math.prod(shape) * dtype.itemsize
+        flat = np.frombuffer(files.read(tensor, math.prod(shape) * stored.itemsize, label), stored.newbyteorder("<"))
+    elif tensor.HasField("raw_data"):
+        expected = math.prod(shape) * stored.itemsize
         if len(tensor.raw_data) != expected:
             raise ImportFileError(
-                f"{label}: expected {expected} bytes for {list(shape)} {dtype}, got {len(tensor.raw_data)}; the file is damaged"
+                f"{label}: expected {expected} bytes for {list(shape)} {name}, got {len(tensor.raw_data)}; the file is damaged"
             )
-        return np.frombuffer(tensor.raw_data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+        flat = np.frombuffer(tensor.raw_data, stored.newbyteorder("<"))
+    else:
+        flat = _listed(tensor, stored, math.prod(shape), label)
+    if name == "bfloat16":  # the upper half of a float32
+        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+    return flat.astype(dtype).reshape(shape)
+
+
+def _listed(tensor: onnx.TensorProto, stored: np.dtype[Any], size: int, label: str) -> Array:
+    """Values that stand in the message as numbers."""
+    import onnx
+
     try:
-        return np.ascontiguousarray(onnx.numpy_helper.to_array(tensor), dtype).reshape(shape)
+        if onnx_name(tensor.data_type) == "bfloat16":
+            flat = np.asarray(tensor.int32_data, np.int64).astype(stored)
+        else:
+            flat = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor), stored).reshape(-1)
+        if flat.size != size:
+            raise ValueError(f"{flat.size} for {size}")
     except (ValueError, TypeError) as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0][:80]
         raise ImportFileError(
-            f"{label}: expected {list(shape)} values, got others ({reason}); the file is damaged"
+            f"{label}: expected {list(tensor.dims)} values, got others ({reason}); the file is damaged"
         ) from None
-
-
-def _side_file(
-    tensor: onnx.TensorProto, dtype: np.dtype[Any], shape: tuple[int, ...], folder: Path | None, label: str
-) -> Array:
-    entries: Mapping[str, str] = {e.key: e.value for e in tensor.external_data}
-    location = entries.get("location", "")
-    if folder is None:
-        raise ImportFileError(
-            f"{label}: expected its values in the model, got a reference to the file {location!r}; import from a path"
-        )
-    path = (folder / location).resolve()
-    if not location or not path.is_relative_to(folder) or not path.is_file():
-        raise ImportFileError(f"{label}: expected a file inside the model's folder, got {location!r}; put it there")
-    n_bytes = math.prod(shape) * dtype.itemsize
-    try:
-        offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(n_bytes)))
-    except ValueError:
-        raise ImportFileError(
-            f"{label}: expected whole numbers for offset and length, got others; the file is damaged"
-        ) from None
-    if offset < 0 or length != n_bytes or offset + length > path.stat().st_size:
-        raise ImportFileError(
-            f"{label}: expected {n_bytes} bytes at {offset} of {location}, got a length of {length} in a file of "
-            f"{path.stat().st_size}; the file is damaged"
-        )
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(n_bytes)
-    return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+    return flat

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.host.onnx.reader import dtype_name
+from alula.host.onnx.reader import working_dtype
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array
 
@@ -217,7 +217,8 @@ def _sum(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _cast(step: Step, opset: int, build: Build) -> list[Step]:
-    step.attrs["to"] = dtype_name(step.attrs.get("to", 0), step.label)
+    if not isinstance(step.attrs.get("to"), str):
+        step.attrs["to"] = working_dtype(step.attrs.get("to", 0), step.label)
     return [step]
 
 
@@ -231,7 +232,7 @@ def _constant_of_shape(step: Step, opset: int, build: Build) -> list[Step]:
 
 def _quantize(step: Step, opset: int, build: Build) -> list[Step]:
     wanted = step.attrs.pop("output_dtype", 0)
-    name = dtype_name(wanted, step.label) if wanted else ""
+    name = working_dtype(wanted, step.label) if wanted else ""
     if step.op == "QuantizeLinear":
         step.attrs["output_dtype"] = name
     elif name and name != build.dtypes.get(step.input(1)):

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from alula.host.onnx.importer import import_onnx
-from alula.runtime.errors import AlulaError, DTypeError, GraphError, ImportFileError, ShapeError
+from alula.runtime.errors import AlulaError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array
 from alula.runtime.planning.reference import evaluate
 from tests.host.onnx_models import assert_same_as_onnxruntime, model, node
@@ -214,24 +214,6 @@ def test_nodes_may_come_in_any_order_and_metadata_is_kept() -> None:
     assert imported.metadata == {"character": "a\nb"} and imported.graph.name == "mine"
 
 
-def test_weights_in_a_side_file_are_read_from_the_models_folder_alone(tmp_path: Path) -> None:
-    w = f32(4, 3)
-    proto = model([node("MatMul", "x w")], {"x": f32(2, 4)}, {"w": w})
-    folder = tmp_path / "net"
-    folder.mkdir()
-    onnx.save(proto, folder / "net.onnx", save_as_external_data=True, location="net.bin", size_threshold=0)
-    np.testing.assert_array_equal(import_onnx(folder / "net.onnx").graph.constants["w"], w)
-    stored = onnx.load(folder / "net.onnx", load_external_data=False)
-    with pytest.raises(ImportFileError, match="import from a path"):
-        import_onnx(stored.SerializeToString())
-    (folder / "net.bin").rename(tmp_path / "net.bin")
-    for location in ("../net.bin", str(tmp_path / "net.bin")):
-        next(e for e in stored.graph.initializer[0].external_data if e.key == "location").value = location
-        (folder / "net.onnx").write_bytes(stored.SerializeToString())
-        with pytest.raises(ImportFileError, match="inside the model's folder"):
-            import_onnx(folder / "net.onnx")
-
-
 def _broken(**changes: Any) -> onnx.ModelProto:
     """A convolution with something wrong."""
     x = changes.get("x", f32(1, 3, 8, 8))
@@ -263,13 +245,8 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "too many inputs": (_broken(node=node("Relu", "x w")), GraphError, "expected 1 to 1 inputs, got 2"),
     "a missing tensor": (_broken(node=node("Conv", "x lost")), GraphError, "'lost'"),
     "a cycle": (model([node("Add", "x b", "a"), node("Neg", "a", "b"), node("Neg", "a")], {"x": f32(2)}), GraphError, "cycle"),
-    "bfloat16": (
-        helper.make_model(helper.make_graph([node("Relu", "x")], "g", [helper.make_tensor_value_info("x", TensorProto.BFLOAT16, [2])],
-                                            [onnx.ValueInfoProto(name="y")])),
-        DTypeError, "input 'x': .*got bfloat16",
-    ),
     "no nodes": (model([], {"x": f32(2)}, outputs=("x",)), ImportFileError, "without nodes"),
-    "no outputs": (model([node("Relu", "x")], {"x": f32(2)}, outputs=()), ImportFileError, "expected outputs"),
+    "no outputs": (model([node("Relu", "x")], {"x": f32(2)}, outputs=()), ImportFileError, "without outputs"),
 }  # fmt: skip
 
 
