@@ -140,7 +140,7 @@ def _lloyd(points: Array, counts: Array, k: int) -> Array:
     widths = np.gradient(points)
     mass = np.cumsum(np.cbrt(counts / widths) * widths)
     error, centroids = _settle(np.interp((np.arange(k) + 0.5) / k * mass[-1], mass, points), points, running)
-    for _ in range(4 * k):
+    for _ in range(4 * k if k > 1 else 0):  # two intervals are needed to join them
         lower, moved = _settle(_swap(centroids, points, running), points, running)
         if not lower < error * (1 - 1e-4):
             break

@@ -16,13 +16,14 @@ import numpy as np
 from alula.host.onnx.checks import check_signature, check_values, is_default, shortened
 from alula.host.onnx.halves import cast_ends, notes
 from alula.host.onnx.layout import Layout, to_last
+from alula.host.onnx.microsoft import RULES, WRITTEN, modern, step_op
 from alula.host.onnx.names import make_plain
 from alula.host.onnx.prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx.ranks import note_rank
 from alula.host.onnx.reader import dense, load_model, onnx_name, to_array, working_dtype
 from alula.host.onnx.side_files import SideFiles
 from alula.host.onnx.unread import drop_unread
-from alula.host.onnx.upgrade import REPLACED, Build, Step, upgrade
+from alula.host.onnx.upgrade import Build, Step
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import REGISTRY, find
@@ -126,22 +127,23 @@ class _Walk:
 
     def _step(self, node: onnx.NodeProto) -> Step | None:
         """A node as a step; None for a Constant, which becomes a constant."""
-        step = Step(node.op_type, list(node.input), list(node.output), {}, node.name)
+        step = Step(step_op(node.op_type, node.domain), list(node.input), list(node.output), {}, node.name)
         where = f"{self.where}: {step.label}"
         own = REGISTRY[node.op_type].domain if node.op_type in REGISTRY else ""
-        if node.domain not in ((own,) if own else ("", "ai.onnx")):
+        contributed = step.op != node.op_type
+        if not contributed and node.domain not in ((own,) if own else ("", "ai.onnx")):
             raise GraphError(f"{where}: expected an op of ONNX itself, got one of {node.domain!r}; export without it")
         for attribute in node.attribute:
             step.attrs[attribute.name] = self._attribute(attribute, where)
-        if node.op_type not in (*REPLACED, "Constant"):
+        if step.op not in (*WRITTEN, *RULES, "Constant"):
             find(node.op_type, where)
-        if not own:
+        if not own and not contributed:
             check_signature(node, self.opset, where)
         if node.op_type == "Constant":
             self.constants[node.output[0]] = _constant(step, where)
             self.written.add(node.output[0])
             return None
-        for index, operand in REGISTRY[node.op_type].operands.items() if node.op_type in REGISTRY else ():
+        for index, operand in REGISTRY[step.op].operands.items() if step.op in REGISTRY else ():
             if operand.role in FILLED and step.input(index):
                 step.inputs[index] = self._trivial(step.inputs[index], *FILLED[operand.role])
         if node.op_type == "Identity" and node.input[0] in self.constants and node.output[0] not in self.output_names:
@@ -215,9 +217,9 @@ class _Walk:
         layout = Layout(self.build)
         nodes: list[Node] = []
         for step in steps:
-            for modern in upgrade(step, self.opset, self.build):
-                note_rank(modern, self.build)
-                nodes += [_node(final, self.opset, self.where) for final in layout.wrap(modern)]
+            for new in modern(step, self.opset, self.build):
+                note_rank(new, self.build)
+                nodes += [_node(final, self.opset, self.where) for final in layout.wrap(new)]
         read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
         kept = Arrays({key: array for key, array in self.constants.items() if key in read})
         graph = _one_weight(restore_names(Graph(name, self.inputs, outputs, tuple(nodes), kept)))

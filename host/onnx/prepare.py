@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from alula.host.onnx.checks import one_line, unchanged
-from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET, REPLACED
+from alula.host.onnx.microsoft import ONNX_ONLY_BY_NAME, WRITTEN
+from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET
 from alula.runtime.errors import GraphError, ImportFileError
 from alula.runtime.graph import TensorSpec
 from alula.runtime.ops import REGISTRY
@@ -46,7 +47,7 @@ def write_out(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
         opset = opset_of(model, where)
-        known = REGISTRY.all().keys() | REPLACED
+        known = REGISTRY.all().keys() | WRITTEN | set(ONNX_ONLY_BY_NAME)
         for _ in range(MAX_DEPTH):
             unknown = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - known
             expandable = sorted(op for op in unknown if _has_body(op, opset))

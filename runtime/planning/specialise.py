@@ -15,6 +15,7 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops import epilogue
 from alula.runtime.ops.contract import NoAttrs, find, infer
+from alula.runtime.planning.expansion import RULES, Expansion
 from alula.runtime.planning.reference import run_node
 
 # A node of known inputs is computed now, unless it would blow a few numbers up to a large tensor
@@ -197,8 +198,24 @@ class _Walk:
             self.specs.update((stage.outputs[0], specs[0]) for stage in node.fused)
         if self._foldable(node, specs):
             self._fold(node)
-        else:
+        elif not self._expanded(node):
             self.nodes.append(node)
+
+    def _expanded(self, node: Node) -> bool:
+        """Whether simpler nodes stand for this one now."""
+        rule = RULES.find(find(node.op, node.label))
+        if rule is None:
+            return False
+        specs = [self._spec(name) if name else None for name in node.inputs]
+        parts = Expansion(node, specs, Known(self.graph, self.folded))
+        result = rule(parts)
+        if result is None:
+            return False
+        for name, value in parts.constants.items():
+            self._know(name, value)
+        for part in parts.ending(result):
+            self._visit(part)
+        return True
 
     def _decided(self, node: Node, runs: bool) -> None:
         """A node whose guard is known: it runs, or its outputs are what they are otherwise."""

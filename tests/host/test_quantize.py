@@ -54,6 +54,21 @@ def test_each_bit_more_lowers_the_error(bits: int) -> None:
         assert error_power(array, codes.weights()) < 0.5 * error_power(array, codebook(array, bits - 1).weights())
 
 
+@pytest.mark.parametrize("bits", range(1, 5))
+@pytest.mark.parametrize("kept", [0.5, 0.02])
+def test_pruned_weights_keep_their_zeros(bits: int, kept: float) -> None:
+    array = weights(8)
+    array[np.random.default_rng(8).random(array.shape) >= kept] = 0
+    codes = codebook(array, bits)
+    assert codes.codes.max() < 1 << bits
+    assert (codes.weights()[array == 0] == 0).all()
+    others = array[array != 0]
+    k = (1 << bits) - 1  # of the codes, one is zero's
+    assert error_power(others, codes.weights()[array != 0]) <= 1.1 * error_power(
+        others, kmeans(others, k)[nearest(others, kmeans(others, k))]
+    )
+
+
 def test_centroids_are_the_means_of_their_weights() -> None:
     array = weights(2)
     values = kmeans(array, 16)

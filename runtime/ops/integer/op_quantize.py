@@ -33,10 +33,10 @@ class QuantizeAttrs:
 
 
 def check_scale(attrs: DequantizeAttrs | QuantizeAttrs, x: TensorSpec, specs: Specs) -> None:
-    """The scale fits x, and the zero point (if any) has the scale's shape."""
+    """The scale fits x, and the zero point (if any) has the scale's shape; single values fit each other in any shape."""
     scale, zero = given(specs, 1, dtypes=FLOATS), optional(specs, 2)
     dims, rank = scale.dims, len(x.dims)
-    if zero is not None and zero.dims != dims:
+    if zero is not None and zero.dims != dims and not scale.size == zero.size == 1:
         raise ShapeError(f"expected zero_point of the scale's shape {dims}, got {zero.dims}; make them equal")
     if attrs.block_size < 0:
         raise ShapeError(f"expected a block_size of 0 or more, got {attrs.block_size}")

@@ -26,7 +26,8 @@ class GemmAttrs:
     transB: int = 0
 
 
-def _infer_matmul(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+def infer_matmul(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+    """(..., M, N), batches broadcast as NumPy does."""
     a, b = checks.given(specs, 0, "A"), checks.given(specs, 1, "B")
     checks.one_of("the input", a, NUMBERS)
     checks.same_dtype(a, B=b)
@@ -110,7 +111,7 @@ def _macs(attrs: NoAttrs | GemmAttrs, specs: Specs, outputs: Sequence[TensorSpec
 
 register(
     Op(
-        "MatMul", _infer_matmul, matmul, n_inputs=(2, 2), macs=_macs, hosts=True, rank=broadcast, linear=Linear(1),
+        "MatMul", infer_matmul, matmul, n_inputs=(2, 2), macs=_macs, hosts=True, rank=broadcast, linear=Linear(1),
         operands={0: Operand(WEIGHT, outputs=0), 1: Operand(WEIGHT, outputs=-1, inputs=-2)},
     ),
     Op(

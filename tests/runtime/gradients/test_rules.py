@@ -23,6 +23,7 @@ OFF_THE_KINKS = 0.0137  # the drawn numbers are all different, and none is where
 NO_GRADIENT = {
     "ArgMax", "ArgMin", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not", "Mod",
     "Shape", "Size", "ConstantOfShape", "Range", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
+    "MatMulInteger",
 }  # fmt: skip
 # Ops of the backward pass and of the update: what is made there is not differentiated again
 BACKWARD = ("Grad", "Update", "SquaredNorm", "BatchNormalizationApply")

@@ -96,3 +96,40 @@ def test_what_does_not_fit_is_refused() -> None:
         infer("QLinearConv", x, TensorSpec((2,)), zero, weight, one, zero, one, zero)
     with pytest.raises(ShapeError, match=r"expected a bias \(4,\)"):
         infer("QLinearConv", x, one, zero, weight, one, zero, one, zero, TensorSpec((3,), "int32"))
+
+
+@pytest.mark.parametrize(
+    ("a_shape", "b_shape", "a_zero", "b_zero"),
+    [
+        ((3, 5), (5, 4), (), ()),
+        ((2, 3, 5), (5, 4), (1,), (4,)),
+        ((2, 1, 3, 5), (2, 5, 4), None, None),
+        ((3, 5), (5, 4), (), None),
+    ],
+)
+@pytest.mark.parametrize("of", ["int8", "uint8"])
+def test_products_of_codes_agree_with_onnxruntime(
+    a_shape: tuple[int, ...],
+    b_shape: tuple[int, ...],
+    a_zero: tuple[int, ...] | None,
+    b_zero: tuple[int, ...] | None,
+    of: str,
+) -> None:
+    rng = np.random.default_rng(4)
+    a, b = codes(rng, a_shape, "uint8"), codes(rng, b_shape, of)
+    if of == "int8":
+        b //= 2  # as above
+    inputs = [a, b, *(None if s is None else codes(rng, s, kind) // 2 for s, kind in ((a_zero, "uint8"), (b_zero, of)))]
+    (ours,), (theirs,) = evaluate("MatMulInteger", {}, inputs), onnx_outputs("MatMulInteger", {}, inputs, 1)
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_zero_points_of_rows_and_columns_are_refused_where_they_do_not_fit() -> None:
+    a, b = TensorSpec((3, 5), "uint8"), TensorSpec((5, 4), "int8")
+    infer("MatMulInteger", a, b, TensorSpec((3,), "uint8"), TensorSpec((1, 4), "int8"))
+    with pytest.raises(ShapeError, match="expected b_zero_point to be a scalar or one value a column"):
+        infer("MatMulInteger", a, b, TensorSpec((), "uint8"), TensorSpec((3,), "int8"))
+    with pytest.raises(ShapeError, match="expected a_zero_point to be a scalar or one value a row"):
+        infer("MatMulInteger", a, b, TensorSpec((1, 5), "uint8"))
+    with pytest.raises(DTypeError, match="expected a_zero_point to be uint8"):
+        infer("MatMulInteger", a, b, TensorSpec((), "int8"))
