@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alula.host.onnx.upgrade import Build, Rule, Step
+from alula.host.onnx.steps import Build, Rule, Step
 from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 

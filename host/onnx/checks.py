@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx.upgrade import OLDEST_OPSET, Step
+from alula.host.onnx.steps import Step
+from alula.host.onnx.upgrade import OLDEST_OPSET
 from alula.runtime.errors import GraphError, ImportFileError
 from alula.runtime.graph import Array
 from alula.runtime.ops.contract import REGISTRY

@@ -289,6 +289,8 @@ class _Writer:
             attrs["to"] = _elem_type(node.attrs.to)
         elif node.op == "QuantizeLinear" and node.attrs.output_dtype:
             attrs["output_dtype"] = _elem_type(node.attrs.output_dtype)
+        elif node.op == "EyeLike" and node.attrs.dtype:
+            attrs["dtype"] = _elem_type(node.attrs.dtype)
         elif node.op == "ConstantOfShape":
             attrs = {"value": onnx.numpy_helper.from_array(np.array([node.attrs.value], node.attrs.dtype))}
         elif node.op in ("LSTM", "GRU") and not node.attrs.hidden_size:

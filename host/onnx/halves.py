@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alula.host.onnx.reader import HALVES
-from alula.host.onnx.upgrade import Build, Step
+from alula.host.onnx.steps import Build, Step
 from alula.runtime.graph import TensorSpec
 
 

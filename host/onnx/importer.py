@@ -1,4 +1,4 @@
-"""ONNX to our graph: any opset from 7 on, channels first to channels last, with every check that an untrusted file needs.
+"""ONNX to our graph: any opset from 6 on, channels first to channels last, with every check that an untrusted file needs.
 
 The stages, each in its file: bytes to arrays (reader.py), old opsets to opset 21 (upgrade.py), NCHW to NHWC
 (layout.py), and here the walk over the nodes that joins them.
@@ -22,8 +22,8 @@ from alula.host.onnx.prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx.ranks import note_rank
 from alula.host.onnx.reader import dense, load_model, onnx_name, to_array, working_dtype
 from alula.host.onnx.side_files import SideFiles
+from alula.host.onnx.steps import Build, Step
 from alula.host.onnx.unread import drop_unread
-from alula.host.onnx.upgrade import Build, Step
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import REGISTRY, find

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alula.host.onnx.upgrade import Build, Step
+from alula.host.onnx.steps import Build, Step
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import ChannelsLast
 from alula.runtime.passes.names import CHANNELS_LAST

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from alula.host.onnx.attention import ATTENTION
 from alula.host.onnx.quantised import QUANTISED, QUANTISED_MICROSOFT
-from alula.host.onnx.upgrade import REPLACED, Build, Rule, Step, upgrade
+from alula.host.onnx.steps import Build, Rule, Step
+from alula.host.onnx.upgrade import REPLACED, upgrade
 from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableSequence
 from typing import TYPE_CHECKING
 
-from alula.host.onnx.upgrade import Build
+from alula.host.onnx.steps import Build
 from alula.runtime.artifact.format import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from alula.host.onnx.upgrade import Build, Rule, Step, upgrade
+from alula.host.onnx.steps import Build, Rule, Step
+from alula.host.onnx.upgrade import upgrade
 from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 

@@ -5,7 +5,7 @@ The change of layout needs only ranks. Each op's contract says how they follow.
 
 from __future__ import annotations
 
-from alula.host.onnx.upgrade import Build, Step
+from alula.host.onnx.steps import Build, Step
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import broadcast
 

@@ -6,78 +6,14 @@ that mean the same in opset 21. Opsets 22 to 28 changed nothing but types for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 
+from alula.host.onnx.decompose import DECOMPOSED
 from alula.host.onnx.reader import working_dtype
+from alula.host.onnx.steps import Build, Rule, Step
 from alula.runtime.errors import GraphError
-from alula.runtime.graph import Array
 
-OLDEST_OPSET, NEWEST_OPSET = 7, 28
-
-
-@dataclass
-class Step:
-    """An ONNX node on its way into our graph: names of tensors, attributes as plain values."""
-
-    op: str
-    inputs: list[str]
-    outputs: list[str]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    name: str = ""
-
-    @property
-    def label(self) -> str:
-        """How errors call this step."""
-        return f"{self.name or next((o for o in self.outputs if o), '?')} ({self.op})"
-
-    def input(self, index: int) -> str:
-        """The name of an input, "" where it is absent."""
-        return self.inputs[index] if index < len(self.inputs) else ""
-
-
-@dataclass
-class Build:
-    """What the rules share: the values, shapes and dtypes that are known, and names that are not taken."""
-
-    constants: dict[str, Array]
-    shapes: dict[str, tuple[int | None, ...]]
-    dtypes: dict[str, str]
-    taken: set[str]
-
-    def fresh(self, hint: str) -> str:
-        """A tensor name that nothing else has."""
-        name, count = hint, 1
-        while name in self.taken:
-            count += 1
-            name = f"{hint}.{count}"
-        self.taken.add(name)
-        return name
-
-    def constant(self, hint: str, array: Any, dtype: str) -> str:
-        """A new constant; returns its name."""
-        name = self.fresh(hint)
-        self.constants[name] = np.asarray(array, dtype)
-        self.shapes[name], self.dtypes[name] = self.constants[name].shape, dtype
-        return name
-
-    def rank(self, name: str, where: str) -> int:
-        """The number of dimensions of a tensor.
-
-        raise : GraphError if shape inference could not tell
-        """
-        if name not in self.shapes:
-            raise GraphError(
-                f"{where}: expected the number of dimensions of {name!r} to follow from the model, got an unknown one; "
-                "give the model's inputs their shapes"
-            )
-        return len(self.shapes[name])
-
-
-Rule = Callable[[Step, int, Build], list[Step]]
+OLDEST_OPSET, NEWEST_OPSET = 6, 28
 
 
 def _attrs_to_inputs(last_old: int, *names: tuple[str, str]) -> Rule:
@@ -117,8 +53,54 @@ def _dropout(step: Step, opset: int, build: Build) -> list[Step]:
     return [step]
 
 
+def _legacy_broadcast(step: Step, opset: int, build: Build) -> list[Step]:
+    """Opset 6 broadcast the second tensor alone, from `axis` on; without it, at the end, as later ones do."""
+    axis = step.attrs.pop("axis", None)
+    wide = step.attrs.pop("broadcast", 0)
+    if opset >= 7 or not wide or axis is None:
+        return [step]
+    return _lined_up(step, int(axis), build)
+
+
+def _legacy_prelu(step: Step, opset: int, build: Build) -> list[Step]:
+    """Opset 6 had one slope for each channel, or one for all."""
+    return [step] if opset >= 7 else _lined_up(step, 1, build)
+
+
+def _lined_up(step: Step, axis: int, build: Build) -> list[Step]:
+    """The step with axes of size 1 behind its second input, so that this begins at an axis of the first one."""
+    first, second = (build.rank(name, step.label) for name in step.inputs)
+    missing = first - axis % max(first, 1) - second
+    if missing <= 0 or build.shapes[step.inputs[1]] in ((), (1,)):
+        return [step]
+    axes = build.constant(f"{step.outputs[0]}.axes", list(range(second, second + missing)), "int64")
+    wide = build.fresh(f"{step.inputs[1]}.wide")
+    made = Step("Unsqueeze", [step.inputs[1], axes], [wide], {}, f"{step.name}.unsqueeze" if step.name else "")
+    step.inputs[1] = wide
+    return [made, step]
+
+
+def _gemm(step: Step, opset: int, build: Build) -> list[Step]:
+    step.attrs.pop("broadcast", None)  # of opset 6: whether the bias may broadcast
+    return [step]
+
+
+def _recurrent(step: Step, opset: int, build: Build) -> list[Step]:
+    step.attrs.pop("output_sequence", None)  # of opset 6: whether the first output is wanted
+    return [step]
+
+
+def _eye_like(step: Step, opset: int, build: Build) -> list[Step]:
+    if "dtype" in step.attrs:
+        step.attrs["dtype"] = working_dtype(step.attrs["dtype"], step.label)
+    return [step]
+
+
 def _resize(step: Step, opset: int, build: Build) -> list[Step]:
     where = step.outputs[0]
+    if "height_scale" in step.attrs:  # opset 6
+        sides = (step.attrs.pop("height_scale"), step.attrs.pop("width_scale", 1.0))
+        step.attrs["scales"] = (1.0, 1.0, *sides)
     if step.op == "Upsample" or opset < 11:
         if "scales" in step.attrs:
             scales = build.constant(f"{where}.scales", step.attrs.pop("scales"), "float32")
@@ -199,23 +181,6 @@ def _group_norm(step: Step, opset: int, build: Build) -> list[Step]:
     return [*steps, step]
 
 
-def _sum(step: Step, opset: int, build: Build) -> list[Step]:
-    """Sum and Mean of any number of tensors, as a chain of Add."""
-    mean = step.op == "Mean"
-    y, count = step.outputs[0], len(step.inputs)
-    if count == 1:
-        return [Step("Identity", step.inputs, [y], {}, step.name)]
-    steps, total = [], step.inputs[0]
-    for index, name in enumerate(step.inputs[1:], 2):
-        out = y if index == count and not mean else build.fresh(f"{y}.sum{index}")
-        steps.append(Step("Add", [total, name], [out], {}, step.name if index == count else ""))
-        total = out
-    if mean:
-        divisor = build.constant(f"{y}.count", count, build.dtypes.get(step.inputs[0], "float32"))
-        steps.append(Step("Div", [total, divisor], [y], {}, step.name))
-    return steps
-
-
 def _cast(step: Step, opset: int, build: Build) -> list[Step]:
     if not isinstance(step.attrs.get("to"), str):
         step.attrs["to"] = working_dtype(step.attrs.get("to", 0), step.label)
@@ -240,6 +205,7 @@ def _quantize(step: Step, opset: int, build: Build) -> list[Step]:
     return [step]
 
 
+_BROADCAST = tuple("Add Sub Mul Div Pow And Or Xor Equal Greater Less".split())
 _REDUCTIONS = tuple(f"Reduce{kind}" for kind in "Mean Max Min L1 L2 Prod SumSquare LogSum LogSumExp".split())
 
 RULES: dict[str, Rule] = {
@@ -249,9 +215,13 @@ RULES: dict[str, Rule] = {
     "ConstantOfShape": _constant_of_shape,
     "DequantizeLinear": _quantize,
     "Dropout": _dropout,
+    "EyeLike": _eye_like,
+    "GRU": _recurrent,
+    "Gemm": _gemm,
     "GroupNormalization": _group_norm,
+    "LSTM": _recurrent,
     "LogSoftmax": _softmax,
-    "Mean": _sum,
+    "PRelu": _legacy_prelu,
     "Pad": _pad,
     "QuantizeLinear": _quantize,
     "ReduceSum": _attrs_to_inputs(12, ("axes", "int64")),
@@ -260,15 +230,16 @@ RULES: dict[str, Rule] = {
     "Softmax": _softmax,
     "Split": _split,
     "Squeeze": _attrs_to_inputs(12, ("axes", "int64")),
-    "Sum": _sum,
+    "TopK": _attrs_to_inputs(9, ("k", "int64")),
     "Unsqueeze": _attrs_to_inputs(12, ("axes", "int64")),
     "Upsample": _resize,
+    **dict.fromkeys(_BROADCAST, _legacy_broadcast),
     **dict.fromkeys(_REDUCTIONS, _attrs_to_inputs(17, ("axes", "int64"))),
 }
-REPLACED = frozenset({"Mean", "Sum", "Upsample"})  # ops that the rules leave none of
+REPLACED = frozenset({*DECOMPOSED, "Upsample"})  # ops that the rules leave none of
 
 
 def upgrade(step: Step, opset: int, build: Build) -> list[Step]:
     """The steps of opset 21 that mean what this one meant in its own opset."""
-    rule = RULES.get(step.op)
+    rule = RULES.get(step.op) or DECOMPOSED.get(step.op)
     return rule(step, opset, build) if rule else [step]

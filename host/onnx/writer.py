@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.host.onnx.upgrade import Build, Step
+from alula.host.onnx.steps import Build, Step
 from alula.runtime.errors import GraphError
 
 

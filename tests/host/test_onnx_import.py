@@ -234,8 +234,8 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "channels": (_broken(w=f32(4, 5, 3, 3)), ShapeError, r"the_conv \(Conv\): expected .*got"),
     "channels with a free batch": (_broken(w=f32(4, 5, 3, 3), shapes={"x": ["n", 3, 8, 8]}), ShapeError, r"the_conv \(Conv\): expected"),
     "nan": (_broken(w=NAN), ImportFileError, "tensor 'w': expected finite values, got 9 NaN and 1 infinite of 108"),
-    "opset too new": (_broken(opset=99), ImportFileError, "opset from 7 to 28, got 99"),
-    "opset too old": (_broken(opset=6, node=node("Add", "x x")), ImportFileError, "opset from 7 to 28, got 6"),
+    "opset too new": (_broken(opset=99), ImportFileError, "opset from 6 to 28, got 99"),
+    "opset too old": (_broken(opset=5, node=node("Add", "x x")), ImportFileError, "opset from 6 to 28, got 5"),
     "a branch": (
         _broken(node=BRANCH),
         GraphError, "sub-graph",

@@ -144,6 +144,20 @@ def movement() -> Iterator[Case]:
     yield case("Gather", f(5, 3), Input((4,), "int64", (99, -99, 1, -1)))  # out of range: clamped
     yield case("Gather", f(300, 64), Input((3, 50), "int64", low=0, high=300))
     yield case("Gather", f(5, 3), Input((0,), "int64"))
+    for dtype in ("float32", "uint8", "int64"):
+        x, columns = Input((3, 4, 2), dtype), Input((3, 1, 2), "int64", (((0, -1),), ((3, 1),), ((-4, 2),)), known=True)
+        yield case("GatherElements", x, columns, axis=1)
+        yield case("ScatterElements", x, columns, Input((3, 1, 2), dtype), axis=1)
+        for places in (
+            ((0, 3, 1), (2, 0, -1)),
+            ((1, 2), (1, 2)),
+            ((2,), (-3,), (2,)),
+        ):  # the last of two to one place counts
+            index, rest = Input((len(places), len(places[0])), "int64", places, known=True), x.shape[len(places[0]) :]
+            yield case("GatherND", x, index)
+            yield case("ScatterND", x, index, Input((len(places), *rest), dtype))
+    yield case("GatherND", f(3, 4, 5), Input((3, 2, 1), "int64", ((0, 1), (2, -1), (3, 3)), known=True), batch_dims=1)
+    yield case("GatherElements", f(3, 4), Input((3, 2), "int64", low=-4, high=4), axis=1, kernel=False)
     yield case("Reshape", f(2, 3), i(0, 0, 1))
     yield case("Flatten", f(2, 3, 4), axis=2)
     yield case("Squeeze", f(2, 1, 3), i(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,8 @@ OFF_THE_KINKS = 0.0137  # the drawn numbers are all different, and none is where
 # Nothing flows through these, or their results are no numbers that move
 NO_GRADIENT = {
     "ArgMax", "ArgMin", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Xor", "Not", "Mod",
-    "Shape", "Size", "ConstantOfShape", "Range", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
+    "Shape", "Size", "ConstantOfShape", "Range", "OneHot", "EyeLike", "Det", "IsNaN", "IsInf", "BitwiseAnd", "BitwiseOr",
+    "BitwiseXor", "BitwiseNot", "BitShift", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
     "MatMulInteger",
 }  # fmt: skip
 # Ops of the backward pass and of the update: what is made there is not differentiated again
@@ -38,13 +40,16 @@ class Case:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     values: Mapping[int, Any] = field(default_factory=dict)
     low: float = -2.0
+    high: float = 2.0
     outputs: int = 1
     frozen: tuple[int, ...] = ()
+    computed: int = 0  # 1: the values are not known when the program is planned
 
     @property
     def name(self) -> str:
         """For pytest."""
-        return f"{self.op}-{'-'.join('x'.join(map(str, s)) for s in self.shapes)}-{'-'.join(map(str, self.attrs.values()))}"
+        shapes, attrs = ["x".join(map(str, s)) for s in self.shapes], map(str, self.attrs.values())
+        return "-".join([self.op, *shapes, *attrs, *["computed"] * self.computed])
 
 
 def _i(*values: int) -> Array:
@@ -52,13 +57,16 @@ def _i(*values: int) -> Array:
 
 
 P = (2, 3, 4)
+_pairs = np.arange(16).reshape(2, 2, 4) % 2  # two places are written twice
 PIC = (2, 5, 6, 4)
 CASES = [
     *(Case(op, (P,)) for op in (
-        *(name for name, op in REGISTRY.ours().items() if op.slope), "Erf", "Exp", "Abs", "Neg", "Sin", "Cos", "Identity",
+        *(name for name, op in REGISTRY.ours().items() if op.slope), "Erf", "Exp", "Abs", "Neg", "Sin", "Cos", "Identity", "Atan",
+        "Asinh", "Sinh", "Cosh",
         "Floor", "Ceil", "Round", "Sign",
     )),
     Case("Gelu", (P,), {"approximate": "tanh"}),
+    *(Case(op, (P,), low=-0.9, high=0.9) for op in ("Tan", "Asin", "Acos", "Atanh")), Case("Acosh", (P,), low=1.1),
     *(Case(op, (P,), low=0.3) for op in ("Sqrt", "Log", "Reciprocal")),
     Case("Clip", (P, (), ()), values={1: np.float32(-0.5), 2: np.float32(1.0)}),
     Case("PRelu", (P, (4,))),
@@ -109,6 +117,19 @@ CASES = [
     *(Case("Pad", (P, (6,)), {"mode": mode}, {1: _i(0, 2, 3, 1, 1, 2)}) for mode in ("edge", "wrap")),
     Case("Pad", (P, (6,)), {"mode": "reflect"}, {1: _i(0, -1, 2, 0, 1, 3)}),
     Case("Pad", (P, (4,), (), (2,)), {"mode": "edge"}, {1: _i(2, -1, 0, 1), 2: np.float32(0), 3: _i(2, -2)}),
+    *(Case("GatherElements", (P, (2, 2, 4)), {"axis": 1}, {1: np.arange(16).reshape(2, 2, 4) % 5 - 2}, computed=c) for c in (0, 1)),
+    *(Case("GatherND", (P, shape), {"batch_dims": b}, {1: np.arange(math.prod(shape)).reshape(shape) % 2}, computed=c)
+      for c in (0, 1) for b, shape in ((0, (3, 2)), (1, (2, 3, 1)))),
+    *(Case("ScatterElements", (P, (2, 2, 4), (2, 2, 4)), {"axis": 1, "reduction": how}, {1: index}, low=0.3, computed=c)
+      for c in (0, 1) for how, index in (
+        ("none", np.arange(16).reshape(2, 2, 4) % 3), ("add", _pairs), ("mul", _pairs), ("max", _pairs), ("min", _pairs))),
+    *(Case("ScatterND", (P, (3, 2), (3, 4)), {"reduction": how}, {1: np.array([[0, 1], [1, 2], [1, 0]])})
+      for how in ("none", "add", "max")),
+    Case("TopK", (P, (1,)), {"axis": 1}, {1: _i(2)}, outputs=2), Case("TopK", (P, (1,)), {"axis": -1, "largest": 0}, {1: _i(3)}),
+    *(Case("Compress", (P, (3,)), attrs, {1: np.array([True, False, True])}) for attrs in ({"axis": 1}, {})),
+    Case("ReverseSequence", ((4, 3, 2), (3,)), values={1: _i(4, 1, 3)}),
+    *(Case("CumSum", (P, ()), {"exclusive": e, "reverse": r}, {1: np.array(1)}) for e in (0, 1) for r in (0, 1)),
+    Case("Trilu", (P,)), Case("Trilu", (P, ()), {"upper": 0}, {1: np.array(1)}),
     Case("DepthToSpace", ((1, 2, 3, 8),), {"blocksize": 2}), Case("SpaceToDepth", ((1, 4, 6, 2),), {"blocksize": 2, "mode": "CRD"}),
     Case("LayerNormalization", (P, (4,), (4,))), Case("LayerNormalization", (P, (3, 4)), {"axis": 1}),
     Case("RMSNormalization", (P, (4,))), Case("InstanceNormalization", (PIC, (4,), (4,))),
@@ -158,7 +179,9 @@ def _drawn(case: Case) -> tuple[list[Array], list[str]]:
         if i in case.values:
             arrays.append(np.array(case.values[i]))
             continue
-        drawn = rng.permutation(np.linspace(case.low, 2.0, max(int(np.prod(shape)), 1)) + OFF_THE_KINKS).reshape(shape)
+        drawn = rng.permutation(np.linspace(case.low, case.high, max(int(np.prod(shape)), 1)) + OFF_THE_KINKS).reshape(
+            shape
+        )
         arrays.append(drawn.astype(np.float32))
     wanted = [f"x{i}" for i in range(len(arrays)) if i not in case.values and i not in case.frozen]
     return arrays, wanted
@@ -166,7 +189,7 @@ def _drawn(case: Case) -> tuple[list[Array], list[str]]:
 
 def _tape(case: Case, arrays: list[Array]) -> tuple[Tape, str, Array]:
     names = [f"x{i}" for i in range(len(arrays))]
-    known = {f"x{i}": arrays[i] for i in case.values}
+    known = {} if case.computed else {f"x{i}": arrays[i] for i in case.values}
     tape = Tape([], {name: TensorSpec.of(array) for name, array in zip(names, arrays, strict=True)}, known)
     made = tape.node(case.op, names, outputs=case.outputs, name="y", **case.attrs)
     y = made if isinstance(made, str) else made[0]
@@ -201,10 +224,10 @@ def test_a_rule_gives_the_slopes_that_differences_show(case: Case) -> None:
     tape, loss, weights = _tape(case, arrays)
     found = tape.gradients(loss, wanted)
     values = {f"x{i}": array for i, array in enumerate(arrays)}
-    constants = Arrays({**tape.made, **{name: values[name] for name in values if name not in wanted}})
-    inputs = {name: tape.spec(name) for name in wanted}
+    given = {name: values[name] for name in (values if case.computed else wanted)}
+    constants = Arrays({**tape.made, **{name: values[name] for name in values if name not in given}})
+    inputs = {name: tape.spec(name) for name in given}
     graph = Graph("rule", inputs, tuple(found.values()), tuple(tape.nodes), constants)
-    given = {name: values[name] for name in wanted}
     for results in (evaluate(graph, given), Model(graph, threads=1).run(given)):
         for name in wanted:
             slopes = _differences(case, arrays, weights, int(name[1:]))

@@ -1,0 +1,1 @@
+"""Gathering and scattering by tensors of positions, and what chooses elements."""
