@@ -293,7 +293,7 @@ class _Writer:
             attrs["dtype"] = _elem_type(node.attrs.dtype)
         elif node.op == "ConstantOfShape":
             attrs = {"value": onnx.numpy_helper.from_array(np.array([node.attrs.value], node.attrs.dtype))}
-        elif node.op in ("LSTM", "GRU") and not node.attrs.hidden_size:
+        elif node.op in ("LSTM", "GRU", "RNN") and not node.attrs.hidden_size:
             shape = self.shapes.shape(node.inputs[2])
             attrs["hidden_size"] = shape[-1] if shape else 0
         self.opset = max(self.opset, _opset_for(node, set(attrs)))

@@ -1,4 +1,4 @@
-"""Gradients of LSTM and GRU: through their time steps (Werbos, Backpropagation through time, 1990).
+"""Gradients of LSTM, GRU and RNN: through their time steps (Werbos, Backpropagation through time, 1990).
 
 The backward pass recomputes the time steps, as separate nodes. All of ONNX's options are supported; sequence lengths must
 be known when the program is planned.
@@ -13,7 +13,7 @@ import numpy as np
 
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Node
-from alula.runtime.ops.recurrent.op import DIRECTIONS, gate_functions
+from alula.runtime.ops.recurrent.op import DIRECTIONS, GATES, gate_functions
 from alula.runtime.planning.autodiff import Tape, rule
 
 Function = tuple[str, float, float]
@@ -21,19 +21,19 @@ States = tuple[str, ...]
 Step = Callable[[str, States], States]
 
 
-@rule("LSTM", "GRU")
+@rule("LSTM", "GRU", "RNN")
 def recurrent(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Gradients of the input, the weights, the biases and the first states."""
     return tape.through(node, lambda: _Unrolled(tape, node).outputs(), gradients)
 
 
 class _Unrolled:
-    """One LSTM or GRU as the nodes of its steps."""
+    """One LSTM, GRU or RNN as the nodes of its steps."""
 
     def __init__(self, tape: Tape, node: Node) -> None:
         self.tape, self.node, self.attrs = tape, node, node.attrs
         self.is_lstm = node.op == "LSTM"
-        self.gates = 4 if self.is_lstm else 3
+        self.gates = GATES[type(node.attrs)][0]
         self.inputs = (*node.inputs, *[""] * 8)[:8]
         self.x = self._on("Transpose", self.inputs[0], perm=(1, 0, 2)) if self.attrs.layout else self.inputs[0]
         self.t, self.n, self.c = tape.spec(self.x).dims
@@ -63,7 +63,7 @@ class _Unrolled:
 
     def _direction(self, d: int, reverse: bool) -> tuple[str, States]:
         """h at every time (T, N, H), and the last state."""
-        before, step = self._lstm(d) if self.is_lstm else self._gru(d)
+        before, step = {"LSTM": self._lstm, "GRU": self._gru, "RNN": self._rnn}[self.node.op](d)
         wide = self.gates * self.h
         flat = self.tape.reshaped(self.x, (self.t * self.n, self.c))
         xs = self._product(flat, self._row(1, d, (wide, self.c)))
@@ -89,6 +89,19 @@ class _Unrolled:
         if uneven or reverse:
             y = self._taken(y, order)  # the order is its own inverse
         return self.tape.reshaped(y, (self.t, self.n, self.h)), state
+
+    def _rnn(self, d: int) -> tuple[str, Step]:
+        (f,) = gate_functions(self.attrs)[d]
+        recurrence = self._row(2, d, (self.h, self.h))
+        before = ""
+        if self.inputs[3]:
+            x_part, h_part = self._split(self._row(3, d, (2, self.h)), 2)
+            before = self._on("Add", x_part, h_part)
+
+        def step(gates: str, state: States) -> States:
+            return (self._apply(f, self._on("Add", gates, self._product(state[0], recurrence))),)
+
+        return before, step
 
     def _lstm(self, d: int) -> tuple[str, Step]:
         f, g, out = gate_functions(self.attrs)[d]

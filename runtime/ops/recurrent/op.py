@@ -1,7 +1,7 @@
-"""LSTM and GRU over sequences, with ONNX's options.
+"""LSTM, GRU and RNN over sequences, with ONNX's options.
 
 x is (T, N, C), or (N, T, C) with layout 1; D directions, H hidden units. Gates are stacked in ONNX's order: LSTM
-i o f c, GRU z r h. Weights are (D, GATES * H, C) for the input and (D, GATES * H, H) for the recurrence, biases
+i o f c, GRU z r h, RNN has one. Weights are (D, GATES * H, C) for the input and (D, GATES * H, H) for the recurrence, biases
 (D, 2 * GATES * H), input part first.
 """
 
@@ -71,12 +71,34 @@ class GRUAttrs:
     linear_before_reset: int = 0
 
 
-def gate_functions(attrs: LSTMAttrs | GRUAttrs) -> list[list[tuple[str, float, float]]]:
+@frozen
+class RNNAttrs:
+    """ONNX's attributes; `clip` 0 means none, `activations` empty means Tanh."""
+
+    activation_alpha: tuple[float, ...] = ()
+    activation_beta: tuple[float, ...] = ()
+    activations: tuple[str, ...] = ()
+    clip: float = 0.0
+    direction: str = "forward"
+    hidden_size: int = 0
+    layout: int = 0
+
+
+Attrs = LSTMAttrs | GRUAttrs | RNNAttrs
+# how many gates, and what is applied to them by default
+GATES: dict[type, tuple[int, tuple[str, ...]]] = {
+    LSTMAttrs: (4, ("Sigmoid", "Tanh", "Tanh")),
+    GRUAttrs: (3, ("Sigmoid", "Tanh")),
+    RNNAttrs: (1, ("Tanh",)),
+}
+
+
+def gate_functions(attrs: Attrs) -> list[list[tuple[str, float, float]]]:
     """Each direction's activations: name in lower case, alpha, beta.
 
     raise : ShapeError on an unknown activation or a wrong number of them
     """
-    default = ("Sigmoid", "Tanh", "Tanh") if isinstance(attrs, LSTMAttrs) else ("Sigmoid", "Tanh")
+    default = GATES[type(attrs)][1]
     if attrs.direction not in DIRECTIONS:
         raise ShapeError(
             f"expected direction to be one of {', '.join(DIRECTIONS)}, got {attrs.direction!r}; check the model"
@@ -100,10 +122,10 @@ def _parameters(name: str, alphas: Iterator[float], betas: Iterator[float]) -> t
     return name.lower(), alpha, beta
 
 
-def _infer(attrs: LSTMAttrs | GRUAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
+def _infer(attrs: Attrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     x = checks.given(specs, 0, "X")
     is_lstm = isinstance(attrs, LSTMAttrs)
-    gates = 4 if is_lstm else 3
+    gates = GATES[type(attrs)][0]
     d = len(gate_functions(attrs))
     checks.one_of("the input", x, checks.FLOATS)
     if len(x.dims) != 3:
@@ -165,7 +187,7 @@ def _scan(
 
 
 def _run(
-    attrs: LSTMAttrs | GRUAttrs,
+    attrs: Attrs,
     make_step: Callable[[int], tuple[Array, Step]],
     x: Array,
     weight: Array,
@@ -173,7 +195,7 @@ def _run(
     sequence_lens: Array | None,
     states: Sequence[Array | None],
 ) -> tuple[Array, ...]:
-    """Both ops: lay out, run each direction, lay out again."""
+    """All ops: lay out, run each direction, lay out again."""
     dtype = np.result_type(x, np.float32)
     xs = (x.transpose(1, 0, 2) if attrs.layout else x).astype(dtype, copy=False)  # (T, N, C)
     t, n, _ = xs.shape
@@ -193,7 +215,7 @@ def _run(
     return tuple(np.ascontiguousarray(o, dtype=x.dtype) for o in outputs)
 
 
-def _apply(attrs: LSTMAttrs | GRUAttrs, function: tuple[str, float, float], x: Array) -> Array:
+def _apply(attrs: Attrs, function: tuple[str, float, float], x: Array) -> Array:
     """An activation of an input that is clipped first."""
     name, alpha, beta = function
     clipped = np.clip(x, -attrs.clip, attrs.clip) if attrs.clip else x
@@ -282,16 +304,48 @@ def gru(
     return _run(attrs, make_step, x, weight, h, sequence_lens, (initial_h,))
 
 
-def _macs(attrs: LSTMAttrs | GRUAttrs, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
+def rnn(
+    attrs: RNNAttrs,
+    x: Array,
+    weight: Array,
+    recurrence: Array,
+    bias: Array | None = None,
+    sequence_lens: Array | None = None,
+    initial_h: Array | None = None,
+) -> tuple[Array, ...]:
+    """The plain recurrence h = f(x W' + h R' + b).
+
+    return : Y (T, D, N, H) and the last h (D, N, H); with layout 1 N comes first
+    source : ONNX RNN-14
+    """
+    h = recurrence.shape[-1]
+    dtype = np.result_type(x, np.float32)
+    functions = gate_functions(attrs)
+
+    def make_step(d: int) -> tuple[Array, Step]:
+        (f,) = functions[d]
+        r = recurrence[d].T.astype(dtype)
+        b = np.zeros((2, h), dtype) if bias is None else bias[d].reshape(2, h).astype(dtype)
+
+        def step(gates: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+            return (_apply(attrs, f, gates + state[0] @ r),)
+
+        return b.sum(axis=0), step
+
+    return _run(attrs, make_step, x, weight, h, sequence_lens, (initial_h,))
+
+
+def _macs(attrs: Attrs, specs: Specs, outputs: Sequence[TensorSpec]) -> int:
     t, n = checks.given(specs, 0, "X").dims[:2]
     return t * n * (checks.given(specs, 1, "W").size + checks.given(specs, 2, "R").size)
 
 
-GATES = {1: Operand(WEIGHT, outputs=1), 2: Operand(WEIGHT, outputs=1), 3: Operand(BIAS)}
+LEARNED = {1: Operand(WEIGHT, outputs=1), 2: Operand(WEIGHT, outputs=1), 3: Operand(BIAS)}
 
 register(
     Op(
-        "LSTM", _infer, lstm, LSTMAttrs, (3, 8), _macs, static_inputs=(4,), operands={**GATES, 7: Operand(WEIGHT)}, rank=always(3)
+        "LSTM", _infer, lstm, LSTMAttrs, (3, 8), _macs, static_inputs=(4,), operands={**LEARNED, 7: Operand(WEIGHT)}, rank=always(3)
     ),
-    Op("GRU", _infer, gru, GRUAttrs, (3, 6), _macs, static_inputs=(4,), operands=GATES, rank=always(3)),
+    Op("GRU", _infer, gru, GRUAttrs, (3, 6), _macs, static_inputs=(4,), operands=LEARNED, rank=always(3)),
+    Op("RNN", _infer, rnn, RNNAttrs, (3, 6), _macs, static_inputs=(4,), operands=LEARNED, rank=always(3)),
 )  # fmt: skip

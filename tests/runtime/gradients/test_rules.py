@@ -26,6 +26,7 @@ NO_GRADIENT = {
     "Shape", "Size", "ConstantOfShape", "Range", "OneHot", "EyeLike", "Det", "IsNaN", "IsInf", "BitwiseAnd", "BitwiseOr",
     "BitwiseXor", "BitwiseNot", "BitShift", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
     "MatMulInteger",
+    "Einsum",  # it is matrix products by then
 }  # fmt: skip
 # Ops of the backward pass and of the update: what is made there is not differentiated again
 BACKWARD = ("Grad", "Update", "SquaredNorm", "BatchNormalizationApply")
@@ -160,6 +161,11 @@ CASES = [
         (2, {"hidden_size": 4, "direction": "bidirectional", "activations": ("Affine", "Elu") * 2,
              "activation_alpha": (0.3, 0.8, 0.3, 0.8), "activation_beta": (0.4, 0.4)}, ((2, 24),), {}),
         (1, {"hidden_size": 4, "linear_before_reset": 1}, ((1, 24),), {}),
+      )),
+    *(Case("RNN", ((4, 2, 3), (d, 4, 3), (d, 4, 4), *more), attrs, known, low=-1.0, outputs=2)
+      for d, attrs, more, known in (
+        (1, {"hidden_size": 4}, (), {}),
+        (2, {"hidden_size": 4, "direction": "bidirectional", "clip": 0.8}, ((2, 8), (2,), (2, 2, 4)), {4: _i(3, 4)}),
       )),
     Case("SoftmaxCrossEntropyLoss", ((5, 7), (5,)), {"label_smoothing": 0.1}, {1: _i(0, 6, 3, -100, 2)}, outputs=2),
     Case("SoftmaxCrossEntropyLoss", ((5, 7), (5,), (7,)), {"label_smoothing": 0.2, "ignore_index": 3}, {1: _i(0, 6, 3, 5, 2)},
