@@ -61,7 +61,9 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(*(nn.Sequential(_block(a, b), nn.MaxPool2d(2)) for a, b in ((3, 16), (16, 32), (32, 32))))
+        self.body = nn.Sequential(
+            *(nn.Sequential(_block(a, b), nn.MaxPool2d(2)) for a, b in ((3, 16), (16, 32), (32, 32)))
+        )
         self.boxes, self.scores = nn.Conv2d(32, 4 * 8, 1), nn.Conv2d(32, 6, 1)
         self.register_buffer("bins", torch.arange(8.0))
 

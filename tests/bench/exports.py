@@ -183,7 +183,9 @@ def summarise(outcomes: list[Outcome]) -> dict[str, Any]:
 def main() -> None:
     """Judge all, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="exported files and outcomes are kept here")
+    parser.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="exported files and outcomes are kept here"
+    )
     parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="architectures whose name holds this")
     parser.add_argument("--again", action="store_true", help="judge what was judged before")
@@ -202,7 +204,9 @@ def main() -> None:
             outcomes += found
     kinds = sorted({outcome.variant for outcome in outcomes})
     rows = [(kind, *(sum(o.variant == kind and o.verdict == v for o in outcomes) for v in VERDICTS)) for kind in kinds]
-    finish(summarise(outcomes), {"outcomes": [asdict(o) for o in outcomes]}, Table(("export", *VERDICTS), rows), args.json)
+    finish(
+        summarise(outcomes), {"outcomes": [asdict(o) for o in outcomes]}, Table(("export", *VERDICTS), rows), args.json
+    )
 
 
 if __name__ == "__main__":
