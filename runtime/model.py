@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alula.runtime.compiler.loader import library
 from alula.runtime.errors import DTypeError, GraphError
+from alula.runtime.forks import Guard
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.memory.aligned import native
 from alula.runtime.memory.arena import Arena
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.planning.binding import Parts
+from alula.runtime.planning.call import Call
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.specialise import specialise, static_input_names
 from alula.runtime.threads import checked_threads, team
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from alula.runtime.train.trainer import Trainer
 
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
+KIND = attrgetter("__class__", "shape", "dtype")  # of each input, in order: what a program is planned for
 
 
 class Model:
@@ -48,12 +52,21 @@ class Model:
     ) -> None:
         self.graph, self._source = graph, source or graph
         self.metadata = dict(metadata or {})
-        self.threads = checked_threads(threads)
+        self.threads, self._wanted_threads = checked_threads(threads), threads
         self.max_bytes = max_bytes
         self._store, self._arena = WeightStore(), Arena()
         self._programs: OrderedDict[object, Program] = OrderedDict()
-        self._lock = threading.Lock()  # two threads that call the model plan one program after the other
+        self._guard = Guard()  # two threads that call the model plan one program after the other
         self._static = static_input_names(graph)
+        self._names = tuple(graph.inputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the network that it is, its constants as the file stores them; programs are planned again."""
+        return Model, (self.graph, self._wanted_threads, self.max_bytes, self.metadata, self._source)
+
+    def __deepcopy__(self, memo: object) -> Model:
+        """Another model of the same network, which is never changed."""
+        return copy(self)
 
     @property
     def inputs(self) -> dict[str, TensorSpec]:
@@ -77,12 +90,33 @@ class Model:
         return : the output, or a tuple of them if there are several
         raise  : ShapeError, DTypeError, GraphError: one line that names the input
         """
-        results = self.run(self._gather(arrays, named))
-        values = tuple(results[name] for name in self.outputs)
-        return values[0] if len(values) == 1 else values
+        if not named and (call := self._call(arrays)):
+            values = call(arrays)
+        else:
+            results = self._run(self._gather(arrays, named))
+            values = [results[name] for name in self.graph.outputs]
+        return values[0] if len(values) == 1 else tuple(values)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Like calling the model, with inputs and outputs by name."""
+        if len(inputs) == len(self._names) and self._names and all(name in inputs for name in self._names):
+            arrays = [inputs[name] for name in self._names]
+            if call := self._call(arrays):
+                return dict(zip(self.graph.outputs, call(arrays)))
+        return self._run(inputs)
+
+    def _call(self, arrays: Iterable[Array]) -> Call | None:
+        """The short way for inputs like these, if they are known; whatever is not an array goes the other way."""
+        try:
+            program = self._programs.get(key := tuple(map(KIND, arrays)))
+            if program is None or program.call is None:
+                return None
+            self._programs.move_to_end(key)
+        except (AttributeError, TypeError, KeyError):  # no array; or the program went while we looked
+            return None
+        return program.call
+
+    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         ready = self._ready(inputs)
         return self._program_for(ready).run(ready)
 
@@ -152,11 +186,9 @@ class Model:
         return self._plan(specs, {name: inputs[name] for name in self._static if name in inputs})
 
     def _plan(self, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:
-        key = (
-            tuple((name, spec.shape, spec.dtype) for name, spec in specs.items()),
-            tuple((n, v.tobytes()) for n, v in static.items()),
-        )
-        with self._lock:
+        kinds = tuple((np.ndarray, specs[n].dims, np.dtype(specs[n].dtype)) for n in self._names if n in specs)
+        key = (kinds, tuple((n, v.tobytes()) for n, v in static.items())) if self._static else kinds
+        with self._guard.lock:
             return self._cached(key, specs, static)
 
     def _cached(self, key: object, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:

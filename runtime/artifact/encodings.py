@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class Encoded:
     axis: int = -1
     values: int = 0
     planes: tuple[int, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled with the bytes themselves: the file that they are mapped from stays here."""
+        fields = (self.spec, self.encoding, self.coding, bytes(self.payload), self.bits, self.axis, self.values)
+        return Encoded, (*fields, self.planes)
 
     @property
     def bits_per_weight(self) -> float:

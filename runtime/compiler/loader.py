@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import cache as memoise
@@ -15,10 +14,11 @@ import numpy as np
 
 from alula.runtime.compiler import packs
 from alula.runtime.errors import CompilerError, require
+from alula.runtime.forks import Guard
 from alula.runtime.graph import Array
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_lock = threading.Lock()
+_guard = Guard()
 
 
 class KernelLibrary:
@@ -75,7 +75,7 @@ def library() -> KernelLibrary:
     raise : CompilerError if they can be neither found nor built
     """
     unloadable: dict[Path, str] = {}
-    with _lock:
+    with _guard.lock:
         while (choice := packs.choose(unloadable=unloadable)).path:
             try:
                 kernels = KernelLibrary(choice.path, choice.cpu)

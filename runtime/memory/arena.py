@@ -18,8 +18,8 @@ class Arena:
     def reserve(self, nbytes: int) -> int:
         """The address of at least `nbytes` bytes. `version` changes when they move."""
         if self._memory.nbytes < nbytes or self.version == 0:
+            self.version += 1  # first: a fork in between must not leave old addresses valid
             self._memory = aligned_empty(nbytes, "uint8")
-            self.version += 1
         return int(self._memory.ctypes.data)
 
     @property

@@ -1,7 +1,8 @@
 """A program's argument words with the addresses of one arena, and how they run: whole, or in parts.
 
-Words are laid out once; only the addresses of inputs and outputs change from run to run. Nodes without a kernel run as
-their NumPy reference between two stretches of kernels.
+Words are laid out once. Small inputs and outputs are copied to and from places of their own: that costs less than to write
+an address. Those of larger ones change from run to run. Nodes without a kernel run as their NumPy reference between
+two stretches of kernels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from alula.runtime.compiler.loader import library, word_of
 from alula.runtime.errors import GraphError
 from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.memory.aligned import is_checking
+from alula.runtime.memory.aligned import aligned_empty, is_checking
 from alula.runtime.memory.arena import Arena
 from alula.runtime.ops.contract import find
 from alula.runtime.planning.checking import Watch
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from alula.runtime.planning.program import Program
 
 TABLE_WORDS = 4  # per instruction; see kernels/vm.py
+STAGED_BYTES = 1 << 14  # an input or output up to this is copied (0.5 us), a larger one is read or written where it is
 
 
 class Tables:
@@ -84,11 +86,23 @@ class Tables:
 
 
 class Binding:
-    """A program on one arena."""
+    """A program on one arena.
+
+    staged : the places of small inputs and outputs, by name
+    """
 
     def __init__(self, program: Program, arena: Arena, tables: Tables) -> None:
         self.program, self.arena, self.tables = program, arena, tables
         self._watch = Watch(program.sizes, program.arena_plan) if is_checking() else None
+        external = {**program.network.inputs, **program.outputs}
+        self.staged = {
+            name: aligned_empty(spec.size, spec.dtype).reshape(spec.dims)
+            for name, spec in external.items()
+            if spec.nbytes <= STAGED_BYTES and name not in program.state.variables and not self._watch
+        }
+        for name in tables.patches.keys() & self.staged.keys():
+            self._patch(name, self.staged[name])
+        self._moving = tuple(name for name in tables.patches if name not in self.staged)
         self._bound = -1
         self._inputs: Mapping[str, Array] = {}
         self._arrays: dict[str, Array] = {}
@@ -101,22 +115,28 @@ class Binding:
 
     def begin(self, inputs: Mapping[str, Array]) -> None:
         """Write the addresses of the inputs and of new output arrays, which are kept until `results`."""
-        if self._bound != self.arena.version:
-            self._bind()
-        outputs = self.program.outputs
+        self.bind()
+        outputs, staged = self.program.outputs, self.staged
         if self._watch:
             self._arrays = self._watch.outputs(outputs)
             self._watch.poison(self.arena.memory)
         else:
-            self._arrays = {name: np.empty(spec.dims, spec.dtype) for name, spec in outputs.items()}
+            self._arrays = {n: staged[n] if n in staged else np.empty(s.dims, s.dtype) for n, s in outputs.items()}
         self._inputs = inputs
-        for name, (places, offsets) in self.tables.patches.items():
-            array = inputs[name] if name in inputs else self._arrays[name]
-            self.tables.words[places] = array.ctypes.data + offsets
+        for name in staged.keys() & inputs.keys():
+            staged[name][...] = inputs[name]
+        for name in self._moving:
+            self._patch(name, inputs[name] if name in inputs else self._arrays[name])
+
+    def _patch(self, name: str, array: Array) -> None:
+        places, offsets = self.tables.patches[name]
+        self.tables.words[places] = array.ctypes.data + offsets
 
     def execute(self, first: int, end: int) -> None:
         """The instructions from `first` on, up to `end`."""
-        instructions, table, team = self.program.instructions, self.tables.table.ctypes.data, self.program.team
+        instructions, table, run = self.program.instructions, self.tables.table.ctypes.data, self.program.team.run
+        if self.program.is_tiny:
+            run = self.program.team.run_alone
         while first < end:
             if instructions[first].kernel is None:
                 self._run_reference(instructions[first].node)
@@ -124,7 +144,7 @@ class Binding:
                 continue
             begin = first
             first = next((i for i in self.program.references if begin <= i < end), end)
-            team.run(table + 8 * TABLE_WORDS * begin, first - begin)
+            run(table + 8 * TABLE_WORDS * begin, first - begin)
 
     def results(self) -> dict[str, Array]:
         """The outputs."""
@@ -142,12 +162,14 @@ class Binding:
             return self.program.state.variables[root].value().reshape(dims)
         array = self._arrays[root] if root in self._arrays else self._inputs[root].copy()
         roots = map(self.program.lowering.root, self.program.results)
-        if root in self._arrays and list(roots).count(root) > 1:
+        if root in self._arrays and (root in self.staged or list(roots).count(root) > 1):
             array = array.copy()
         return array.reshape(dims)
 
-    def _bind(self) -> None:
-        """Write the addresses of all buffers but inputs and outputs."""
+    def bind(self) -> None:
+        """Write the addresses of all buffers but inputs and outputs, if the arena has moved."""
+        if self._bound == self.arena.version:
+            return
         arena_plan = self.program.arena_plan
         base = self.arena.reserve(arena_plan.nbytes)
         addresses = np.empty(len(self.tables.fixed), np.int64)

@@ -22,12 +22,15 @@ from alula.runtime.ops.contract import find
 from alula.runtime.ops.epilogue import unfuse
 from alula.runtime.planning.arena import plan_arena
 from alula.runtime.planning.binding import Binding, Parts, Tables
+from alula.runtime.planning.call import Call
 from alula.runtime.planning.checking import prove_arena, prove_updates, spaced
 from alula.runtime.planning.lowering import Instruction
 from alula.runtime.planning.nodes import lowered
 from alula.runtime.planning.prefetch import prefetch
 from alula.runtime.planning.specialise import Specialised
 from alula.runtime.threads import Team
+
+TINY = 1 << 16  # multiply-adds and elements of a run that is over before another thread is awake: 5 us, on a board 50
 
 
 @frozen
@@ -56,6 +59,8 @@ class Program:
     layout      : where buffers of `sizes` bytes lie in the arena
     outputs     : the buffers that become output arrays
     made        : tables that were made for it alone
+    is_tiny     : it runs on the caller's thread alone; not while checking, which is to see all threads
+    call        : the shortest way through it, if it is small enough
     raise       : MemoryBudgetError, before anything runs, if the arena would exceed `max_bytes`
     """
 
@@ -94,8 +99,16 @@ class Program:
                 f"{memory.weights:,} for weights{kept}; use a smaller input or raise the budget"
             )
         self.references = tuple(i for i, each in enumerate(self.instructions) if each.kernel is None)
+        self.is_tiny = not variables and not is_checking() and self._is_tiny()
         self._tables = Tables(self.instructions, {*network.inputs, *self.outputs} - set(variables))
         self._binding = Binding(self, self.arena, self._tables)
+        self.call = Call(self, self._binding) if Call.fits(self, self._binding) else None
+
+    def _is_tiny(self) -> bool:
+        network = self.network
+        names = (*network.inputs, *(name for node in network.nodes for name in node.outputs if name))
+        size = sum(network.specs[name].size for name in names)
+        return size <= TINY and size + self.macs <= TINY
 
     def _prove(self) -> None:
         """Prove the plan, and move to memory of its own that shows what goes wrong."""
