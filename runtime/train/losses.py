@@ -111,7 +111,7 @@ def _cross_entropy(tape: Tape, scores: str, loss: CrossEntropy) -> tuple[str, di
             )
         inputs.append(tape.constant(loss.class_weights))
     value, _ = tape.node(
-        "SoftmaxCrossEntropyLoss", inputs, outputs=2, name="loss", label_smoothing=loss.label_smoothing,
+        "CrossEntropy", inputs, outputs=2, name="loss", label_smoothing=loss.label_smoothing,
         ignore_index=loss.ignore_index,
     )  # fmt: skip
     return value, targets
@@ -140,7 +140,7 @@ class CrossEntropy(_AsGiven):
             raise GraphError(f"cross_entropy: expected class weights from 0 on, got {self.class_weights}; correct them")
 
     def build(self, tape: Tape, outputs: tuple[str, ...]) -> tuple[str, dict[str, Target]]:
-        """One SoftmaxCrossEntropyLoss node."""
+        """One CrossEntropy node."""
         return _cross_entropy(tape, _scores(tape, outputs[0]), self)
 
 

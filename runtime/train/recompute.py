@@ -18,7 +18,7 @@ from alula.runtime.graph import Node
 from alula.runtime.ops.contract import find
 from alula.runtime.planning.autodiff import Tape
 
-LOSSES = ("SoftmaxCrossEntropyLoss", "CTCLoss")  # their tensors are read again at once
+LOSSES = ("CrossEntropy", "CTCLoss")  # their tensors are read again at once
 MIN_BYTES = 4096  # smaller tensors are kept: dropping them would gain nothing
 LIGHT_BYTES_RATIO = 0.17  # of the bytes: what the first plan may drop beside what follows element by element
 LIGHT_WORK_RATIO = 0.043  # of a step's multiply-adds: what it may add for that

@@ -98,14 +98,14 @@ def losses(v: int) -> Iterator[Case]:
     ):
         labels = Input(shape[:-1], "int64", low=0, high=shape[-1])
         attrs = {"label_smoothing": smoothing, "reduction": reduction, "ignore_index": 2}
-        yield Case("SoftmaxCrossEntropyLoss", (f(*shape), labels), attrs, n_outputs=2, terms=shape[-1], slack=8)
+        yield Case("CrossEntropy", (f(*shape), labels), attrs, n_outputs=2, terms=shape[-1], slack=8)
         log_prob = f(*shape, low=-9, high=0)
-        yield Case("SoftmaxCrossEntropyLossGrad", (f(), log_prob, labels), attrs, slack=4)
+        yield Case("CrossEntropyGrad", (f(), log_prob, labels), attrs, slack=4)
         weights = f(shape[-1], low=0.2, high=2)
         yield Case(
-            "SoftmaxCrossEntropyLoss", (f(*shape), labels, weights), attrs, n_outputs=2, terms=shape[-1], slack=8
+            "CrossEntropy", (f(*shape), labels, weights), attrs, n_outputs=2, terms=shape[-1], slack=8
         )
-        yield Case("SoftmaxCrossEntropyLossGrad", (f(), log_prob, labels, weights), attrs, terms=shape[-1], slack=8)
+        yield Case("CrossEntropyGrad", (f(), log_prob, labels, weights), attrs, terms=shape[-1], slack=8)
     for (times, classes, length), reduction in itertools.product(
         ((1, 3, 1), (9, 5, 3), (40, v + 7, 12)), ("mean", "sum")
     ):
@@ -120,7 +120,7 @@ def losses(v: int) -> Iterator[Case]:
     for zero in (0, 1):
         yield Case("CTCLoss", impossible, {"zero_infinity": zero}, n_outputs=3)
     ignored = Input((2,), "int64", (-100, -100))
-    yield Case("SoftmaxCrossEntropyLoss", (f(2, 5), ignored), n_outputs=2, slack=4)
+    yield Case("CrossEntropy", (f(2, 5), ignored), n_outputs=2, slack=4)
     for (n, times, classes, length), reduction in itertools.product(
         ((1, 1, 2, 1), (3, 7, 5, 3), (4, 12, v + 3, 5)), ("mean", "sum")
     ):

@@ -8,12 +8,12 @@ from alula.runtime.graph import Node
 from alula.runtime.planning.autodiff import Tape, rule
 
 
-@rule("SoftmaxCrossEntropyLoss")
+@rule("CrossEntropy")
 def softmax_cross_entropy(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Probabilities less targets."""
     attrs = {name: getattr(node.attrs, name) for name in ("label_smoothing", "ignore_index", "reduction")}
     inputs = [gradients[0], node.outputs[1], *node.inputs[1:]]
-    return tape.node("SoftmaxCrossEntropyLossGrad", inputs, **attrs), *[""] * (len(node.inputs) - 1)
+    return tape.node("CrossEntropyGrad", inputs, **attrs), *[""] * (len(node.inputs) - 1)
 
 
 @rule("CTCLoss")

@@ -19,9 +19,9 @@ def _output(lowering: Lowering, node: Node, index: int, count: int) -> Ref:
     return lowering.ref(name) if name else lowering.scratch(4 * count)
 
 
-@lowers("SoftmaxCrossEntropyLoss")
+@lowers("CrossEntropy")
 def lower_cross_entropy(lowering: Lowering, node: Node) -> bool:
-    """SoftmaxCrossEntropyLoss: a row at a time, then their mean or sum."""
+    """CrossEntropy: a row at a time, then their mean or sum."""
     spec, attrs = lowering.spec(node.inputs[0]), node.attrs
     if node.fused or spec.dtype != "float32" or spec.size == 0 or attrs.reduction not in ("mean", "sum"):
         return False
@@ -43,9 +43,9 @@ def lower_cross_entropy(lowering: Lowering, node: Node) -> bool:
     return True
 
 
-@lowers("SoftmaxCrossEntropyLossGrad")
+@lowers("CrossEntropyGrad")
 def lower_cross_entropy_grad(lowering: Lowering, node: Node) -> bool:
-    """SoftmaxCrossEntropyLossGrad, over the log-probabilities if nothing else reads them."""
+    """CrossEntropyGrad, over the log-probabilities if nothing else reads them."""
     spec, attrs = lowering.spec(node.outputs[0]), node.attrs
     if node.fused or spec.dtype != "float32" or spec.size == 0 or attrs.reduction not in ("mean", "sum"):
         return False

@@ -44,7 +44,7 @@ def softmax_cross_entropy(
     labels  : (N, ...) int64
     weights : (C,), of each class
     return  : loss (), log-probabilities like logits
-    source  : ONNX SoftmaxCrossEntropyLoss-13, channels last; label smoothing as Szegedy et al. (2016)
+    source  : ONNX SoftmaxCrossEntropyLoss-13, but channels last and of a mean or sum; label smoothing as Szegedy et al. (2016)
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_prob = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -169,6 +169,6 @@ def _ctc_sums(log_probs: Array, path: Array, blank: int) -> Array:
 
 register(
     Op("CTCLoss", _infer_ctc, ctc, CTCAttrs, (4, 4)),
-    Op("SoftmaxCrossEntropyLoss", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 3)),
-    Op("SoftmaxCrossEntropyLossGrad", _infer_grad, softmax_cross_entropy_grad, CrossEntropyAttrs, n_inputs=(3, 4)),
+    Op("CrossEntropy", _infer, softmax_cross_entropy, CrossEntropyAttrs, n_inputs=(2, 3)),
+    Op("CrossEntropyGrad", _infer_grad, softmax_cross_entropy_grad, CrossEntropyAttrs, n_inputs=(3, 4)),
 )
