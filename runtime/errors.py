@@ -20,11 +20,18 @@ AlulaError
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
+
+MAX_LINE = 280  # characters of a message: what the command puts in front of it fits into 300
+MIN_PART = 40  # of a part of it that is shortened
 
 
 class AlulaError(Exception):
     """The root: `except AlulaError` catches whatever this project refuses, and nothing else."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class GraphError(AlulaError, ValueError):
@@ -81,6 +88,29 @@ class SourceError(AlulaError, OSError):
 
 class MeterError(AlulaError, OSError):
     """A power meter that is absent, unreadable or implausible."""
+
+
+def one_line(text: str) -> str:
+    """A message as one line of at most MAX_LINE printable characters: names in it come from files that may be hostile.
+
+    Its longest parts (where, expected, got, what to do) lose their middles.
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    parts = re.split(r"(: expected |, got |; )", line)
+    while (excess := sum(map(len, parts)) - MAX_LINE) > 0:
+        longest = max(range(len(parts)), key=lambda index: len(parts[index]))
+        parts[longest] = _cut(parts[longest], max(len(parts[longest]) - excess, MIN_PART))
+        if len(parts[longest]) <= MIN_PART:  # many short parts
+            return _cut("".join(parts), MAX_LINE)
+    return "".join(parts)
+
+
+def _cut(text: str, most: int) -> str:
+    """The beginning and the end of a text that is longer."""
+    if len(text) <= most:
+        return text
+    tail = (most - 5) * 2 // 5
+    return f"{text[: most - 5 - tail]} ... {text[-tail:]}"
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

@@ -108,7 +108,7 @@ class Node:
     @property
     def label(self) -> str:
         """How errors call this node."""
-        return f"{self.name or self.outputs[0]} ({self.op})"
+        return f"{self.name or next(filter(None, self.outputs), 'a node')} ({self.op})"
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -170,6 +170,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         defined = set(self.inputs) | set(self.constants)
+        taken = set(defined)  # those, and the names within epilogues
         guards: dict[str, str] = {}  # tensor -> the guard under which alone it holds something
         for node in self.nodes:
             for name in node.reads:
@@ -187,10 +188,13 @@ class Graph:
                         f"{node.label}: expected its input {name!r} to be defined before it, got no such tensor; "
                         "the graph has a cycle or a missing node"
                     )
+            if node.fused:
+                _check_epilogue(node, taken)
             for name in node.outputs:
-                if name in defined:
+                if name in taken:
                     raise GraphError(f"{node.label}: expected a new output name, got {name!r} twice; rename one")
                 if name:
+                    taken.add(name)
                     defined.add(name)
             guards.update(dict.fromkeys(node.skipped_outputs, node.guard))
         for name in self.outputs:
@@ -222,3 +226,28 @@ class Graph:
             merged.update(constants)
             pool = merged
         return replace(self, nodes=tuple(nodes), constants=pool)
+
+
+def _check_epilogue(node: Node, taken: set[str]) -> None:
+    """Refuse an epilogue whose stages do not lead, each from the result before it alone, to the node's first output.
+
+    taken : the names of tensors so far; those within the epilogue must be others, and are added
+    raise : GraphError
+    """
+    running = node.body_output
+    for stage in node.fused:
+        if running in taken or running in node.outputs or stage.fused or stage.guard:
+            raise GraphError(f"{node.label}: expected new names within its epilogue, got {running!r} twice; rename one")
+        taken.add(running)
+        others = [name for name in stage.inputs if name != running]
+        hidden = next((later.outputs[0] for later in node.fused if later.outputs[0] in others), node.body_output)
+        if running not in stage.inputs or len(stage.outputs) != 1 or hidden in others:
+            raise GraphError(
+                f"{node.label}: expected the stages of its epilogue to read {running!r}, the result before them, got "
+                f"{', '.join(map(repr, stage.inputs))}; the epilogue leads nowhere"
+            )
+        running = stage.outputs[0]
+    if running != node.outputs[0]:
+        raise GraphError(
+            f"{node.label}: expected its epilogue to end in {node.outputs[0]!r}, got {running!r}; the epilogue leads nowhere"
+        )

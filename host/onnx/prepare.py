@@ -63,6 +63,12 @@ def write_out(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     return _sorted(model, where)
 
 
+def imported_ops() -> frozenset[tuple[str, str]]:
+    """(domain, op) of every op that the importer takes as it stands in a file: those with a contract, and those it replaces."""
+    ours = {(op.domain, op.name) for op in REGISTRY.ours().values() if not op.domain.startswith("alula")}
+    return frozenset(ours | {("", name) for name in (*REPLACED, "Constant")})
+
+
 def _has_body(op: str, opset: int) -> bool:
     import onnx
 

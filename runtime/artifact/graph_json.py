@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,9 @@ from alula.runtime.artifact.format import (
 )
 from alula.runtime.errors import ArtifactError
 from alula.runtime.graph import DTYPES, ConstantPool, Dim, Graph, Node, TensorSpec
-from alula.runtime.ops import find
+from alula.runtime.ops.contract import Op, find
+
+NOT_FINITE = ("inf", "-inf", "nan")  # attributes that JSON has no number for
 
 
 def graph_to_json(graph: Graph, tensor_index: Callable[[str], int]) -> dict[str, Any]:
@@ -41,8 +44,9 @@ def graph_to_json(graph: Graph, tensor_index: Callable[[str], int]) -> dict[str,
 
 
 def _node_to_json(node: Node) -> dict[str, Any]:
-    values = {f.name: (getattr(node.attrs, f.name), f.default) for f in dataclasses.fields(node.attrs)}
-    attrs = {name: _plain(value) for name, (value, default) in values.items() if value != default}
+    values = {f.name: (_plain(getattr(node.attrs, f.name)), f.default) for f in dataclasses.fields(node.attrs)}
+    # the number 0 is equal to 0.0 and to False, but not the same value
+    attrs = {name: value for name, (value, default) in values.items() if repr(value) != repr(_plain(default))}
     fields: dict[str, Any] = {
         "attrs": attrs, "fused": [_node_to_json(fused) for fused in node.fused], "inputs": list(node.inputs),
         "guard": node.guard, "name": node.name, "op": node.op, "otherwise": list(node.otherwise), "outputs": list(node.outputs),
@@ -51,10 +55,25 @@ def _node_to_json(node: Node) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute's value as JSON has it."""
+    """An attribute's value as JSON has it; what is no number or infinite, as a word."""
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _attrs_from_json(op: Op, value: Any, where: str) -> Any:
+    """Attributes, checked; the words of `_plain` are numbers where a number may stand."""
+    values = as_dict(value, f"{where}: attrs")
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(op.attrs)}
+    words = {name: word for name, word in values.items() if "float" in kinds.get(name, "")}
+    return op.make_attrs(values | {name: _number(word) for name, word in words.items()}, where)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    return float(value) if isinstance(value, str) and value in NOT_FINITE else value
 
 
 def constants_from_json(value: Any, n_tensors: int, where: str) -> dict[str, int]:
@@ -110,12 +129,14 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     inputs = tuple(as_name(n, label) for n in as_list(keys["inputs"], f"{label}: inputs", MAX_TENSOR_NAMES))
     outputs = tuple(as_name(n, label) for n in as_list(keys["outputs"], f"{label}: outputs", MAX_TENSOR_NAMES))
     op = find(as_name(keys["op"], label), label)
-    if not outputs or not outputs[0]:
+    if not any(outputs) or (keys.get("fused") and not outputs[0]):
         raise ArtifactError(f"{label}: expected one output or more, got none; {DAMAGED}")
     low, high = op.n_inputs
     if not low <= len(inputs) <= high:
         raise ArtifactError(f"{label}: expected {low} to {high} inputs of {op.name}, got {len(inputs)}; {DAMAGED}")
-    attrs = op.make_attrs(as_dict(keys.get("attrs", {}), f"{label}: attrs"), label)
+    if not all(inputs[:low]):
+        raise ArtifactError(f"{label}: expected the first {low} inputs of {op.name} to be given, got none; {DAMAGED}")
+    attrs = _attrs_from_json(op, keys.get("attrs", {}), label)
     epilogue = tuple(
         _node_from_json(n, label, fused=True) for n in as_list(keys.get("fused", []), f"{label}: fused", MAX_FUSED)
     )

@@ -123,8 +123,8 @@ def open_artifact(path: str | os.PathLike[str]) -> Artifact:
         )
     except ArtifactError:
         raise
-    except AlulaError as error:
-        raise ArtifactError(str(error)) from None
+    except AlulaError as error:  # the graph's own checks know no file
+        raise ArtifactError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
 
 def _map(where: str) -> memoryview:

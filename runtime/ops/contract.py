@@ -58,6 +58,7 @@ class Op:
     linear        : is a product, into which constant arithmetic folds
     channels_last : its layout at import, if it has spatial axes
     has_buffers   : its other constants are no parameters, but may be trained by name
+    optional_first : its kernel leaves out the first output, too, where nothing reads it
     rank          : how many dimensions its outputs have, where ONNX's shape inference gives up
     """
 
@@ -81,6 +82,7 @@ class Op:
     linear: Linear | None = None
     channels_last: ChannelsLast | None = None
     has_buffers: bool = False
+    optional_first: bool = False
     rank: Rank | None = None
 
     @property

@@ -180,6 +180,8 @@ class _Walk:
         if node.op == "Size":
             self._know(node.outputs[0], np.array(self._spec(node.inputs[0]).size, np.int64))
             return
+        if not node.outputs[0] and not find(node.op, node.label).optional_first:
+            node = replace(node, outputs=(f"{next(filter(None, node.outputs))}|unread", *node.outputs[1:]))
         specs = self._infer(node)
         bad = self._misfit(node, specs[0]) if node.fused else None
         if bad is not None:

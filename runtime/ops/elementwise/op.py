@@ -197,7 +197,7 @@ register(
     variadic("Or", np.logical_or, BOOL, result="bool"),
     variadic("Xor", np.logical_xor, BOOL, result="bool"),
     Op("Mod", infer_mod, reference_mod, ModAttrs, n_inputs=(2, 2), pointwise=True),
-    Op("Pow", infer_pow, reference_pow, n_inputs=(2, 2), pointwise=True),
+    Op("Pow", infer_pow, reference_pow, n_inputs=(2, 2), pointwise=True, elementwise=True),
     Op("Where", infer_where, reference_where, n_inputs=(3, 3), pointwise=True, has_buffers=True),
     Op("Cast", infer_cast, reference_cast, CastAttrs, is_view=True, pointwise=True),
     Op("Identity", infer_identity, reference_identity, is_view=True, pointwise=True),

@@ -344,8 +344,9 @@ LEARNED = {1: Operand(WEIGHT, outputs=1), 2: Operand(WEIGHT, outputs=1), 3: Oper
 
 register(
     Op(
-        "LSTM", _infer, lstm, LSTMAttrs, (3, 8), _macs, static_inputs=(4,), operands={**LEARNED, 7: Operand(WEIGHT)}, rank=always(3)
+        "LSTM", _infer, lstm, LSTMAttrs, (3, 8), _macs, static_inputs=(4,), operands={**LEARNED, 7: Operand(WEIGHT)}, rank=always(3),
+        optional_first=True,
     ),
-    Op("GRU", _infer, gru, GRUAttrs, (3, 6), _macs, static_inputs=(4,), operands=LEARNED, rank=always(3)),
+    Op("GRU", _infer, gru, GRUAttrs, (3, 6), _macs, static_inputs=(4,), operands=LEARNED, rank=always(3), optional_first=True),
     Op("RNN", _infer, rnn, RNNAttrs, (3, 6), _macs, static_inputs=(4,), operands=LEARNED, rank=always(3)),
 )  # fmt: skip
