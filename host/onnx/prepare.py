@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from alula.host.onnx.checks import one_line, unchanged
-from alula.host.onnx.microsoft import ONNX_ONLY_BY_NAME, WRITTEN
+from alula.host.onnx.microsoft import DOMAIN, MICROSOFT, ONNX_ONLY_BY_NAME, WRITTEN
 from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET
 from alula.runtime.errors import GraphError, ImportFileError
 from alula.runtime.graph import TensorSpec
@@ -64,9 +64,10 @@ def write_out(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
 
 
 def imported_ops() -> frozenset[tuple[str, str]]:
-    """(domain, op) of every op that the importer takes as it stands in a file: those with a contract, and those it replaces."""
-    ours = {(op.domain, op.name) for op in REGISTRY.ours().values() if not op.domain.startswith("alula")}
-    return frozenset(ours | {("", name) for name in (*REPLACED, "Constant")})
+    """(domain, op) of every op that the importer takes as it stands in a file: those with a contract, and those it rewrites."""
+    ours = {(op.domain, op.name) for op in REGISTRY.ours().values()}
+    written = {("", name) for name in (*WRITTEN, *ONNX_ONLY_BY_NAME, "Constant")}
+    return frozenset(ours | written | {(DOMAIN, name) for name in MICROSOFT})
 
 
 def _has_body(op: str, opset: int) -> bool:
