@@ -99,21 +99,6 @@ def _learned(step: Step) -> set[str]:
     return {step.input(index) for index, operand in operands.items() if index and operand.role != TABLE}
 
 
-MAX_LINE = 280  # of an error; the command line writes its own name before it
-
-
-def shortened(line: str) -> str:
-    """An error line without what could move a terminal's cursor, its middle left out where it is too long.
-
-    Names come from the file. The end says what to do, so it stays.
-    """
-    line = "".join(c if c.isprintable() else "?" for c in line)
-    if len(line) <= MAX_LINE:
-        return line
-    end = line[max(line.rfind("; "), len(line) - MAX_LINE // 2) :]
-    return f"{line[: MAX_LINE - len(end) - 3]}...{end}"
-
-
 def one_line(error: BaseException) -> str:
     """An error of a library, as one line."""
     return " ".join(str(error).split())[:150] or type(error).__name__

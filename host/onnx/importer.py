@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx.checks import check_signature, check_values, is_default, shortened
+from alula.host.onnx.checks import check_signature, check_values, is_default
 from alula.host.onnx.halves import cast_ends, notes
 from alula.host.onnx.layout import Layout, to_last
 from alula.host.onnx.microsoft import RULES, WRITTEN, modern, step_op
@@ -52,18 +52,15 @@ def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") ->
     raise : ImportFileError, GraphError, ShapeError or DTypeError, one line that names the node or tensor
     """
     model, files, where = load_model(source)
-    try:
-        if not model.graph.node or not model.graph.output:
-            lacks = "outputs" if model.graph.node else "nodes"
-            raise ImportFileError(f"{where}: expected a network, got a graph without {lacks}; export the model again")
-        model = drop_unread(model)
-        make_plain(model.graph)
-        opset = opset_of(model, where)
-        model = write_out(model, where)
-        walk = _Walk(model, opset, files, where)
-        graph = walk.graph(name or model.graph.name or Path(where).stem)
-    except (ImportFileError, GraphError, ShapeError, DTypeError) as error:
-        raise type(error)(shortened(str(error))) from None
+    if not model.graph.node or not model.graph.output:
+        lacks = "outputs" if model.graph.node else "nodes"
+        raise ImportFileError(f"{where}: expected a network, got a graph without {lacks}; export the model again")
+    model = drop_unread(model)
+    make_plain(model.graph)
+    opset = opset_of(model, where)
+    model = write_out(model, where)
+    walk = _Walk(model, opset, files, where)
+    graph = walk.graph(name or model.graph.name or Path(where).stem)
     said = (
         *notes(walk.types, (*graph.inputs, *graph.outputs)),
         *(f"weights come through a link from {path}" for path in sorted(files.far)),
