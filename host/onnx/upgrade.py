@@ -126,6 +126,12 @@ def _resize(step: Step, opset: int, build: Build) -> list[Step]:
     return [step]
 
 
+def _grid_sample(step: Step, opset: int, build: Build) -> list[Step]:
+    mode = step.attrs.get("mode", "linear")  # opset 16 calls the modes otherwise
+    step.attrs["mode"] = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    return [step]
+
+
 def _softmax(step: Step, opset: int, build: Build) -> list[Step]:
     if opset >= 13:
         return [step]
@@ -218,6 +224,7 @@ RULES: dict[str, Rule] = {
     "EyeLike": _eye_like,
     "GRU": _recurrent,
     "Gemm": _gemm,
+    "GridSample": _grid_sample,
     "GroupNormalization": _group_norm,
     "LSTM": _recurrent,
     "LogSoftmax": _softmax,

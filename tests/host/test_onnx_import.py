@@ -287,3 +287,10 @@ def test_cut_and_flipped_files_are_refused_or_read_but_never_crash() -> None:
             assert "\n" not in str(error)
             refused += 1
     assert refused > 200
+
+
+@pytest.mark.parametrize(("opset", "mode"), [(16, "bilinear"), (16, "bicubic"), (20, "linear"), (22, "nearest")])
+def test_a_grid_samples_pictures_at_every_opset(opset: int, mode: str) -> None:
+    inputs = {"x": f32(2, 3, 4, 5), "g": f32(2, 3, 6, 2)}
+    proto = model([node("GridSample", "x g", mode=mode)], inputs, opset=opset)
+    assert_same_as_onnxruntime(proto, inputs)
