@@ -18,6 +18,17 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
                         help="shape of an input; needed if a dimension other than the batch is free")  # fmt: skip
 
 
+def add_layout(parser: argparse._ActionsContainer) -> None:
+    """The order of the axes of an image, for inputs whose shape does not tell."""
+    from alula.runtime.data.layout import LAYOUTS
+
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="order of the axes of the network's image; default: by where 1 or 3 channels are",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """How many threads the engine uses."""
     parser.add_argument("--threads", type=positive, metavar="N", help="threads of the engine; default: one per core")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
 from alula.runtime.errors import DTypeError, ShapeError, SourceError, require
 from alula.runtime.graph import Array, TensorSpec
 
 Shapes = dict[str, tuple[int, ...]]
+PIXELS = ("float32", "float16", "uint8")  # dtypes of inputs that take an image
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -75,14 +77,18 @@ def random_inputs(specs: Mapping[str, TensorSpec], shapes: Shapes, seed: int = 0
     return values
 
 
-def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | None = None) -> dict[str, Array]:
+def load_inputs(
+    path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | None = None, layout: str | None = None
+) -> dict[str, Array]:
     """Arrays from a .npy (the only input), a .npz (one array an input, by name), or an image.
 
-    shapes : what an image is resized to, (1, C, H, W); its values become -1..1, in the order B, G, R
+    shapes : what an image is resized to, (1, C, H, W) or (1, H, W, C); its values become -1..1, in the order B, G, R;
+             an input of uint8 gets them as they are
+    layout : which of the two, if the shape does not tell
     raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
     """
     if path.suffix.lower() in IMAGES:
-        return {next(iter(specs)): _image(path, resolve_shapes(specs, shapes or {}, str(path)))}
+        return {next(iter(specs)): _image(path, specs, resolve_shapes(specs, shapes or {}, str(path)), layout)}
     try:
         loaded = np.load(path, allow_pickle=False)
         values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
@@ -103,16 +109,24 @@ def load_inputs(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | No
     return {name: values[name] for name in specs}
 
 
-def _image(path: Path, shapes: Shapes) -> Array:
-    shape = next(iter(shapes.values()))
-    if len(shapes) != 1 or len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
+def _image(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes, layout: str | None) -> Array:
+    (spec, *others), shape = specs.values(), next(iter(shapes.values()))
+    if others or len(shape) != 4 or shape[0] != 1 or spec.dtype not in PIXELS:
         raise ShapeError(
             f"{path}: expected a network with one input (1, 3, H, W) for an image, got {shapes}; give a .npz"
         )
+    known = image_layout(spec.shape if any(isinstance(spec.shape[axis], int) for axis in (1, 3)) else shape, str(path), layout)
+    height, width, channels = (shape[axis] for axis in image_axes(known))
+    if channels not in CHANNELS:
+        raise ShapeError(
+            f"{path}: expected an input of 1 or 3 channels for an image, got {shape} ({known}); give a .npz"
+        )
     cv2 = require("cv2", "vision", "reading an image")
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR if shape[1] == 3 else cv2.IMREAD_GRAYSCALE) if content.size else None
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE) if content.size else None
     if image is None:
         raise SourceError(f"{path}: expected an image, got a file that cannot be decoded; is it damaged?")
-    resized = cv2.resize(image, (shape[3], shape[2]), interpolation=cv2.INTER_AREA).reshape(shape[2], shape[3], -1)
-    return np.ascontiguousarray((resized.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None])
+    pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, channels)
+    if spec.dtype != "uint8":
+        pixels = (pixels.astype(np.float32) / 127.5 - 1).astype(spec.dtype)
+    return np.ascontiguousarray(pixels[None] if known == "NHWC" else pixels.transpose(2, 0, 1)[None])

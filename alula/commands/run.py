@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import alula
-from alula.arguments import add_file, add_shape, add_threads, positive
+from alula.arguments import add_file, add_layout, add_shape, add_threads, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--meter", help="power meter for the energy log (auto)")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--every", type=positive, metavar="N", help="read one frame of N (1)")
+    add_layout(parser)
     add_shape(parser)
     add_threads(parser)
 
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> Report:
 def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     if args.shape:
         _refuse_unused(args, "--shape", "the images give the shapes; leave it out, or choose one network with --graph")
+    if args.layout:
+        _refuse_unused(args, "--layout", "the networks' own is known; leave it out, or choose one network with --graph")
     for name in ("OPENCV_LOG_LEVEL", "OPENCV_VIDEOIO_LOG_LEVEL"):
         os.environ.setdefault(name, "SILENT")  # what OpenCV cannot read is counted and said by us, in one line
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -139,13 +142,15 @@ def _infer(args: argparse.Namespace) -> Report:
 
     if args.shape and Path(args.input).suffix.lower() not in IMAGES:
         _refuse_unused(args, "--shape", "it is what an image is resized to, and arrays have shapes; leave it out")
+    if args.layout and Path(args.input).suffix.lower() not in IMAGES:
+        _refuse_unused(args, "--layout", "it is for an image, and arrays have the network's; leave it out")
     for name in ("video", "energy", "frames", "every"):
         if getattr(args, name):
             _refuse_unused(
                 args, f"--{name}", f"it is for a file with the graphs {', '.join(GRAPHS)} on a video; leave it out"
             )
     model = alula.load(args.file, graph=args.graph, threads=args.threads)
-    inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape))
+    inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape), args.layout)
     model.run(inputs)  # plans the program
     start = time.perf_counter()
     outputs = model.run(inputs)

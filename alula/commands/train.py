@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alula.arguments import add_threads, natural, positive
+from alula.arguments import add_layout, add_threads, natural, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     images.add_argument("--flip", action="store_true", help="mirror half of the images, at random")
     images.add_argument("--raw", action="store_true", help="do not normalise channels to mean 0 and deviation 1")
+    add_layout(images)
     images.add_argument("--holdout", type=number, metavar="X", help="test on this part of the training set (0 to 1)")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--checkpoints", type=Path, metavar="DIR", help="keep the state of the run here")
@@ -130,7 +131,7 @@ def run(args: argparse.Namespace) -> Report:
     _check_files(args)
     graph = open_graph(args.model, args.graph, args.seed)
     classes = count_classes(graph, args.model)
-    images = Images(args.pad, args.flip, args.raw, args.holdout)
+    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout)
     train, test = images.loaders(args.data, graph, classes, args.batch, args.seed)
     how = _hyperparameters(args)
     update, lines = _chosen(args, how, graph, train)

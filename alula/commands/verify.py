@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from alula.arguments import add_file, add_shape, add_threads, named_path, natural
+from alula.arguments import add_file, add_layout, add_shape, add_threads, named_path, natural
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="maximum difference, relative to the output's range (1e-4)"
     )
+    add_layout(parser)
     add_shape(parser)
     add_threads(parser)
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> Report:
         for number, (name, path) in enumerate(args.against):
             progress(number, len(args.against), path.name)
             model = load(args.file, graph=name or args.graph, threads=args.threads)
-            inputs = load_inputs(args.input, model.inputs, shapes) if args.input else None
+            inputs = load_inputs(args.input, model.inputs, shapes, args.layout) if args.input else None
             results.append(
                 verify(
                     model, path, name or args.graph or model.graph.name, inputs=inputs, shapes=shapes,

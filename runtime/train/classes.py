@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alula.runtime.data import Augment, Dataset, Loader, holdout, moments, open_data
+from alula.runtime.data.layout import image_axes, image_layout
 from alula.runtime.errors import DataError, GraphError, NoSplitError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Graph, TensorSpec
@@ -41,19 +42,26 @@ class Images:
     flip    : mirror every other image
     raw     : leave channels as they are; else they get mean 0 and deviation 1
     holdout : test with this part of the training set
+    layout  : NCHW or NHWC, of the network's input; None: told by where its channels are
     """
 
     pad: int = 0
     flip: bool = False
     raw: bool = False
     holdout: float | None = None
+    layout: str | None = None
 
     def loaders(self, path: Path, graph: Graph, classes: int, batch: int, seed: int) -> tuple[Loader, Loader | None]:
         """Batches to train and to test with; None if the data set has no test set."""
-        shape = tuple(int(dim) for dim in next(iter(graph.inputs.values())).shape[1:])
+        whole = next(iter(graph.inputs.values())).shape
+        shape = tuple(int(dim) for dim in whole[1:])
+        layout, crop = "NHWC", None
         options: dict[str, Any] = {"n_classes": classes}
         if len(shape) == 3:
-            options |= {"size": shape[1:], "channels": shape[0]}
+            layout = image_layout(whole, graph.name, self.layout)
+            height, width, channels = (int(whole[axis]) for axis in image_axes(layout))
+            crop = (height, width)
+            options |= {"size": crop, "channels": channels}
         data: Dataset = open_data(path, "train", **options)
         test: Dataset | None = None
         if self.holdout:
@@ -62,14 +70,14 @@ class Images:
             with contextlib.suppress(NoSplitError):
                 test = open_data(path, "test", **options)
         normal: dict[str, Any] = {} if self.raw else dict(moments(data).as_options())
-        crop = shape[1:] if len(shape) == 3 else None
         if crop and self.pad > max(crop):
             raise DataError(f"--pad: expected at most the image's size {max(crop)}, got {self.pad}; make it smaller")
         augment = Augment(crop=crop, padding=self.pad, flip=self.flip, **normal)
-        layout = "NCHW" if len(shape) == 3 else "NHWC"
         loader = Loader(data, batch, seed=seed, drop_last=True, augment=augment, layout=layout, reuse=True)
         if loader.sample_shape != shape:
-            raise DataError(f"{data.name}: expected samples {shape}, got {loader.sample_shape}; choose another network")
+            raise DataError(
+                f"{data.name}: expected samples {shape}, got {loader.sample_shape}; choose another network, or --layout"
+            )
         if test is None:
             return loader, None
         plain = Augment(crop=crop, **normal).for_evaluation()
@@ -77,4 +85,5 @@ class Images:
 
     def __str__(self) -> str:
         """As a checkpoint knows it."""
-        return f"pad {self.pad}, flip {self.flip}, raw {self.raw}, holdout {self.holdout}"
+        layout = f", layout {self.layout}" if self.layout else ""
+        return f"pad {self.pad}, flip {self.flip}, raw {self.raw}, holdout {self.holdout}{layout}"

@@ -15,6 +15,7 @@ import numpy as np
 from alula.runtime.errors import GraphError, MemoryBudgetError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph
+from alula.runtime.passes.halves import float32_ends
 from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.train.losses import Loss
 from alula.runtime.train.optimizers import Optimizer
@@ -114,7 +115,7 @@ def choose_update(
 
 def _layers(graph: Graph) -> dict[str, list[str]]:
     """The layers with weights, each with its parameters: weight first."""
-    form = trainable_form(graph)
+    form = trainable_form(float32_ends(graph))
     known = parameters(form)
     return {
         node.label: names for node in form.nodes

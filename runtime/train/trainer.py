@@ -18,6 +18,7 @@ from alula.runtime.memory.variables import State, Variables
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.model import Model
 from alula.runtime.passes.fusion import fuse_epilogues
+from alula.runtime.passes.halves import float32_ends
 from alula.runtime.passes.trainable import trainable_form
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.specialise import specialise
@@ -99,7 +100,7 @@ class Trainer:
             raise GraphError(
                 f"trainer: expected clip_norm >= 0 and a whole accumulate >= 1, got {clip_norm} and {accumulate}; correct them"
             )
-        self.graph = trainable_form(graph)
+        self.graph = trainable_form(float32_ends(graph))
         self.optimizer: Optimizer = optimizer or SGD()
         self.loss: Loss = loss or CrossEntropy()
         self.schedule, self.averaging, self.accumulate = schedule, averaging, accumulate

@@ -87,3 +87,23 @@ def test_a_damaged_image_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SourceError, match=name):
             load_inputs(tmp_path / name, IMAGE, {"x": (1, 3, 4, 6)})
+
+
+def test_an_image_has_its_channels_where_the_input_has_them(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
+    for dtype, values in (("float32", [-1, 1, 1]), ("float16", [-1, 1, 1]), ("uint8", [0, 255, 255])):
+        last = load_inputs(tmp_path / "p.png", {"x": TensorSpec(("n", 4, 6, 3), dtype)})["x"]
+        assert last.shape == (1, 4, 6, 3) and last.dtype == dtype and last[0, 0, 0].tolist() == values
+    free = {"x": TensorSpec((1, "h", "w", 3))}
+    assert load_inputs(tmp_path / "p.png", free, {"": (1, 3, 6, 3)})["x"].shape == (1, 3, 6, 3)
+
+
+def test_an_image_for_a_shape_that_allows_both_orders_needs_to_be_told(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
+    both = {"x": TensorSpec((1, 3, 6, 3))}
+    with pytest.raises(ShapeError, match="--layout NCHW or NHWC"):
+        load_inputs(tmp_path / "p.png", both)
+    first, last = (load_inputs(tmp_path / "p.png", both, layout=order)["x"] for order in ("NCHW", "NHWC"))
+    assert first[0, 0].max() == -1 and last[0, :, :, 0].max() == -1
+    with pytest.raises(ShapeError, match="1 or 3 channels"):
+        load_inputs(tmp_path / "p.png", {"x": TensorSpec((1, 8, 6, 4))})
