@@ -9,37 +9,26 @@ import math
 from typing import Any
 
 from alula.host.onnx.steps import Build, Rule, Step
+from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 
 
-class Chain:
-    """The steps that stand for one step; their tensors are named after its first output."""
+class Chain(Writer):
+    """The steps that stand for one step of one output."""
 
     def __init__(self, step: Step, build: Build) -> None:
-        self.step, self.build = step, build
-        self.steps: list[Step] = []
+        super().__init__(step, build)
         self.x, self.y = step.inputs[0], step.outputs[0]
         self.dtype = build.dtypes.get(self.x, "float32")
 
-    def add(self, op: str, *inputs: str, **attrs: Any) -> str:
-        """Append a step; the name of its output."""
-        out = self.build.fresh(f"{self.y}.{op.lower()}")
-        self.steps.append(
-            Step(op, list(inputs), [out], attrs, f"{self.step.name}.{op.lower()}" if self.step.name else "")
-        )
-        return out
-
     def end(self, op: str, *inputs: str, **attrs: Any) -> list[Step]:
         """All steps; the last one makes the output."""
-        return [*self.steps, Step(op, list(inputs), [self.y], attrs, self.step.name)]
+        self.add(op, *inputs, out=self.y, **attrs)
+        return self.steps
 
     def number(self, value: float) -> str:
         """A constant scalar of the input's dtype."""
-        return self.build.constant(f"{self.y}.number", value, self.dtype)
-
-    def ints(self, *values: int) -> str:
-        """A constant list."""
-        return self.build.constant(f"{self.y}.list", values, "int64")
+        return self.constant(value, self.dtype)
 
 
 def _sum(step: Step, opset: int, build: Build) -> list[Step]:
@@ -101,8 +90,8 @@ def _hardmax(step: Step, opset: int, build: Build) -> list[Step]:
     x, axis = chain.x, step.attrs.get("axis", 1 if opset < 13 else -1)
     if opset < 13:
         x, axis = chain.add("Flatten", chain.x, axis=axis), -1
-    depth = chain.add("Gather", chain.add("Shape", x), build.constant(f"{chain.y}.axis", axis, "int64"), axis=0)
-    values = build.constant(f"{chain.y}.values", [0, 1], chain.dtype)
+    depth = chain.add("Gather", chain.add("Shape", x), chain.constant(axis, "int64"), axis=0)
+    values = chain.constant([0, 1], chain.dtype)
     best = chain.add("ArgMax", x, axis=axis, keepdims=0)
     if opset >= 13:
         return chain.end("OneHot", best, depth, values, axis=axis)
@@ -112,7 +101,7 @@ def _hardmax(step: Step, opset: int, build: Build) -> list[Step]:
 def _mean_variance(step: Step, opset: int, build: Build) -> list[Step]:
     """(x - mean) / (deviation + 1e-9). source: the function body of ONNX MeanVarianceNormalization-13"""
     chain = Chain(step, build)
-    axes = chain.ints(*step.attrs.get("axes", (0, 2, 3)))
+    axes = chain.integers(*step.attrs.get("axes", (0, 2, 3)))
     centred = chain.add("Sub", chain.x, chain.add("ReduceMean", chain.x, axes, keepdims=1))
     variance = chain.add("ReduceMean", chain.add("Mul", centred, centred), axes, keepdims=1)
     return chain.end("Div", centred, chain.add("Add", chain.add("Sqrt", variance), chain.number(1e-9)))
@@ -126,7 +115,7 @@ def _lrn(step: Step, opset: int, build: Build) -> list[Step]:
         raise GraphError(f"{step.label}: expected a size of 1 or more, got {size}; correct the model")
     alpha, beta, bias = (step.attrs.get(k, v) for k, v in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
     shape = chain.add("Shape", chain.x)
-    squares = chain.add("Reshape", chain.add("Mul", chain.x, chain.x), chain.ints(0, _channels(step, build), -1, 1))
+    squares = chain.add("Reshape", chain.add("Mul", chain.x, chain.x), chain.integers(0, _channels(step, build), -1, 1))
     lines = chain.add("Transpose", squares, perm=(0, 2, 1, 3))  # (N, pixels, C, 1)
     pads = ((size - 1) // 2, 0, size // 2, 0)
     mean = chain.add("AveragePool", lines, kernel_shape=(size, 1), pads=pads, count_include_pad=1)
@@ -163,7 +152,7 @@ def _end_root(chain: Chain, x: str, power: float) -> list[Step]:
 def _global_lp_pool(step: Step, opset: int, build: Build) -> list[Step]:
     """The norm of all pixels."""
     chain, power = Chain(step, build), step.attrs.get("p", 2)
-    axes = chain.ints(*range(2, build.rank(chain.x, step.label)))
+    axes = chain.integers(*range(2, build.rank(chain.x, step.label)))
     return _end_root(chain, chain.add("ReduceSum", _to_power(chain, chain.x, power), axes, keepdims=1), power)
 
 
@@ -217,15 +206,15 @@ def _max_unpool(step: Step, opset: int, build: Build) -> list[Step]:
         *dims[:2],
         *((dims[i + 2] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n)),
     )  # the size that was pooled, if the windows met its end
-    flat = chain.ints(-1)
-    zeros = chain.add("Expand", chain.number(0), chain.ints(math.prod(full)))
+    flat = chain.integers(-1)
+    zeros = chain.add("Expand", chain.number(0), chain.integers(math.prod(full)))
     places, pixels = chain.add("Reshape", step.inputs[1], flat), chain.add("Reshape", chain.x, flat)
     placed = chain.add("ScatterElements", zeros, places, pixels, axis=0)
     if not step.input(2):
-        return chain.end("Reshape", placed, chain.ints(*full))
-    image = chain.add("Reshape", placed, chain.ints(*full))
-    zeros = chain.ints(*(0,) * (n + 2))  # the image stands in the corner of one of output_shape
-    ends = chain.add("Sub", step.input(2), chain.ints(*full))
+        return chain.end("Reshape", placed, chain.integers(*full))
+    image = chain.add("Reshape", placed, chain.integers(*full))
+    zeros = chain.integers(*(0,) * (n + 2))  # the image stands in the corner of one of output_shape
+    ends = chain.add("Sub", step.input(2), chain.integers(*full))
     return chain.end("Pad", image, chain.add("Concat", zeros, ends, axis=0))
 
 

@@ -157,7 +157,18 @@ def movement() -> Iterator[Case]:
             yield case("GatherND", x, index)
             yield case("ScatterND", x, index, Input((len(places), *rest), dtype))
     yield case("GatherND", f(3, 4, 5), Input((3, 2, 1), "int64", ((0, 1), (2, -1), (3, 3)), known=True), batch_dims=1)
-    yield case("GatherElements", f(3, 4), Input((3, 2), "int64", low=-4, high=4), axis=1, kernel=False)
+    for kind, dtype in (("int64", "float32"), ("int32", "int32")):
+        for axis, shape in ((1, (3, 7, 5)), (-1, (3, 4, 2)), (0, (9, 4, 5)), (1, (3, 0, 5))):
+            yield case("GatherElements", Input((3, 4, 5), dtype), Input(shape, kind, low=-6, high=6), axis=axis)
+    yield case("GatherElements", f(3, 4), Input((2, 4), "int64", low=-4, high=4), axis=1, kernel=False)
+    yield case("GatherElements", Input((3, 4), "uint8"), Input((3, 4), "int64", low=-4, high=4), axis=1, kernel=False)
+    for largest, k in itertools.product((0, 1), (0, 1, 2, 7, 30, 31)):
+        x = f(3, 31, low=-1, high=1, special=k > 1)
+        yield case("TopK", x, i(k), n=2, largest=largest)
+    yield case("TopK", f(2, 3000), i(300), n=2)
+    yield case("TopK", f(2, 40, 1), i(3), axis=1)
+    yield case("TopK", f(4, 5), i(3), n=2, axis=0, kernel=False)
+    yield case("TopK", Input((2, 9), "int64"), i(3), n=2, kernel=False)
     yield case("Reshape", f(2, 3), i(0, 0, 1))
     yield case("Flatten", f(2, 3, 4), axis=2)
     yield case("Squeeze", f(2, 1, 3), i(1))

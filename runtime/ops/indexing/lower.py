@@ -1,4 +1,7 @@
-"""Gathering and scattering by known indices: a table of row numbers, made when the program is planned, for one look-up."""
+"""Gathering, scattering, and the largest elements.
+
+Known indices are a table of row numbers, made when the program is planned, for one look-up.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import math
 import numpy as np
 
 from alula.runtime.graph import Array, Node
+from alula.runtime.ops.indexing import kernel as kernels
 from alula.runtime.ops.indexing.op import rows_elements, rows_nd
 from alula.runtime.ops.movement.lower import emit_copy
-from alula.runtime.ops.movement.lower_gather import emit_gather
+from alula.runtime.ops.movement.lower_gather import emit_gather, index_ref
 from alula.runtime.planning.lowering import Lowering, lowers
 
 
@@ -30,12 +34,50 @@ def lower_gather(lowering: Lowering, node: Node) -> bool:
     """Look up rows of the data as a matrix."""
     found, spec = _rows(lowering, node), lowering.spec(node.inputs[0])
     if found is None:
-        return False
+        return node.op == "GatherElements" and _gather_computed(lowering, node)
     rows, inner = found
     if rows.size * inner:
         x, y = lowering.ref(node.inputs[0]), lowering.ref(node.outputs[0])
         matrix = (spec.size // inner, inner)
         emit_gather(lowering, x, lowering.table(rows), y, matrix, 0, rows.size, spec.itemsize)
+    return True
+
+
+def _gather_computed(lowering: Lowering, node: Node) -> bool:
+    """GatherElements of 4 bytes, where the indices have the data's shape but for the axis."""
+    x, indices = (lowering.spec(name) for name in node.inputs)
+    axis = node.attrs.axis % len(x.dims)
+    before, after = x.dims[:axis], x.dims[axis + 1 :]
+    if x.itemsize != 4 or (indices.dims[:axis], indices.dims[axis + 1 :]) != (before, after):
+        return False
+    if indices.size:
+        lowering.emit(
+            kernels.gather_elements_4, x=lowering.ref(node.inputs[0]), indices=index_ref(lowering, node.inputs[1]),
+            y=lowering.ref(node.outputs[0]), outer=math.prod(before), size=x.dims[axis], count=indices.dims[axis],
+            inner=math.prod(after),
+        )  # fmt: skip
+    return True
+
+
+@lowers("TopK")
+def lower_top_k(lowering: Lowering, node: Node) -> bool:
+    """TopK of float32 along the last axis, or along one behind which all sizes are 1."""
+    x = lowering.spec(node.inputs[0])
+    axis = node.attrs.axis % len(x.dims)
+    k = lowering.value(node.inputs[1])
+    if x.dtype != "float32" or math.prod(x.dims[axis + 1 :]) != 1 or k is None:
+        return False
+    outer, count = math.prod(x.dims[:axis]), int(k.reshape(()))
+    if outer * count:
+        names = (*node.outputs, "")[:2]
+        y, places = (
+            lowering.ref(name) if name else lowering.scratch(size * outer * count)
+            for name, size in zip(names, (4, 8), strict=True)
+        )
+        lowering.emit(
+            kernels.f32_top_k, x=lowering.ref(node.inputs[0]), y=y, places=places, outer=outer, n=x.dims[axis], k=count,
+            sign=1 if node.attrs.largest else -1,
+        )  # fmt: skip
     return True
 
 

@@ -23,7 +23,7 @@ def lower_gather(lowering: Lowering, node: Node) -> bool:
     x, indices = node.inputs
     spec, count = lowering.spec(x), lowering.spec(indices).size
     if lowering.spec(node.outputs[0]).size:
-        table = _index_ref(lowering, indices)
+        table = index_ref(lowering, indices)
         axis = node.attrs.axis % len(spec.dims)
         emit_gather(
             lowering, lowering.ref(x), table, lowering.ref(node.outputs[0]), spec.dims, axis, count, spec.itemsize
@@ -41,14 +41,14 @@ def lower_gather_grad(lowering: Lowering, node: Node) -> bool:
     axis = node.attrs.axis % len(out.dims)
     if out.size:
         lowering.emit(
-            kernels.f32_gather_grad, grad_y=lowering.ref(grad_y), indices=_index_ref(lowering, indices),
+            kernels.f32_gather_grad, grad_y=lowering.ref(grad_y), indices=index_ref(lowering, indices),
             grad_x=lowering.ref(node.outputs[0]), outer=math.prod(out.dims[:axis]), size=out.dims[axis], count=count,
             inner=math.prod(out.dims[axis + 1 :]),
         )  # fmt: skip
     return True
 
 
-def _index_ref(lowering: Lowering, name: str) -> Ref:
+def index_ref(lowering: Lowering, name: str) -> Ref:
     """The address of indices as int64."""
     spec = lowering.spec(name)
     if spec.dtype == "int64":
