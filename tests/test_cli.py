@@ -16,8 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alula import cli
 from alula.cli import COMMANDS, main
+from alula.host.pack import pack
 from alula.report import Report, Table, count, size
 from alula.runtime.errors import AlulaError
+from alula.runtime.graph import Arrays, Graph, Node, TensorSpec
+from alula.runtime.ops.contract import NoAttrs
 
 ROOT = Path(__file__).parent.parent
 
@@ -364,3 +367,14 @@ def test_sizes_and_counts_are_short() -> None:
 def test_every_command_is_a_file() -> None:
     files = {path.stem for path in (ROOT / "alula/commands").glob("*.py")} - {"__init__"}
     assert files == set(cli.COMMANDS)
+
+
+def test_info_says_which_flags_skip_how_many_nodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec, attrs = TensorSpec((2, 3)), NoAttrs()
+    nodes = (Node("Abs", ("x",), ("a",), attrs, guard="on", otherwise=("x",)), Node("Sqrt", ("a",), ("y",), attrs))
+    graph = Graph("net", {"x": spec, "on": TensorSpec((1,), "int64")}, ("y",), nodes, Arrays())
+    pack({"net": graph}, tmp_path / "net.alula")
+    assert main(["info", str(tmp_path / "net.alula")]) == 0
+    assert "net: 1 of 2 nodes are skipped where a flag is 0: on (1)" in capsys.readouterr().out
+    assert main(["info", str(tmp_path / "net.alula"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["graphs"][0]["guards"] == {"on": 1}

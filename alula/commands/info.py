@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> Report:
         for g in graphs
         if g.get("reference_nodes")
     ]
+    parts += [_guards(g) for g in graphs if g["guards"]]
     weights = sum(t.spec.size for t in artifact.tensors if t.graph in names)
     bits = 8 * sum(t["stored_bytes"] for t in tensors) / max(weights, 1)
     parts.append(
@@ -74,6 +75,7 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
     row: dict[str, Any] = {
         "graph": name, "inputs": {n: str(spec) for n, spec in graph.inputs.items()}, "outputs": list(graph.outputs),
         "nodes": len(graph.nodes), "ops": dict(Counter(node.op for node in graph.nodes).most_common()), "unplanned": "",
+        "guards": dict(Counter(node.guard for node in graph.nodes if node.guard).most_common()),
     }  # fmt: skip
     mine = {key: shape for key, shape in shapes.items() if key in graph.inputs or not key}
     try:
@@ -91,6 +93,14 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
         "arena_bytes": program.arena_bytes, "macs": program.macs, "instructions": len(program.instructions),
         "reference_nodes": [node.label for node in program.reference_nodes],
     }  # fmt: skip
+
+
+def _guards(row: dict[str, Any]) -> str:
+    """Which flags skip how many nodes."""
+    flags = ", ".join(f"{flag} ({number})" for flag, number in row["guards"].items())
+    return (
+        f"{row['graph']}: {sum(row['guards'].values())} of {row['nodes']} nodes are skipped where a flag is 0: {flags}"
+    )
 
 
 def _tensor_table(tensors: list[dict[str, Any]], every: bool) -> Table:

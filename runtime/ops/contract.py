@@ -18,8 +18,8 @@ from typing import Any
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.frozen import frozen
-from alula.runtime.graph import Array, Node, TensorSpec
-from alula.runtime.ops.traits import ROLES, ChannelsLast, Linear, Operand, Rank, Stage
+from alula.runtime.graph import MAX_RANK, Array, Node, TensorSpec
+from alula.runtime.ops.traits import ROLES, ChannelsLast, Linear, Operand, Rank, Stage, axis_for
 
 Specs = Sequence[TensorSpec | None]
 Values = Sequence[Array | None]
@@ -204,6 +204,7 @@ def _check_traits(op: Op) -> None:
                 f"{where}: expected operands among its {op.n_inputs[1]} inputs, with a role of {', '.join(ROLES)}, got "
                 f"{index}: {operand.role!r} {operand.grouped!r}; correct its traits"
             )
+        _check_axes(op, index, operand)
     if op.linear is not None:
         missing = {index for index in (op.linear.weight, op.linear.bias) if index is not None} - set(op.operands)
         unknown = {name for name in (op.linear.gain, op.linear.bias_gain) if name} - attrs
@@ -212,6 +213,31 @@ def _check_traits(op: Op) -> None:
                 f"{where}: expected weight and bias of `linear` among its operands, and gains among its attributes, got "
                 f"{sorted(map(str, missing | unknown))}; correct its traits"
             )
+
+
+def _check_axes(op: Op, index: int, operand: Operand) -> None:
+    """Refuse axes of a weight that no weight has; those that attributes decide are tried with their defaults."""
+    defaults = all(field.default is not dataclasses.MISSING for field in dataclasses.fields(op.attrs))
+    given = [axis for axis in (operand.outputs, operand.inputs) if defaults or not callable(axis)]
+    found = [axis_for(axis, op.attrs() if callable(axis) else None) for axis in given]
+    wrong = [axis for axis in found if axis is not None and (type(axis) is not int or not -MAX_RANK <= axis < MAX_RANK)]
+    if wrong or (len(set(found)) < len(found) and found != [None, None]):
+        raise GraphError(
+            f"op {op.name}: expected two different axes of input {index} from {-MAX_RANK} to {MAX_RANK - 1}, or None, got "
+            f"{', '.join(map(repr, found))}; correct its traits"
+        )
+
+
+def _check_ranks(op: Op, attrs: Any, specs: Specs) -> None:
+    """Refuse a weight that lacks an axis which its operand declares: whoever counts its channels would count others."""
+    for index, operand in op.operands.items():
+        spec = specs[index] if index < len(specs) else None
+        for axis in (axis_for(operand.outputs, attrs), axis_for(operand.inputs, attrs)):
+            if spec is not None and axis is not None and axis >= len(spec.shape):
+                raise GraphError(
+                    f"expected input {index} to have an axis {axis}, as the op {op.name} declares, got {spec}; correct "
+                    "the op's traits"
+                )
 
 
 def register(*ops: Op) -> None:
@@ -245,6 +271,8 @@ def infer(node: Node, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     if not low <= len(specs) <= high:
         raise GraphError(f"{node.label}: expected {low} to {high} inputs, got {len(specs)}; check the model")
     try:
-        return op.infer(node.attrs, specs, values)
+        outputs = op.infer(node.attrs, specs, values)
+        _check_ranks(op, node.attrs, specs)
+        return outputs
     except (ShapeError, DTypeError, GraphError) as error:
         raise type(error)(f"{node.label}: {error}") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +19,7 @@ from alula.host.pack import pack, weight_axes
 from alula.runtime.errors import GraphError, ShapeError
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.model import Model
-from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, find, register
+from alula.runtime.ops.contract import REGISTRY, NoAttrs, Op, Specs, Values, find, register
 from alula.runtime.ops.traits import BIAS, WEIGHT, ChannelsLast, Linear, Operand, first
 from alula.runtime.passes import optimise
 from alula.runtime.planning.autodiff import Tape, rule
@@ -188,6 +190,35 @@ def test_it_is_exported_in_its_domain() -> None:
     assert node.domain == "own" and "own" in {entry.domain for entry in exported.opset_import}
     x, _ = batch()
     np.testing.assert_allclose(Model(import_onnx(exported).graph)(x), answer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "got"),
+    [
+        (9, 1, "9, 1"),
+        ("0", None, "'0', None"),
+        (True, 0, "True, 0"),
+        (1, 1, "1, 1"),
+        (lambda attrs: -9, None, "-9, None"),
+    ],
+)
+def test_axes_that_no_weight_has_are_refused_when_it_is_registered(outputs: Any, inputs: Any, got: str) -> None:
+    mix = find("ChannelMix", "")
+    wrong = replace(mix, name="Wrong", operands={**mix.operands, 1: Operand(WEIGHT, outputs=outputs, inputs=inputs)})
+    with pytest.raises(
+        GraphError, match=rf"op Wrong: expected two different axes of input 1 .*, got {got}; correct its"
+    ):
+        register(wrong)
+    assert "Wrong" not in REGISTRY
+
+
+def test_axes_that_this_weight_lacks_are_refused_when_shapes_are_known() -> None:
+    mix = find("ChannelMix", "")
+    register(replace(mix, name="DeepMix", operands={**mix.operands, 1: Operand(WEIGHT, outputs=0, inputs=2)}))
+    nodes = (Node("DeepMix", ("x", "w"), ("y",), NoAttrs()),)
+    graph = Graph("one", {"x": TensorSpec((2, 3, 4))}, ("y",), nodes, Arrays(w=np.ones((5, 4), np.float32)))
+    with pytest.raises(GraphError, match=r"y \(DeepMix\): expected input 1 to have an axis 2, .* got float32\(5, 4\)"):
+        Model(graph)(np.ones((2, 3, 4), np.float32))
 
 
 def test_its_name_in_another_domain_is_refused() -> None:
