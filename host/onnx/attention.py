@@ -1,126 +1,170 @@
-"""onnxruntime's fused attention, as the products and the softmax that it is."""
+"""ONNX's Attention as the products and the softmax that it is: heads, groups of heads, masks, windows, caches.
+
+source : ONNX Attention-25
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from alula.host.onnx.steps import Build, Rule, Step
+from alula.host.onnx.steps import Build, Step
 from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 
-UNSEEN = -10000.0  # what onnxruntime adds where a mask says no
 
-
-def _heads(write: Writer, x: str, heads: int) -> str:
+def heads(write: Writer, x: str, n: int) -> str:
     """(B, S, N * H) as (B, N, S, H)."""
-    return write.add("Transpose", write.add("Reshape", x, write.integers(0, 0, heads, -1)), perm=(0, 2, 1, 3))
-
-
-def _masked(write: Writer, scores: str, mask: str) -> str:
-    """Scores (B, N, S, L) less a large number where a mask (B, L) is 0."""
-    rank = len(write.build.shapes.get(mask, ()))
-    if rank != 2:
+    if n < 1:
         raise GraphError(
-            f"{write.step.label}: expected a mask (B, L), got {rank or 'an unknown number of'} dimensions; export without it"
+            f"{write.step.label}: expected the number of heads of a three-dimensional input, got {n}; export again"
         )
-    hidden = write.add("Sub", write.constant(1.0), write.add("Cast", mask, to="float32"))
-    added = write.add("Mul", hidden, write.constant(write.step.attrs.get("mask_filter_value", UNSEEN)))
-    return write.add("Add", scores, write.add("Unsqueeze", added, write.integers(1, 2)))
+    return write.add("Transpose", write.add("Reshape", x, write.integers(0, 0, n, -1)), perm=(0, 2, 1, 3))
 
 
-def _causal(write: Writer, scores: str) -> str:
-    """Scores (B, N, S, L) less a large number where a key comes after the query; the last query sees all keys."""
-    dims = write.add("Shape", scores)
-    n_queries, n_keys = (
-        write.add("Squeeze", write.add("Slice", dims, write.integers(at), write.integers(at + 1)), write.integers(0))
-        for at in (2, 3)
+def join(write: Writer, y: str) -> None:
+    """(B, N, S, H) as the step's output (B, S, N * H)."""
+    write.add(
+        "Reshape", write.add("Transpose", y, perm=(0, 2, 1, 3)), write.integers(0, 0, -1), out=write.step.outputs[0]
     )
-    zero, one = write.constant(0, "int64"), write.constant(1, "int64")
-    queries = write.add("Add", write.add("Range", zero, n_queries, one), write.add("Sub", n_keys, n_queries))
-    ahead = write.add("Less", write.add("Unsqueeze", queries, write.integers(1)), write.add("Range", zero, n_keys, one))
-    return write.add("Where", ahead, write.constant(write.step.attrs.get("mask_filter_value", UNSEEN)), scores)
 
 
-def _attend(write: Writer, q: str, k: str, v: str, mask: str, added: str) -> list[Step]:
-    """softmax(scale Q K^T + added) V, heads joined again. q, k, v: (B, N, S, H)"""
-    attrs = write.step.attrs
-    factor = float(attrs.get("scale", 0.0))
+def size(write: Writer, x: str, axis: int) -> str:
+    """The size of an axis, int64 of no dimensions."""
+    part = write.add("Slice", write.add("Shape", x), write.integers(axis), write.integers(axis + 1))
+    return write.add("Squeeze", part, write.integers(0))
+
+
+def positions(write: Writer, count: str) -> str:
+    """0, 1, 2 ... count - 1."""
+    return write.add("Range", write.constant(0, "int64"), count, write.constant(1, "int64"))
+
+
+def scores_of(write: Writer, q: str, k: str) -> str:
+    """scale Q K^T: (B, N, S, L); the scale is one over the root of the size of a head by default."""
+    factor = float(write.step.attrs.get("scale", 0.0))
     if factor:
         q = write.add("Mul", q, write.constant(factor))
-    else:  # one over the root of the size of a head
-        size = write.add(
-            "Cast", write.add("Slice", write.add("Shape", q), write.integers(3), write.integers(4)), to="float32"
+    else:
+        q = write.add("Div", q, write.add("Sqrt", write.add("Cast", size(write, q, 3), to="float32")))
+    return write.add("MatMul", q, write.add("Transpose", k, perm=(0, 1, 3, 2)))
+
+
+def attention(step: Step, opset: int, build: Build) -> list[Step]:
+    """Y, and where they are wanted the keys and values with those of the past, and the scores or shares."""
+    write, attrs = Writer(step, build), step.attrs
+    q, k, v = (write.input(index) for index in range(3))
+    is_flat = build.rank(q, step.label) == 3
+    if is_flat:
+        n = [int(attrs.get(name, 0)) for name in ("q_num_heads", "kv_num_heads")]
+        q, k, v = heads(write, q, n[0]), heads(write, k, n[1]), heads(write, v, n[1])
+    else:
+        n = [(build.shapes[name] if len(build.shapes.get(name, ())) == 4 else (0, 0))[1] or 0 for name in (q, k)]
+    k, v = (_with_past(write, x, index) for index, x in enumerate((k, v)))
+    if n[0] != n[1] or not n[0]:
+        groups = (
+            write.constant(n[0] // n[1], "int64")
+            if n[0] and n[1]
+            else write.add("Div", size(write, q, 1), size(write, k, 1))
         )
-        q = write.add("Div", q, write.add("Sqrt", size))
-    scores = write.add("MatMul", q, write.add("Transpose", k, perm=(0, 1, 3, 2)))
-    if added:
-        scores = write.add("Add", scores, added)
-    if attrs.get("unidirectional", 0):
-        scores = _causal(write, scores)
-    if mask:
-        scores = _masked(write, scores, mask)
-    y = write.add("MatMul", write.add("Softmax", scores, axis=-1), v)
-    joined = write.add("Transpose", y, perm=(0, 2, 1, 3))
-    write.add("Reshape", joined, write.integers(0, 0, -1), out=write.step.outputs[0])
+        k, v = _repeated(write, k, groups), _repeated(write, v, groups)
+    stages = [scores_of(write, q, k)]
+    cap = float(attrs.get("softcap", 0.0))
+    if cap:
+        limit = write.constant(cap)
+        stages.append(write.add("Mul", write.add("Tanh", write.add("Div", stages[0], limit)), limit))
+    else:
+        stages.append(stages[0])
+    masked, may_be_empty = _masked(write, stages[-1], q)
+    stages += [masked, _shares(write, masked, may_be_empty)]
+    if len(step.outputs) > 3 and step.outputs[3]:
+        write.add("Identity", stages[int(attrs.get("qk_matmul_output_mode", 0))], out=step.outputs[3])
+    if is_flat:
+        join(write, write.add("MatMul", stages[-1], v))
+    else:
+        write.add("MatMul", stages[-1], v, out=step.outputs[0])
     return write.steps
 
 
-def _attention(step: Step, opset: int, build: Build) -> list[Step]:
-    """Self-attention with one weight for queries, keys and values: (C, 3 * N * H)."""
-    write = Writer(step, build)
-    write.only(1)
-    write.refuse("do_rotary", "past_present_share_buffer")
-    _without(write, 4, 6)
-    weight, heads = write.input(1), int(step.attrs.get("num_heads", 1))
-    columns = (build.shapes.get(weight) or (None,))[-1]
-    sizes = tuple(step.attrs.get("qkv_hidden_sizes", ())) or (columns and (columns // 3,) * 3)
-    if not sizes:
-        raise GraphError(
-            f"{step.label}: expected weights of a known size, got {weight!r}; export without onnxruntime's optimiser"
-        )
-    x = write.add("MatMul", write.input(0), weight)
-    x = write.add("Add", x, step.input(2)) if step.input(2) else x
-    q, k, v = (_heads(write, part, heads) for part in write.split(x, sizes, axis=-1))
-    return _attend(write, q, k, v, step.input(3), step.input(5))
+def _with_past(write: Writer, x: str, index: int) -> str:
+    """Keys (index 0) or values (1) after those of the past, which are an output, too."""
+    step = write.step
+    past, present = step.input(4 + index), step.outputs[1 + index] if len(step.outputs) > 1 + index else ""
+    if past:
+        return write.add("Concat", past, x, out=present, axis=2)
+    if present:
+        write.add("Identity", x, out=present)
+    return x
 
 
-def _multi_head(step: Step, opset: int, build: Build) -> list[Step]:
-    """Attention of projected queries, keys and values, each (B, S, N * H), or keys and values (B, N, S, H)."""
-    write = Writer(step, build)
-    write.only(1)
-    _without(write, 6, 7, 8, 9)
-    heads = int(step.attrs.get("num_heads", 1))
-    parts = [write.input(index) for index in range(3)]
-    ranks = [build.rank(name, step.label) for name in parts]
-    if step.input(3):
-        bias = build.constants.get(step.input(3))
-        if bias is None or ranks != [3, 3, 3]:
-            raise GraphError(
-                f"{step.label}: expected a constant bias of three-dimensional inputs, got another; export without it"
-            )
-        for index, values in enumerate(_thirds(write, bias)):
-            parts[index] = write.add("Add", parts[index], write.constant(values, values.dtype.name))
-    q, k, v = (_heads(write, name, heads) if rank == 3 else name for name, rank in zip(parts, ranks, strict=True))
-    return _attend(write, q, k, v, step.input(4), step.input(5))
+def _repeated(write: Writer, x: str, groups: str) -> str:
+    """Keys or values (B, N / groups, L, H), each head as often as there are queries for it: (B, N, L, H)."""
+    b, n, length, h = (write.add("Unsqueeze", size(write, x, axis), write.integers(0)) for axis in range(4))
+    many = write.add("Unsqueeze", groups, write.integers(0))
+    shape = write.add("Concat", b, n, many, length, h, axis=0)
+    wide = write.add("Expand", write.add("Unsqueeze", x, write.integers(2)), shape)
+    return write.add("Reshape", wide, write.add("Concat", b, write.add("Mul", n, many), length, h, axis=0))
 
 
-def _thirds(
-    write: Writer, bias: np.ndarray[tuple[int], np.dtype[np.float32]]
-) -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    """A bias of queries, keys and values; the values may be wider than the other two."""
-    wide = (write.build.shapes.get(write.step.input(2)) or (None,))[-1]
-    last = len(bias) // 3 if wide is None else int(wide)
-    first = (len(bias) - last) // 2
-    return [bias[:first], bias[first : 2 * first], bias[2 * first :]]
+def _masked(write: Writer, scores: str, q: str) -> tuple[str, bool]:
+    """Scores with what a mask adds, and -inf where a query must not see a key; whether a query may see none."""
+    step, attrs, build = write.step, write.step.attrs, write.build
+    mask, past, lengths = step.input(3), step.input(4), step.input(6)
+    causal, left, right = (int(attrs.get(name, default)) for name, default in
+                           (("is_causal", 0), ("left_window_size", -1), ("right_window_size", -1)))  # fmt: skip
+    seen = []
+    if lengths:
+        lengths = write.add("Reshape", lengths, write.integers(-1, 1, 1, 1))
+    if causal or lengths or left >= 0 or right >= 0:
+        keys = positions(write, size(write, scores, 3))
+        place = write.add("Unsqueeze", positions(write, size(write, q, 2)), write.integers(1))  # (S, 1)
+        if past:
+            place = write.add("Add", place, size(write, past, 2))
+        elif lengths:
+            place = write.add("Add", place, write.add("Sub", lengths, size(write, q, 2)))
+        if causal:
+            seen.append(write.add("LessOrEqual", keys, place))
+        if left >= 0:
+            seen.append(write.add("GreaterOrEqual", keys, write.add("Sub", place, write.constant(left, "int64"))))
+        if right >= 0:
+            seen.append(write.add("LessOrEqual", keys, write.add("Add", place, write.constant(right, "int64"))))
+        if lengths:
+            seen.append(write.add("Less", keys, lengths))
+    if mask:
+        is_bool = build.dtypes.get(mask) == "bool"
+        mask = _widened(write, mask, is_bool)
+        if is_bool:
+            seen.append(mask)
+        else:
+            scores = write.add("Add", scores, mask)
+    may_be_empty = bool(lengths) or left >= 0 or right >= 0 or mask in seen
+    if seen:
+        every = seen[0]
+        for other in seen[1:]:
+            every = write.add("And", every, other)
+        scores = write.add("Where", every, scores, write.constant(-np.inf))
+    return scores, may_be_empty
 
 
-def _without(write: Writer, *inputs: int) -> None:
-    """raise : GraphError if an input is there that belongs to text generation"""
-    for index in inputs:
-        if write.step.input(index):
-            raise GraphError(
-                f"{write.step.label}: expected no past keys and values, got {write.step.input(index)!r}; export without a cache"
-            )
+def _widened(write: Writer, mask: str, is_bool: bool) -> str:
+    """A mask of fewer keys than there are: the others are not seen."""
+    step, shapes = write.step, write.build.shapes
+    key, past = shapes.get(step.input(1), ()), shapes.get(step.input(4), ())
+    lengths = [shape[-2] for shape in (key, past) if len(shape) > 2]
+    have = (shapes.get(mask) or (None,))[-1]
+    if have is None or None in lengths or not lengths:
+        return mask  # as exporters write them
+    missing = sum(length or 0 for length in lengths) - have
+    if missing <= 0 or have == 1:
+        return mask
+    pads = write.integers(*[0] * (2 * len(shapes[mask]) - 1), missing)
+    return write.add("Pad", mask, pads, write.constant(False, "bool") if is_bool else write.constant(-np.inf))
 
 
-ATTENTION: dict[str, Rule] = {"Attention": _attention, "MultiHeadAttention": _multi_head}
+def _shares(write: Writer, scores: str, may_be_empty: bool) -> str:
+    """softmax(scores); zeros for a query that sees no key."""
+    if not may_be_empty:
+        return write.add("Softmax", scores, axis=-1)
+    top = write.add("ReduceMax", scores, write.integers(-1), keepdims=1)
+    is_empty, nothing = write.add("Equal", top, write.constant(-np.inf)), write.constant(0.0)
+    shares = write.add("Softmax", write.add("Where", is_empty, nothing, scores), axis=-1)
+    return write.add("Where", is_empty, nothing, shares)

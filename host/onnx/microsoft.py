@@ -5,8 +5,10 @@ Source: onnxruntime's ContribOperators.md. A step's op is called "com.microsoft.
 
 from __future__ import annotations
 
-from alula.host.onnx.attention import ATTENTION
+from alula.host.onnx.attention import attention
+from alula.host.onnx.microsoft_attention import ATTENTION_MICROSOFT
 from alula.host.onnx.quantised import QUANTISED, QUANTISED_MICROSOFT
+from alula.host.onnx.rotary import rotary_embedding
 from alula.host.onnx.steps import Build, Rule, Step
 from alula.host.onnx.upgrade import REPLACED, upgrade
 from alula.host.onnx.writer import Writer
@@ -126,7 +128,7 @@ def _rms_norm(step: Step, opset: int, build: Build) -> list[Step]:
 
 MICROSOFT: dict[str, Rule] = {
     **QUANTISED_MICROSOFT,
-    **ATTENTION,
+    **ATTENTION_MICROSOFT,
     "BiasGelu": _gelu("none"),
     "FastGelu": _gelu("tanh"),
     "FusedConv": _fused_conv,
@@ -138,8 +140,9 @@ MICROSOFT: dict[str, Rule] = {
     "SkipLayerNormalization": _skip_norm("LayerNormalization", 4),
     "SkipSimplifiedLayerNormalization": _skip_norm("RMSNormalization", 3),
 }
-RULES: dict[str, Rule] = {**QUANTISED, **{f"{DOMAIN}.{op}": rule for op, rule in MICROSOFT.items()}}
-WRITTEN = REPLACED | QUANTISED.keys()  # ops of ONNX that import leaves none of
+WRITTEN_OUT: dict[str, Rule] = {"Attention": attention, "RotaryEmbedding": rotary_embedding, **QUANTISED}
+RULES: dict[str, Rule] = {**WRITTEN_OUT, **{f"{DOMAIN}.{op}": rule for op, rule in MICROSOFT.items()}}
+WRITTEN = REPLACED | WRITTEN_OUT.keys()  # ops of ONNX that import leaves none of
 
 
 def step_op(op: str, domain: str) -> str:

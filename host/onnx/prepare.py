@@ -81,7 +81,7 @@ def _has_body(op: str, opset: int) -> bool:
 
 
 def _with_defaults(model: onnx.ModelProto, ops: list[str], opset: int) -> onnx.ModelProto:
-    """A copy in which these ops name all their attributes: the inliner looks for them in the node alone."""
+    """A copy in which these ops name all their attributes, and constants their types: the inliner looks nowhere else."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -95,6 +95,12 @@ def _with_defaults(model: onnx.ModelProto, ops: list[str], opset: int) -> onnx.M
                 for name, known in sorted(schema.attributes.items())
                 if name not in given and known.default_value.name
             )
+    typed = {info.name for info in (*copy.graph.value_info, *copy.graph.input)}
+    copy.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in copy.graph.initializer
+        if tensor.name not in typed
+    )
     return copy
 
 
