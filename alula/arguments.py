@@ -34,6 +34,14 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="threads of the engine; default: one per core")
 
 
+def add_alpha(parser: argparse._ActionsContainer) -> None:
+    """What transparent images are laid over."""
+    from alula.runtime.data.image import ALPHA
+
+    parser.add_argument("--alpha", choices=ALPHA, default=ALPHA[0],
+                        help="what transparent images are laid over (white); drop: nothing, their own colours are seen")  # fmt: skip
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     value = int(text) if text.isascii() and text.isdigit() else 0

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from alula.runtime.data.image import is_picture, read_image
 from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
-from alula.runtime.errors import DTypeError, ShapeError, SourceError, require
+from alula.runtime.data.opencv import opencv
+from alula.runtime.errors import DTypeError, ShapeError, SourceError
+from alula.runtime.files import printable
 from alula.runtime.graph import Array, TensorSpec
 
 Shapes = dict[str, tuple[int, ...]]
 PIXELS = ("float32", "float16", "uint8")  # dtypes of inputs that take an image
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def parse_shapes(texts: Sequence[str]) -> Shapes:
@@ -78,17 +80,22 @@ def random_inputs(specs: Mapping[str, TensorSpec], shapes: Shapes, seed: int = 0
 
 
 def load_inputs(
-    path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes | None = None, layout: str | None = None
+    path: Path,
+    specs: Mapping[str, TensorSpec],
+    shapes: Shapes | None = None,
+    layout: str | None = None,
+    alpha: str = "white",
 ) -> dict[str, Array]:
     """Arrays from a .npy (the only input), a .npz (one array an input, by name), or an image.
 
     shapes : what an image is resized to, (1, C, H, W) or (1, H, W, C); its values become -1..1, in the order B, G, R;
              an input of uint8 gets them as they are
     layout : which of the two, if the shape does not tell
+    alpha  : white, black or drop: what a transparent image is laid over
     raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
     """
-    if path.suffix.lower() in IMAGES:
-        return {next(iter(specs)): _image(path, specs, resolve_shapes(specs, shapes or {}, str(path)), layout)}
+    if is_image(path):
+        return {next(iter(specs)): _image(path, specs, resolve_shapes(specs, shapes or {}, str(path)), layout, alpha)}
     try:
         loaded = np.load(path, allow_pickle=False)
         values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
@@ -109,23 +116,32 @@ def load_inputs(
     return {name: values[name] for name in specs}
 
 
-def _image(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes, layout: str | None) -> Array:
+def is_image(path: Path) -> bool:
+    """Whether an input is an image, by its suffix or its content, and no array."""
+    return path.suffix.lower() not in (".npy", ".npz") and path.is_file() and is_picture(path)
+
+
+def _image(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes, layout: str | None, alpha: str) -> Array:
     (spec, *others), shape = specs.values(), next(iter(shapes.values()))
     if others or len(shape) != 4 or shape[0] != 1 or spec.dtype not in PIXELS:
         raise ShapeError(
             f"{path}: expected a network with one input (1, 3, H, W) for an image, got {shapes}; give a .npz"
         )
-    known = image_layout(spec.shape if any(isinstance(spec.shape[axis], int) for axis in (1, 3)) else shape, str(path), layout)
+    known = image_layout(
+        spec.shape if any(isinstance(spec.shape[axis], int) for axis in (1, 3)) else shape, str(path), layout
+    )
     height, width, channels = (shape[axis] for axis in image_axes(known))
     if channels not in CHANNELS:
         raise ShapeError(
             f"{path}: expected an input of 1 or 3 channels for an image, got {shape} ({known}); give a .npz"
         )
-    cv2 = require("cv2", "vision", "reading an image")
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE) if content.size else None
-    if image is None:
-        raise SourceError(f"{path}: expected an image, got a file that cannot be decoded; is it damaged?")
+    try:
+        image = read_image(path, channels, alpha)
+    except ValueError as error:
+        raise SourceError(
+            f"{printable(path)}: expected an image that can be decoded, got one that is not: {error}; is it damaged?"
+        ) from error
+    cv2 = opencv("resizing an image")
     pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, channels)
     if spec.dtype != "uint8":
         pixels = (pixels.astype(np.float32) / 127.5 - 1).astype(spec.dtype)

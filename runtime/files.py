@@ -1,4 +1,5 @@
-"""Files that are complete or absent, even if the process is killed or the power fails while they are written."""
+"""Files that are complete or absent, even if the process is killed or the power fails while they are written. Their names, for
+people: `printable`."""
 
 from __future__ import annotations
 
@@ -31,6 +32,17 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable
         if isinstance(error, OSError) and error.errno:  # the caller knows only `path`
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    """A file's name as any terminal and any JSON file takes it: `\\xfc` for a byte that is not UTF-8, `\\n` for a line's end."""
+    text = str(name)
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escaped(one) for one in text)
+
+
+def _escaped(one: str) -> str:
+    byte = ord(one) - 0xDC00  # Python's stand-in for a byte that is no text
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else one.encode("unicode_escape").decode("ascii")
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,28 +1,28 @@
 """`alula run F.alula INPUT`: read the signs in a video, or run a model on an array.
 
 A file with the graphs `detect`, `classify` and `recognise` reads signs; INPUT is then a video, a camera, a stream or a
-folder of images. Any other file runs one graph on a .npy, a .npz or an image.
+folder of images, or one image. Any other file runs one graph on a .npy, a .npz or an image.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import alula
-from alula.arguments import add_file, add_layout, add_shape, add_threads, positive
+from alula.arguments import add_alpha, add_file, add_layout, add_shape, add_threads, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
-from alula.runtime.files import write_whole
+from alula.runtime.data.listing import tell_left_out
+from alula.runtime.files import printable, write_whole
 
 if TYPE_CHECKING:
-    from alula.device.camera import Frame
+    from alula.device.camera import Frame, FrameSource
     from alula.device.tasks.spotter import Flight
     from alula.runtime.artifact import Artifact
 
@@ -41,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--meter", help="power meter for the energy log (auto)")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--every", type=positive, metavar="N", help="read one frame of N (1)")
+    parser.add_argument(
+        "--sequence", action="store_true", help="a folder's images are frames of a video; by default each is read alone"
+    )
+    add_alpha(parser)
     add_layout(parser)
     add_shape(parser)
     add_threads(parser)
@@ -69,9 +73,6 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
         _refuse_unused(args, "--shape", "the images give the shapes; leave it out, or choose one network with --graph")
     if args.layout:
         _refuse_unused(args, "--layout", "the networks' own is known; leave it out, or choose one network with --graph")
-    for name in ("OPENCV_LOG_LEVEL", "OPENCV_VIDEOIO_LOG_LEVEL"):
-        os.environ.setdefault(name, "SILENT")  # what OpenCV cannot read is counted and said by us, in one line
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from alula.device.camera import open_source
     from alula.device.power import EnergyLog, select_meter
     from alula.device.tasks.annotate import AnnotatedVideo
@@ -81,7 +82,7 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     charset = spotter_charset(artifact)
     models = alula.load_all(args.file, threads=args.threads)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(open_source(args.input))
+        source = stack.enter_context(open_source(args.input, args.sequence, args.alpha))
         log = None
         if args.energy:
             meter = stack.enter_context(contextlib.closing(select_meter(args.meter or "auto")))
@@ -99,9 +100,10 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
 
         flight = spotter.run(source, args.frames, watch)
         energy = log.summary() if log else None
+        note = drawn.note() if drawn else ""
     if args.out:
         write_whole(args.out, lambda handle: handle.write(signs_as_json(flight.signs).encode()))
-    return _flight_report(flight, energy, args.out)
+    return _flight_report(flight, source, energy, args.out, note)
 
 
 def _refuse_unused(args: argparse.Namespace, option: str, why: str) -> NoReturn:
@@ -113,24 +115,34 @@ def _refuse_unused(args: argparse.Namespace, option: str, why: str) -> NoReturn:
     )
 
 
-def _flight_report(flight: Flight, energy: dict[str, Any] | None, out: Path | None) -> Report:
-    rows: list[tuple[Cell, ...]] = [
-        (sign.text, f"{sign.confidence:.2f}", f"{sign.first_time_s:.1f}", f"{sign.last_time_s:.1f}", sign.sightings)
-        for sign in flight.signs
-    ]
+def _flight_report(
+    flight: Flight, source: FrameSource, energy: dict[str, Any] | None, out: Path | None, note: str
+) -> Report:
+    """What a run has to say.
+
+    note : on the annotated video
+    """
+    columns = ("from s", "to s") if source.sequence else ("image",)
+    rows: list[tuple[Cell, ...]] = []
+    for sign in flight.signs:
+        where = (f"{sign.first_time_s:.1f}", f"{sign.last_time_s:.1f}") if source.sequence else (sign.picture,)
+        rows.append((sign.text, f"{sign.confidence:.2f}", *where, sign.sightings))
     rate = flight.frames / max(flight.duration_s, 1e-9)
     lost = {name: n for name, n in flight.counts.items() if name in ("dropped", "unreadable") and n}
-    parts: list[Table | str] = [Table(("sign", "confidence", "from s", "to s", "seen"), rows)]
+    parts: list[Table | str] = [Table(("sign", "confidence", *columns, "seen"), rows)]
     parts.append(
-        f"{len(rows)} signs in {flight.frames} frames, {rate:.1f} frames/s" + (f"; written to {out}" if out else "")
+        f"{len(rows)} signs in {flight.frames} frames, {rate:.1f} frames/s"
+        + (f"; written to {printable(out)}" if out else "")
     )
     parts += [f"frames that were {name}: {n:.0f}" for name, n in lost.items()]
+    notes = [tell_left_out(source.damaged, "unreadable"), tell_left_out(source.left_out), note]
+    parts += [line for line in notes if line]
     if energy:
         each = energy["counters"].get("frame", {}).get("each_j")
         shown = "" if each is None else f", {each:.3g} J per frame"
         parts.append(f"energy ({energy['accuracy']}, {energy['source']}){shown}")
     document = {"signs": [asdict(sign) for sign in flight.signs], "frames": flight.frames, "duration_s": flight.duration_s,
-                "counts": flight.counts, "energy": energy}  # fmt: skip
+                "counts": flight.counts, "damaged": source.damaged, "left_out": source.left_out, "energy": energy}  # fmt: skip
     return Report(document, parts)
 
 
@@ -138,19 +150,20 @@ def _infer(args: argparse.Namespace) -> Report:
     import numpy as np
 
     from alula.device.tasks.networks import GRAPHS
-    from alula.host.inputs import IMAGES, load_inputs, parse_shapes
+    from alula.host.inputs import is_image, load_inputs, parse_shapes
 
-    if args.shape and Path(args.input).suffix.lower() not in IMAGES:
+    image = is_image(Path(args.input))
+    if args.shape and not image:
         _refuse_unused(args, "--shape", "it is what an image is resized to, and arrays have shapes; leave it out")
-    if args.layout and Path(args.input).suffix.lower() not in IMAGES:
+    if args.layout and not image:
         _refuse_unused(args, "--layout", "it is for an image, and arrays have the network's; leave it out")
-    for name in ("video", "energy", "frames", "every"):
+    for name in ("video", "energy", "frames", "every", "sequence"):
         if getattr(args, name):
             _refuse_unused(
                 args, f"--{name}", f"it is for a file with the graphs {', '.join(GRAPHS)} on a video; leave it out"
             )
     model = alula.load(args.file, graph=args.graph, threads=args.threads)
-    inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape), args.layout)
+    inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape), args.layout, args.alpha)
     model.run(inputs)  # plans the program
     start = time.perf_counter()
     outputs = model.run(inputs)

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alula.arguments import add_layout, add_threads, natural, positive
+from alula.arguments import add_alpha, add_layout, add_threads, natural, positive
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
+from alula.runtime.data.listing import tell_left_out
+from alula.runtime.files import printable
 
 if TYPE_CHECKING:
     from alula.runtime.data import Loader
@@ -81,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--flip", action="store_true", help="mirror half of the images, at random")
     images.add_argument("--raw", action="store_true", help="do not normalise channels to mean 0 and deviation 1")
     add_layout(images)
+    add_alpha(images)
     images.add_argument("--holdout", type=number, metavar="X", help="test on this part of the training set (0 to 1)")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--checkpoints", type=Path, metavar="DIR", help="keep the state of the run here")
@@ -131,13 +134,15 @@ def run(args: argparse.Namespace) -> Report:
     _check_files(args)
     graph = open_graph(args.model, args.graph, args.seed)
     classes = count_classes(graph, args.model)
-    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout)
-    train, test = images.loaders(args.data, graph, classes, args.batch, args.seed)
+    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout, args.alpha)
+    data = images.batches(args.data, graph, classes, args.batch, args.seed)
+    train, test = data.train, data.test
     how = _hyperparameters(args)
     update, lines = _chosen(args, how, graph, train)
     trainer = how.trainer(graph, train, update)
     report = _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test, images)
-    return Report({**report.document, "update": list(trainer.trained)}, [*lines, *report.parts])
+    document = {**report.document, "update": list(trainer.trained), "notes": list(data.notes)}
+    return Report(document, [*lines, *report.parts, *data.notes])
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -286,8 +291,9 @@ def _report(
     source = f"J ({records[-1]['energy_accuracy']})" if records else "J"
     table = Table(("epoch", "loss", "accuracy", "test loss", "test accuracy", "s", source), rows)
     lines = [f"a step of {args.batch}: {size(step_bytes)} of memory", *([resumed] if resumed else [])]
-    lines += [f"{len(damaged)} damaged images were left out: {next(iter(damaged))}"] if damaged else []
-    return Report(document, [*lines, table, *([f"{args.output}: written"] if args.output else [])])
+    ends = [f"{printable(args.output)}: written"] if args.output else []
+    ends += [tell_left_out(damaged, "damaged images, left out")] if damaged else []
+    return Report(document, [*lines, table, *ends])
 
 
 def _percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Frames from a folder of images, sorted by name."""
+"""Frames from image files: those of a folder in the order of their names, or one file."""
 
 from __future__ import annotations
 
@@ -7,54 +7,58 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from alula.device.camera.source import Frame, SourceBase, is_image, opencv
+from alula.device.camera.source import Frame, SourceBase, opencv
+from alula.runtime.data.image import check_alpha, read_image
+from alula.runtime.data.listing import list_images
 from alula.runtime.errors import SourceError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+from alula.runtime.files import printable
 
 
 class ImageFolder(SourceBase):
-    """The images of a folder; digits in the names sort as numbers: `frame2.png` comes before `frame10.png`.
+    """The images of a folder, or one image; digits in the names sort as numbers: `frame2.png` comes before `frame10.png`.
 
-    raise : SourceError if there is no such folder, no image in it, or not one that can be read
+    sequence : they are frames of a video, at `fps`; else each is looked at alone
+    alpha    : white, black or drop: what transparent images are laid over
+    raise    : SourceError if there is no such folder or file, no image in it, or not one that can be read
     """
 
-    def __init__(self, folder: str | Path, fps: float = 1.0) -> None:
-        super().__init__(str(folder), live=False)
-        self._cv2 = opencv("a folder of images")
-        self.fps = fps
-        if not Path(folder).is_dir():
-            raise SourceError(f"{folder}: expected a folder of images, got no such folder; check the path")
-        files = (path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
-        self._paths = sorted(files, key=_natural)
+    def __init__(self, place: str | Path, fps: float = 1.0, sequence: bool = False, alpha: str = "white") -> None:
+        super().__init__(str(place), live=False, sequence=sequence)
+        opencv("images")
+        check_alpha(alpha)
+        self.fps, self._alpha = fps, alpha
+        place = Path(place)
+        if place.is_dir():
+            self._paths = sorted(list_images(place, self.left_out), key=_natural)
+        elif place.is_file():
+            self._paths = [place]
+        else:
+            raise SourceError(f"{self.name}: expected a folder of images, got no such folder; check the path")
         if not self._paths:
-            raise SourceError(f"{folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none; check the folder")
+            raise SourceError(
+                f"{self.name}: expected images, got none among {len(self.left_out)} files; check the folder"
+            )
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __iter__(self) -> Iterator[Frame]:
+        why = ""
         for index, path in enumerate(self._paths):
-            image = self._read(path)
-            if image is None:
+            name = printable(path.name)
+            try:
+                image = read_image(path, 3, self._alpha)
+            except ValueError as error:
                 self.counts.unreadable += 1
+                self.damaged[name] = why = str(error)
                 continue
-            yield self._deliver(image, index, index / self.fps, time.monotonic())
+            yield self._deliver(image, index, index / self.fps, time.monotonic(), name)
         if self.counts.delivered == 0:
-            raise SourceError(f"{self.name}: expected images, got {len(self._paths)} files of which none can be read")
-
-    def _read(self, path: Path) -> np.ndarray | None:
-        # Not imread: it warns on stderr about a broken file, and knows nothing of an OSError.
-        try:
-            encoded = np.fromfile(path, np.uint8)
-        except OSError:
-            return None
-        image = self._cv2.imdecode(encoded, self._cv2.IMREAD_COLOR) if encoded.size else None
-        return image if is_image(image) else None
+            raise SourceError(
+                f"{self.name}: expected images, got {len(self._paths)} files of which none can be read; the last is {why}"
+            )
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part.lower()) for part in parts]
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part.lower()) for part in parts]

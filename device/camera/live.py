@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from alula.device.camera.source import Frame, Image, SourceBase, is_image, opencv
+from alula.device.camera.source import Frame, Image, SourceBase, opencv
+from alula.runtime.data.image import as_bgr
 from alula.runtime.errors import SourceError
 
 UNREADABLE_PAUSE_S = 0.01
@@ -68,10 +69,11 @@ class LiveCamera(SourceBase):
     def _pump(self) -> None:
         index = 0
         while self._running:
-            got, image = self._capture.read()
+            got, raw = self._capture.read()
+            image = as_bgr(raw) if got else None
             taken_s = time.monotonic()
             with self._fresh:
-                if not (got and is_image(image)):
+                if image is None:
                     self.counts.unreadable += 1
                 else:
                     if self._latest is not None:

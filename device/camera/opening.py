@@ -9,18 +9,22 @@ from alula.device.camera.folder import ImageFolder
 from alula.device.camera.live import LiveCamera
 from alula.device.camera.source import FrameSource
 from alula.device.camera.video import VideoFile
+from alula.runtime.data.image import is_still
 
 
-def open_source(where: str | int | Path) -> FrameSource:
-    """Open a camera (`0`, `/dev/video0`), a stream (`rtsp://...`), a folder of images, or a video file.
+def open_source(where: str | int | Path, sequence: bool = False, alpha: str = "white") -> FrameSource:
+    """Open a camera (`0`, `/dev/video0`), a stream (`rtsp://...`), a folder of images, one image, or a video file.
 
-    raise : SourceError if it is none of these
+    sequence : a folder's images are frames of a video; by default each is looked at alone
+    alpha    : white, black or drop: what transparent images are laid over
+    raise    : SourceError if it is none of these
     """
     text = str(where)
-    if re.fullmatch(r"\d+", text) and not Path(text).exists():
+    if re.fullmatch(r"[0-9]+", text) and not Path(text).exists():
         return LiveCamera(int(text))
     if text.startswith("/dev/video") or re.match(r"(rtsp|rtmp|udp|tcp|https?)://", text):
         return LiveCamera(text)
-    if Path(text).is_dir():
-        return ImageFolder(text)
-    return VideoFile(text)
+    path = Path(text)
+    if path.is_dir() or (path.is_file() and is_still(path)):
+        return ImageFolder(path, sequence=sequence, alpha=alpha)
+    return VideoFile(path)

@@ -11,23 +11,19 @@ counted and skipped.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.runtime.errors import require
+from alula.runtime.data.opencv import opencv as opencv
+from alula.runtime.files import printable
 
 Image = NDArray[np.uint8]
-
-# OpenCV and its decoders talk on stderr about every broken packet. What goes wrong we count and say, in one line.
-# They look at the environment once, when they are loaded.
-QUIET = {"OPENCV_FFMPEG_LOGLEVEL": "-8", "OPENCV_LOG_LEVEL": "SILENT", "OPENCV_VIDEOIO_LOG_LEVEL": "SILENT"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +34,14 @@ class Frame:
     index    : number of the frame in its source, from 0; frames that were lost have numbers too
     time_s   : position in the recording, or seconds since a camera was opened
     taken_s  : `time.monotonic()` when the image reached this process
+    name     : of its file, for one of a folder's
     """
 
     image: Image
     index: int
     time_s: float
     taken_s: float
+    name: str = ""
 
     def age_s(self, now_s: float | None = None) -> float:
         """Seconds since the image was taken."""
@@ -66,12 +64,21 @@ class Counts:
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """A video file, a folder or a camera. `live` is true where waiting costs frames."""
+    """A video file, a folder or a camera.
+
+    live     : waiting costs frames
+    sequence : the frames follow each other in time; false of images that have nothing to do with each other
+    damaged  : file of an image -> why it could not be read
+    left_out : what else lay in a folder -> why it is none of its images
+    """
 
     name: str
     live: bool
+    sequence: bool
     fps: float
     counts: Counts
+    damaged: dict[str, str]
+    left_out: dict[str, str]
 
     def __iter__(self) -> Iterator[Frame]: ...
 
@@ -93,11 +100,14 @@ class FrameSource(Protocol):
 class SourceBase:
     """The context manager and the counts, common to the sources of this package."""
 
-    def __init__(self, name: str, live: bool) -> None:
-        self.name = name
+    def __init__(self, name: str, live: bool, sequence: bool = True) -> None:
+        self.name = printable(name)
         self.live = live
+        self.sequence = sequence
         self.fps = 0.0
         self.counts = Counts()
+        self.damaged: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -110,26 +120,8 @@ class SourceBase:
     ) -> None:
         self.close()
 
-    def _deliver(self, image: Image, index: int, time_s: float, taken_s: float) -> Frame:
-        frame = Frame(image, index, time_s, taken_s)
+    def _deliver(self, image: Image, index: int, time_s: float, taken_s: float, name: str = "") -> Frame:
+        frame = Frame(image, index, time_s, taken_s, name)
         self.counts.delivered += 1
         self.counts.oldest_s = max(self.counts.oldest_s, frame.age_s())
         return frame
-
-
-def opencv(purpose: str) -> ModuleType:
-    """OpenCV, or an error that names the extra."""
-    for name, level in QUIET.items():
-        os.environ.setdefault(name, level)
-    return require("cv2", "vision", purpose)
-
-
-def is_image(image: object) -> bool:
-    """True for (H, W, 3) uint8 with something in it."""
-    return (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim == 3
-        and image.shape[2] == 3
-        and image.size > 0
-    )

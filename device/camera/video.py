@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from alula.device.camera.source import Frame, SourceBase, is_image, opencv
+from alula.device.camera.container import is_whole
+from alula.device.camera.source import Frame, SourceBase, opencv
+from alula.runtime.data.image import as_bgr
 from alula.runtime.errors import SourceError
 
 # A decoder that fails this often in a row has come to the end of what it can read.
@@ -24,13 +26,13 @@ class VideoFile(SourceBase):
         super().__init__(str(path), live=False)
         cv2 = opencv("a video file")
         if not Path(path).is_file():
-            raise SourceError(f"{path}: expected a video file, got no such file; check the path")
-        self._cv2 = cv2
+            raise SourceError(f"{self.name}: expected a video file, got no such file; check the path")
+        self._cv2, self._path = cv2, Path(path)
         self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(
-                f"{path}: expected a video, got {Path(path).stat().st_size} bytes that no decoder here reads; "
+                f"{self.name}: expected a video, got {Path(path).stat().st_size} bytes that no decoder here reads; "
                 "is the file whole? MP4, AVI, MKV and WebM are read"
             )
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
@@ -44,8 +46,9 @@ class VideoFile(SourceBase):
         index = failures = 0
         time_s = -1.0
         while failures < FAILURES_IN_A_ROW:
-            got, image = self._capture.read()
-            if got and is_image(image):
+            got, raw = self._capture.read()
+            image = as_bgr(raw) if got else None
+            if image is not None:
                 index, failures = index + failures, 0
                 # The container's clock where it runs forward (a phone's frame rate is not constant), else the count.
                 stamped_s = float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000.0
@@ -60,10 +63,30 @@ class VideoFile(SourceBase):
             raise SourceError(
                 f"{self.name}: expected frames, got a video in which none can be read; is the file whole?"
             )
-        # Broken packets that the decoder skipped, and the end of a recording that was cut short: the header
-        # promises frames that never came.
-        self.counts.unreadable = max(0, self._claimed - self.counts.delivered)
+        self.counts.unreadable = self._lost()
+
+    def _lost(self) -> int:
+        """Broken packets that the decoder skipped, and the end of a recording that was cut short.
+
+        Many containers state no number of frames, and OpenCV estimates one from the duration. Of a whole file the packets
+        are the truth.
+        """
+        if self._claimed <= self.counts.delivered:
+            return 0
+        promised = count_packets(self._path) if is_whole(self._path) else self._claimed
+        return max(0, promised - self.counts.delivered)
 
     def close(self) -> None:
         """Release the decoder."""
         self._capture.release()
+
+
+def count_packets(path: Path) -> int:
+    """How many packets, which are frames, the video stream of a file has; reads the file, decodes nothing."""
+    cv2 = opencv("a video file")
+    packets = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    count = 0
+    while packets.grab():
+        count += 1
+    packets.release()
+    return count

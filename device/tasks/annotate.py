@@ -7,56 +7,92 @@ from typing import Any
 
 import numpy as np
 
-from alula.device.camera.source import Frame, opencv
+from alula.device.camera.source import Frame, Image, opencv
+from alula.device.camera.video import count_packets
 from alula.device.tasks.track import Sighting, Track
 from alula.runtime.errors import SourceError
+from alula.runtime.files import printable
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 GREEN, GREY, BLACK = (60, 220, 60), (160, 160, 160), (0, 0, 0)  # blue green red
+LEAST_SIDE, MOST_SIDE = 16, 4096  # of the video, pixels: what the encoders take
 
 
 class AnnotatedVideo:
     """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the image's edge.
 
-    raise : SourceError if the suffix is none of .mp4 and .avi, or if the file cannot be written
+    The video has the size of its first frame, up to MOST_SIDE. Frames of another size are scaled to fit, with black borders.
+
+    frames : written so far
+    fitted : of them, those of another size
+    raise  : SourceError if the suffix is none of .mp4 and .avi, or if the file cannot be written; at the end of a `with`, if the
+             file has not all frames
     """
 
     def __init__(self, path: str | Path, fps: float) -> None:
         self._cv2 = opencv("an annotated video")
-        self._path = Path(path)
+        self._path, self._name = Path(path), printable(path)
         self._fps = fps if fps > 0 else 10.0
         self._writer: Any = None
+        self._size = (0, 0)  # width, height
+        self.frames = self.fitted = 0
         if self._path.suffix.lower() not in CODECS:
             raise SourceError(
-                f"{path}: expected a name that ends in {' or '.join(CODECS)}, got {self._path.suffix or 'none'}"
+                f"{self._name}: expected a name that ends in {' or '.join(CODECS)}, got {self._path.suffix or 'none'}"
             )
         if not self._path.absolute().parent.is_dir():
-            raise SourceError(f"{path}: expected a folder to write to, got no such folder; make it first")
+            raise SourceError(f"{self._name}: expected a folder to write to, got no such folder; make it first")
 
     def watch(self, frame: Frame, seen: list[tuple[Track, Sighting]]) -> None:
         """Draw one frame and add it to the video."""
         cv2 = self._cv2
-        image = frame.image.copy()
+        if self._writer is None:
+            self._open(frame.image.shape[1], frame.image.shape[0])
+        image, scale, corner = self._fit(frame.image)
         for track, sighting in seen:
             colour = GREEN if sighting.whole else GREY
-            cv2.polylines(image, [np.round(sighting.quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
+            quad = sighting.quad * np.float32(scale) + np.array(corner, np.float32)
+            cv2.polylines(image, [np.round(quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
             # OpenCV's drawn letters are ASCII; others come out as question marks.
             label = f"{track.number} {track.text()}".encode("ascii", "replace").decode()
-            left, top = int(sighting.quad[:, 0].min()), int(sighting.quad[:, 1].min())
+            left, top = int(quad[:, 0].min()), int(quad[:, 1].min())
             at = (max(2, left), max(14, top - 5))
             for thickness, ink in ((4, BLACK), (1, colour)):
                 cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thickness, cv2.LINE_AA)
-        if self._writer is None:
-            self._open(image.shape[1], image.shape[0])
         self._writer.write(image)
+        self.frames += 1
+
+    def note(self) -> str:
+        """What there is to say about frames of several sizes, or ""."""
+        if not self.fitted:
+            return ""
+        width, height = self._size
+        return f"{self._name}: {self.fitted} of {self.frames} frames had another size and were scaled to fit {width}x{height}"
+
+    def _fit(self, image: Image) -> tuple[Image, float, tuple[int, int]]:
+        """A copy of the video's size; the factor from image to copy, and where the image's corner is there (x, y)."""
+        height, width = image.shape[:2]
+        if (width, height) == self._size:
+            return np.array(image, order="C"), 1.0, (0, 0)
+        self.fitted += 1
+        scale = min(self._size[0] / width, self._size[1] / height)
+        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+        kind = self._cv2.INTER_AREA if scale < 1 else self._cv2.INTER_LINEAR
+        scaled = self._cv2.resize(np.ascontiguousarray(image), shape, interpolation=kind)
+        left, top = (self._size[0] - shape[0]) // 2, (self._size[1] - shape[1]) // 2
+        canvas = np.zeros((self._size[1], self._size[0], 3), np.uint8)
+        canvas[top : top + shape[1], left : left + shape[0]] = scaled
+        return canvas, scale, (left, top)
 
     def _open(self, width: int, height: int) -> None:
         cv2 = self._cv2
+        scale = min(1.0, MOST_SIDE / max(width, height))
+        self._size = (max(LEAST_SIDE, round(width * scale)), max(LEAST_SIDE, round(height * scale)))
         fourcc = cv2.VideoWriter_fourcc(*CODECS[self._path.suffix.lower()])
-        self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, (width, height))
+        self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
         if not self._writer.isOpened():
             raise SourceError(
-                f"{self._path}: expected a file that can be written, got a refusal; check space and rights"
+                f"{self._name}: expected a file that can be written, got a refusal; check space and rights"
             )
 
     def close(self) -> None:
@@ -67,5 +103,10 @@ class AnnotatedVideo:
     def __enter__(self) -> AnnotatedVideo:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self.close()
+        # OpenCV's writer says nothing of a frame that it could not write
+        if kind is None and self._writer is not None and (written := count_packets(self._path)) < self.frames:
+            raise SourceError(
+                f"{self._name}: expected {self.frames} frames, got {written} in the file; is the disk full?"
+            )

@@ -13,6 +13,8 @@ from alula.device.tasks.boxes import Floats, quad_size
 
 CROP_HEIGHT = 48  # pixels: what both the classifier and the recogniser of PP-OCR take
 STRIDE = 32  # the detector halves its input five times
+MAX_WARP = 32_000  # pixels along a side: OpenCV's warp has 16-bit coordinates
+MAX_TEXT = 16 * CROP_HEIGHT  # pixels: higher text is made smaller before it is cut
 
 
 def normalise(images: Sequence[Image], height: int, width: int) -> Floats:
@@ -59,6 +61,8 @@ def crop_quad(image: Image, quad: Floats, widest: int) -> Image:
     return : (48, W, 3) uint8
     """
     cv2 = opencv("text spotting")
+    if max(image.shape[:2]) > MAX_WARP or quad_size(quad)[1] > MAX_TEXT:
+        image, quad = _around(image, quad)
     width, height = quad_size(quad)
     crop_width = int(np.clip(math.ceil(CROP_HEIGHT * width / max(height, 1.0)), 8, widest))
     # Much larger text is cut at its own size first: a warp alone would skip pixels.
@@ -70,6 +74,20 @@ def crop_quad(image: Image, quad: Floats, widest: int) -> Image:
     if oversize > 1:
         crop = cv2.resize(crop, (crop_width, CROP_HEIGHT), interpolation=cv2.INTER_AREA)
     return crop
+
+
+def _around(image: Image, quad: Floats) -> tuple[Image, Floats]:
+    """The part of an image around a box, made so small that it and its text are no longer than the limits; the box in it."""
+    cv2 = opencv("text spotting")
+    height, width = image.shape[:2]
+    low = np.clip(np.floor(quad.min(axis=0)).astype(int) - 4, 0, (width - 1, height - 1))
+    high = np.maximum(np.ceil(quad.max(axis=0)).astype(int) + 4, low + 1)
+    part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+    shrink = max(1, math.ceil(max(part.shape[:2]) / MAX_WARP), math.ceil(quad_size(quad)[1] / MAX_TEXT))
+    shape = tuple(max(1, round(side / shrink)) for side in (part.shape[1], part.shape[0]))
+    factors = np.array(shape, np.float32) / (part.shape[1], part.shape[0])
+    small: Image = cv2.resize(part, shape, interpolation=cv2.INTER_AREA) if shrink > 1 else part
+    return small, ((quad - low) * factors).astype(np.float32)
 
 
 def squeeze(crop: Image, width: int) -> Image:

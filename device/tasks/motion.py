@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from alula.device.camera.source import Image, opencv
 
-WIDTH = 160  # pixels of the small copy
+WIDTH, MAX_HEIGHT = 160, 640  # pixels of the small copy
 # Straight flight at 9 frames a second gives 0.7 to 0.9, every fourth of these frames 0.3 to 0.7, a rotation below 0.2.
 MIN_RESPONSE = 0.25
 
@@ -24,7 +24,9 @@ class Motion:
         """(x, y) pixels of the image by which the scene moved since the last call; None if unknown."""
         cv2 = self._cv2
         scale = image.shape[1] / WIDTH
-        size = (WIDTH, max(8, round(image.shape[0] / scale)))
+        wanted = round(image.shape[0] / scale)
+        size = (WIDTH, min(max(8, wanted), MAX_HEIGHT))
+        scale_y = scale if size[1] == wanted else image.shape[0] / size[1]
         small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
         current = small.astype(np.float32)
         last, self._last = self._last, current
@@ -34,4 +36,4 @@ class Motion:
         (x, y), response = cv2.phaseCorrelate(last, current, self._window)
         if response < MIN_RESPONSE or not np.isfinite((x, y)).all():
             return None
-        return float(x) * scale, float(y) * scale
+        return float(x) * scale, float(y) * scale_y

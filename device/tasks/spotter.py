@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,7 +57,10 @@ class SpotterConfig:
 
 @dataclass(frozen=True)
 class Sign:
-    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the image."""
+    """A sign: its best reading and where and when it was seen. `quad` belongs to `frame`, in pixels of the image.
+
+    picture : the name of that frame's file, for one of a folder's
+    """
 
     text: str
     confidence: float
@@ -68,6 +71,7 @@ class Sign:
     sightings: int
     frame: int
     quad: list[list[float]]
+    picture: str = ""
 
     def as_json(self) -> str:
         """One line of a JSONL file."""
@@ -146,6 +150,8 @@ class Spotter:
         self._tracker = Tracker(self.config.tracks)
         self._sightings: list[Sighting] = []
         self._times: list[FrameTimes] = []
+        self._names: dict[int, str] = {}  # of frames that are files
+        self._sequence = True
 
     def run(self, source: FrameSource, frames: int | None = None, watch: Watcher | None = None) -> Flight:
         """Look at a source until it ends.
@@ -153,7 +159,12 @@ class Spotter:
         frames : stop when this many have been looked at; None: at the source's end
         watch  : called after each frame with what was seen in it
         raise  : SourceError if the source gives not one frame
+
+        Where the source is no sequence, each frame is looked at alone, and one sighting makes a sign.
         """
+        if not source.sequence:
+            self._sequence = False
+            self._tracker.config = replace(self.config.tracks, min_sightings=1)
         began_s = time.perf_counter()
         capture_ms = _Watch()
         iterator = iter(source)
@@ -180,7 +191,7 @@ class Spotter:
         detect_ms, recognise_ms = _Watch(), _Watch()
         with self._log.phase("detect"), detect_ms:
             boxes = self._find(frame.image)
-            self._tracker.move(self._motion.shift(frame.image))
+            self._tracker.move(self._motion.shift(frame.image) if self._sequence else None)
             tracks = self._tracker.assign(boxes)
         with self._log.phase("recognise"), recognise_ms:
             unsettled = [row for row, track in enumerate(tracks) if not track.settled(self.config.tracks)]
@@ -191,6 +202,8 @@ class Spotter:
             sighting = Sighting(frame.index, frame.time_s, box.quad, box.score, whole, readings.get(row))
             track.sightings.append(sighting)
             seen.append((track, sighting))
+        if frame.name:
+            self._names[frame.index] = frame.name
         self._sightings += [sighting for _, sighting in seen]
         self._times.append(
             FrameTimes(frame.index, capture_ms, detect_ms.take(), recognise_ms.take(), len(boxes), len(unsettled))
@@ -200,7 +213,7 @@ class Spotter:
 
     def signs(self) -> list[Sign]:
         """The signs so far, in order of appearance."""
-        return [_sign(track) for track in self._tracker.signs()]
+        return [_sign(track, self._names) for track in self._tracker.signs()]
 
     def _find(self, image: Image) -> list[Box]:
         size = detector_size((image.shape[0], image.shape[1]), self.config.long_side)
@@ -234,7 +247,7 @@ def write_signs(signs: Sequence[Sign], path: str | Path) -> None:
     Path(path).write_text(signs_as_json(signs), encoding="utf-8")
 
 
-def _sign(track: Track) -> Sign:
+def _sign(track: Track, names: Mapping[int, str]) -> Sign:
     best = track.best()
     assert best is not None and best.reading is not None, "only tracks with a reading are reported"
     agreeing = [
@@ -253,6 +266,7 @@ def _sign(track: Track) -> Sign:
         sightings=len(track.sightings),
         frame=best.frame,
         quad=[[round(float(x), 1), round(float(y), 1)] for x, y in best.quad],
+        picture=names.get(best.frame, ""),
     )
 
 

@@ -206,9 +206,10 @@ def same_sign(a: Track, b: Track, config: TrackConfig) -> bool:
     text_a, text_b = a.text(), b.text()
     if text_a == text_b:
         return text_a != "" or _near(a, b, config)
+    if not _near(a, b, config):
+        return False
     short, long = sorted((text_a, text_b), key=len)
-    alike = short in long or edit_distance(text_a, text_b) <= max(1, len(long) // 3)
-    return alike and _near(a, b, config)
+    return short in long or edit_distance(text_a, text_b) <= max(1, len(long) // 3)
 
 
 def _near(a: Track, b: Track, config: TrackConfig) -> bool:

@@ -15,6 +15,7 @@ from alula.runtime.errors import DataError
 from alula.runtime.frozen import frozen
 
 LAYOUTS = ("NHWC", "NCHW")
+FLOAT32_EPS = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,14 @@ class Moments:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @property
+    def constant(self) -> tuple[int, ...]:
+        """Channels that have one value in all images, up to the rounding of float32."""
+        return tuple(c for c, (mean, std) in enumerate(zip(self.mean, self.std)) if std <= abs(mean) * FLOAT32_EPS)
+
     def as_options(self) -> Mapping[str, tuple[float, ...]]:
-        """For `Augment(**moments(data).as_options())`."""
-        return {"mean": self.mean, "std": self.std}
+        """For `Augment(**moments(data).as_options())`. A constant channel gets deviation 1: it becomes 0."""
+        return {"mean": self.mean, "std": tuple(1.0 if c in self.constant else std for c, std in enumerate(self.std))}
 
 
 def moments(data: Dataset, scale: float | None = None, batch: int = 256) -> Moments:

@@ -5,7 +5,7 @@ source : https://www.cs.toronto.edu/~kriz/cifar.html
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class CifarSet:
         self.shape: tuple[int, ...] = (SIDE, SIDE, CHANNELS)
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
         self.damaged: MutableMapping[str, str] = {}
+        self.left_out: Mapping[str, str] = {}
         self.labels: Labels = np.concatenate([records[:, byte] for records in self._records]).astype(np.int64)
         wrong = np.flatnonzero(self.labels >= n_classes)
         if len(wrong):

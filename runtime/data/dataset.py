@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ class Dataset(Protocol):
     shape   : of one sample: (H, W, C) of an image
     dtype   : of the samples as stored: uint8 or float32
     damaged : sample -> why it could not be read, as far as it was tried
+    left_out: file or folder -> why it holds no sample
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     damaged: MutableMapping[str, str]
+    left_out: Mapping[str, str]
 
     def __len__(self) -> int: ...
 
@@ -71,6 +73,7 @@ class ArraySet:
         self.shape: tuple[int, ...] = x.shape[1:]
         self.dtype: np.dtype[Any] = np.dtype(np.uint8 if x.dtype == np.uint8 else np.float32)
         self.damaged: MutableMapping[str, str] = {}
+        self.left_out: Mapping[str, str] = {}
         self._x = x
 
     def __len__(self) -> int:
@@ -101,7 +104,7 @@ class Subset:
                 f"{data.name}: expected places from 0 to {len(data) - 1}, got {places.min()} to {places.max()}; correct them"
             )
         self.name, self.classes, self.shape = data.name, data.classes, data.shape
-        self.dtype, self.damaged = data.dtype, data.damaged
+        self.dtype, self.damaged, self.left_out = data.dtype, data.damaged, data.left_out
         self._data, self._index = data, places.astype(np.int64)
         files = getattr(data, "files", ())
         self.files = tuple(files[i] for i in self._index) if files else ()

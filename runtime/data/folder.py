@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import numpy as np
 
 from alula.runtime.data.dataset import Array, Labels, Mask
 from alula.runtime.data.image import NATIVE, SUFFIXES, Decoder
-from alula.runtime.errors import DataError, NoSplitError, require
+from alula.runtime.data.listing import is_hidden, list_images, visible_folders
+from alula.runtime.data.opencv import opencv
+from alula.runtime.errors import DataError, NoSplitError
+from alula.runtime.files import printable
 
 SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "val", "valid", "validation", "testing")}
 KEEP_BYTES = 64 << 20  # a sixteenth of a small Pi's memory
@@ -22,6 +25,8 @@ class ImageSet:
     files      : paths, and the label of each
     size       : (H, W) to scale to; None: all have the size of the first that can be read
     channels   : 3 (RGB) or 1 (grey)
+    alpha      : what transparent images are laid over, as in `read_image`
+    left_out   : what else lay there: path -> why
     keep_bytes : keep decoded images if all of them need no more
     raise      : DataError if none can be read; MissingExtraError if they need OpenCV
     """
@@ -35,22 +40,29 @@ class ImageSet:
         size: tuple[int, int] | None = None,
         channels: int = 3,
         keep_bytes: int = KEEP_BYTES,
+        alpha: str = "white",
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         if channels not in (1, 3) or (size is not None and min(size) < 1):
             raise DataError(
                 f"{name}: expected 1 or 3 channels and a size from 1x1, got channels {channels}, size {size}"
             )
-        if size or any(path.suffix.lower() not in NATIVE for path in files):
-            require("cv2", "vision", f"{name}: images")
+        if size or any(path.suffix.lower() in SUFFIXES - NATIVE for path in files):
+            opencv(f"{name}: images")
         self.name, self.classes = name, classes
         self.labels: Labels = np.array(labels, np.int64)
         self.damaged: MutableMapping[str, str] = {}
+        self.left_out: Mapping[str, str] = dict(left_out or {})
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
-        self._files, self._decode = files, Decoder(size, channels)
+        self._files, self._decode = files, Decoder(size, channels, alpha)
+        self._bad: set[int] = set()
         self.files = tuple(path.name for path in files)
-        first = next((image for path in files if (image := self._image(path)) is not None), None)
+        first = next((image for sample in range(len(files)) if (image := self._image(sample)) is not None), None)
         if first is None:
-            raise DataError(f"{name}: expected images that can be read, got none of {len(files)}; check the files")
+            why = next(iter(self.damaged.values()), "")
+            raise DataError(
+                f"{name}: expected images that can be read, got none of {len(files)} (first: {why}); check the files"
+            )
         self.shape: tuple[int, ...] = first.shape
         self._kept: dict[int, Array] | None = {} if first.nbytes * len(files) <= keep_bytes else None
 
@@ -66,12 +78,11 @@ class ImageSet:
         for place, sample in enumerate(index.tolist()):
             image = self._kept.get(sample) if self._kept is not None else None
             if image is None:
-                path = self._files[sample]
-                if str(path) in self.damaged or (image := self._image(path)) is None:
+                if sample in self._bad or (image := self._image(sample)) is None:
                     continue
                 if image.shape != self.shape:
                     raise DataError(
-                        f"{path}: expected {self.shape[0]}x{self.shape[1]} as the first image, got "
+                        f"{printable(self._files[sample])}: expected {self.shape[0]}x{self.shape[1]} as the first image, got "
                         f"{image.shape[0]}x{image.shape[1]}; give size=(H, W) to scale all of them"
                     )
                 if self._kept is not None:
@@ -80,64 +91,101 @@ class ImageSet:
             good[place] = True
         return good
 
-    def _image(self, path: Path) -> Array | None:
-        image = self._decode(path)
+    def _image(self, sample: int) -> Array | None:
+        image = self._decode(self._files[sample])
         if isinstance(image, str):
-            self.damaged[str(path)] = image
+            self._bad.add(sample)
+            self.damaged[printable(self._files[sample])] = image
             return None
         return image
 
 
 def find_images(folder: Path) -> bool:
     """Whether a folder holds folders."""
-    return any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
+    return bool(visible_folders(folder))
 
 
 def open_images(
-    folder: Path, split: str, size: tuple[int, int] | None, channels: int, keep_bytes: int = KEEP_BYTES
+    folder: Path,
+    split: str,
+    size: tuple[int, int] | None,
+    channels: int,
+    keep_bytes: int = KEEP_BYTES,
+    alpha: str = "white",
 ) -> ImageSet:
     """One split: `folder/train/<class>/*` beside `folder/test/<class>/*`, or all of `folder/<class>/*` to train on.
 
-    The classes are those of the training folder, so that a label means the same in both splits.
+    Capitals in the names of the splits mean nothing. The classes are those of the training folder, so that a label means
+    the same in both splits. What lies there and is no image in a class folder is noted in `left_out`.
 
     raise : DataError if there is no such split, no class or no image, or a class that was not trained
     """
+    folder = _inner(folder)
+    left_out: dict[str, str] = {}
     parts = {part: _split_folder(folder, part) for part in SPLIT_FOLDERS}
     place = parts[split]
     if place is None:
         if split == "test" or parts["test"] is not None:
-            raise NoSplitError(
-                f"{folder}: expected a folder {SPLIT_FOLDERS[split][0]}/ of class folders, got none; make one, "
-                "or hold out a part of the training set"
-            )
+            raise _no_split(folder, split)
         place = folder
-    classes = _class_folders(parts["train"] or place)
-    found = _class_folders(place)
+    elif split == "train":
+        _note_rest(folder, [path for path in parts.values() if path], "not in the training or test folder", left_out)
+        if parts["test"] and not visible_folders(parts["test"]):
+            left_out[printable(parts["test"])] = "without class folders, so without labels"
+    classes = visible_folders(parts["train"] or place)
+    found = visible_folders(place)
+    if split == "test" and not found:
+        raise _no_split(folder, split)  # images without labels
     foreign = [name for name in found if name not in classes]
     if foreign:
         raise DataError(
-            f"{place}: expected the classes of the training set, got {foreign[0]!r} too; remove or rename it"
+            f"{printable(place)}: expected the classes of the training set, got {printable(foreign[0])!r} too; remove or rename it"
         )
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        mine = (
-            sorted(path for path in found[name].rglob("*") if path.suffix.lower() in SUFFIXES) if name in found else []
-        )
-        mine = [path for path in mine if not path.name.startswith(".")]
+        mine = list_images(found[name], left_out, deep=True) if name in found else []
         files += mine
         labels += [label] * len(mine)
+    _note_rest(place, list(found.values()), "not in a class folder", left_out)
     if not files:
         raise DataError(
-            f"{place}: expected images ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some"
+            f"{printable(place)}: expected images ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some"
         )
-    return ImageSet(str(place), files, labels, tuple(classes), size, channels, keep_bytes)
+    names = tuple(printable(name) for name in classes)
+    return ImageSet(printable(place), files, labels, names, size, channels, keep_bytes, alpha, left_out)
+
+
+def _inner(folder: Path) -> Path:
+    """The folder that holds the splits or classes: of an unpacked archive it may lie one further down."""
+    inside = list(visible_folders(folder).values())
+    if len(inside) != 1 or _split_folder(folder, "train") or _split_folder(folder, "test"):
+        return folder
+    classes = len(visible_folders(inside[0])) > 1 and not list_images(inside[0], {})
+    return inside[0] if classes or _split_folder(inside[0], "train") else folder
 
 
 def _split_folder(folder: Path, split: str) -> Path | None:
-    return next((folder / name for name in SPLIT_FOLDERS[split] if (folder / name).is_dir()), None)
+    for name in SPLIT_FOLDERS[split]:
+        found = [path for other, path in visible_folders(folder).items() if other.lower() == name]
+        if len(found) > 1:
+            raise DataError(
+                f"{printable(folder)}: expected one folder {name}/, got {found[0].name} and {found[1].name}; put them together"
+            )
+        if found:
+            return found[0]
+    return None
 
 
-def _class_folders(folder: Path) -> dict[str, Path]:
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    return {entry.name: entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+def _no_split(folder: Path, split: str) -> NoSplitError:
+    return NoSplitError(
+        f"{printable(folder)}: expected a folder {SPLIT_FOLDERS[split][0]}/ of class folders, got none; make one, "
+        "or hold out a part of the training set"
+    )
+
+
+def _note_rest(folder: Path, used: list[Path], why: str, left_out: dict[str, str]) -> None:
+    """Note what else lies beside the folders that are used."""
+    for entry in folder.iterdir():
+        if entry not in used:
+            left_out[printable(entry)] = "hidden" if is_hidden(entry.name) else why

@@ -1,105 +1,220 @@
-"""One image file -> pixels, or the reason why not. PPM and PGM with NumPy, other formats with OpenCV."""
+"""One image file -> pixels, or the reason why not. The only reader of images: for training, for tasks, for single runs.
+
+The format is what the content says, whatever the name. 8-bit PPM and PGM are read with NumPy, all else with OpenCV.
+An image is turned as EXIF says, its alpha channel is laid over a ground, 16 bits become the upper 8.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from alula.runtime.data.dataset import Array
-from alula.runtime.errors import require
+from alula.runtime.data.header import HEAD_BYTES, UNREAD, Header, format_of, is_animated, read_header
+from alula.runtime.data.opencv import opencv
+from alula.runtime.data.pnm import decode_pnm
+from alula.runtime.errors import DataError
 
 NATIVE = frozenset({".ppm", ".pgm", ".pnm"})
-SUFFIXES = NATIVE | {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
-MAX_HEADER_BYTES = 4096
+SUFFIXES = NATIVE | {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".pbm", ".heic", ".heif", ".avif"
+}  # fmt: skip
+# A TIFF inside, but of it only a thumbnail can be read
+RAW = frozenset({".dng", ".nef", ".cr2", ".arw", ".orf", ".rw2", ".pef", ".srw", ".raf", ".nrw"})
+ALPHA = ("white", "black", "drop")  # the ground that transparent images are laid over
+MAX_PIXELS = 1 << 27  # 134 million: 400 MB in three channels
+MAX_BYTES = 1 << 30  # of a file
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is taken for an image: by its suffix, or, where it has none that is known, by its content.
+
+    raise : OSError
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return True
+    if suffix in RAW:
+        return False
+    with path.open("rb") as file:
+        return bool(format_of(file.read(HEAD_BYTES)))
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is one image by its content; a GIF of several is a video.
+
+    raise : OSError
+    """
+    with path.open("rb") as file:
+        found = format_of(file.read(HEAD_BYTES))
+        if found != "GIF":
+            return bool(found)
+        file.seek(0)
+        return not is_animated(file.read(MAX_BYTES))
+
+
+def read_image(path: Path, channels: int = 3, alpha: str = "white") -> Array:
+    """An image file, (H, W, C) uint8, in OpenCV's order blue, green, red if C is 3.
+
+    channels : 3 or 1
+    alpha    : white, black, or drop: what is seen through transparent pixels, or their own colour
+    raise    : ValueError, why it cannot be read; MissingExtraError if it needs OpenCV
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"a file of {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    return decode(encoded, channels, alpha)
+
+
+def decode(encoded: bytes, channels: int = 3, alpha: str = "white") -> Array:
+    """As `read_image`, for the content of a file."""
+    if not encoded:
+        raise ValueError("an empty file")
+    header = read_header(encoded)
+    if not header.format:
+        raise ValueError("not an image, or a damaged one")
+    if header.format in UNREAD.values() or header.format.startswith("JPEG "):
+        raise ValueError(f"a picture in {header.format}, which is not read; convert it to JPEG or PNG")
+    if header.height * header.width > MAX_PIXELS:
+        raise ValueError(f"{header.width}x{header.height} pixels; at most {MAX_PIXELS} are read")
+    _check_whole(encoded)
+    if encoded[:2] in (b"P5", b"P6") and header.maximum <= 255:
+        rgb = _with_channels(decode_pnm(encoded), channels)
+    elif header.transparent and alpha != "drop":
+        bgr = _over(header, _by_opencv(encoded, None), 255 if alpha == "white" else 0)
+        rgb = _with_channels(bgr[:, :, ::-1], channels)
+    else:
+        return _by_opencv(encoded, channels)
+    return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
 class Decoder:
-    """Reads image files.
+    """Reads image files for training, red before green before blue.
 
     size     : (H, W) to scale to, by area; None: as it is
     channels : 3 (RGB) or 1 (grey)
+    alpha    : as in `read_image`
+    raise    : DataError if there is no such alpha
     """
 
-    def __init__(self, size: tuple[int, int] | None, channels: int) -> None:
-        self._size, self._channels = size, channels
+    def __init__(self, size: tuple[int, int] | None, channels: int, alpha: str = "white") -> None:
+        check_alpha(alpha)
+        self._size, self._channels, self._alpha = size, channels, alpha
 
     def __call__(self, path: Path) -> Array | str:
         """The image (H, W, C) uint8, or why it cannot be read."""
         try:
-            encoded = path.read_bytes()
-        except OSError as error:
-            return error.strerror or str(error)
-        if not encoded:
-            return "an empty file"
-        try:
-            pixels = decode_pnm(encoded) if path.suffix.lower() in NATIVE else self._by_opencv(encoded)
+            pixels = np.ascontiguousarray(read_image(path, self._channels, self._alpha)[:, :, ::-1])
         except ValueError as error:
             return str(error)
-        pixels = self._with_channels(pixels)
         if self._size is None or pixels.shape[:2] == self._size:
             return pixels
-        cv2 = require("cv2", "vision", "scaling images")
+        cv2 = opencv("scaling images")
         smaller = pixels.shape[0] >= self._size[0] and pixels.shape[1] >= self._size[1]
         scaled: Array = cv2.resize(
             pixels, self._size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         )
         return scaled.reshape(*self._size, self._channels)
 
-    def _by_opencv(self, encoded: bytes) -> Array:
-        cv2 = require("cv2", "vision", "decoding images")
-        _check_whole(encoded)
-        flags = cv2.IMREAD_COLOR if self._channels == 3 else cv2.IMREAD_GRAYSCALE
-        try:
-            pixels: Array | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except cv2.error as error:  # more pixels than OpenCV decodes
-            raise ValueError(str(error).strip().splitlines()[-1]) from error
-        if pixels is None:
-            raise ValueError("not an image, or a damaged one")
-        return pixels[:, :, None] if pixels.ndim == 2 else np.ascontiguousarray(pixels[:, :, ::-1])
 
-    def _with_channels(self, pixels: Array) -> Array:
-        if pixels.shape[2] == self._channels:
-            return pixels
-        if self._channels == 3:
-            return np.repeat(pixels, 3, axis=2)
-        # ITU-R BT.601 in 14 bits, as OpenCV converts colours to grey
-        grey = (pixels.astype(np.uint32) @ np.array([4899, 9617, 1868], np.uint32) + (1 << 13)) >> 14
-        return grey.astype(np.uint8)[:, :, None]
+def check_alpha(alpha: str) -> None:
+    """Refuse an alpha that is none of `ALPHA`.
 
-
-def decode_pnm(encoded: bytes) -> Array:
-    """A binary PPM (P6) or PGM (P5) image of 8 bits, (H, W, 3) or (H, W, 1) uint8.
-
-    raise  : ValueError, why not
-    source : https://netpbm.sourceforge.net/doc/ppm.html
+    raise : DataError
     """
-    if encoded[:2] not in (b"P5", b"P6"):
-        raise ValueError(f"no binary PPM or PGM: it begins with {encoded[:2]!r}")
-    numbers: list[int] = []
-    at = 2
-    while len(numbers) < 3:
-        while encoded[at : at + 1].isspace() or encoded[at : at + 1] == b"#":
-            end = encoded.find(b"\n", at) if encoded[at : at + 1] == b"#" else at
-            at = end + 1 if end >= 0 else MAX_HEADER_BYTES
-        start = at
-        while encoded[at : at + 1].isdigit():
-            at += 1
-        if at == start or at >= MAX_HEADER_BYTES or at - start > 9:
-            raise ValueError("a damaged header")
-        numbers.append(int(encoded[start:at]))
-    at += 1  # one white space ends the header
-    w, h, top = numbers
-    if top > 255 or top < 1 or not w or not h:
-        raise ValueError(f"expected 8 bits and a size above 0, got a maximum of {top} and {w}x{h}")
-    shape = (h, w, 3 if encoded[:2] == b"P6" else 1)
-    size = h * w * shape[2]
-    if len(encoded) - at < size:
-        raise ValueError(f"cut off: {len(encoded) - at} of {size} bytes")
-    pixels = np.frombuffer(encoded, np.uint8, size, at).reshape(shape)
-    if top == 255:
+    if alpha not in ALPHA:
+        raise DataError(f"alpha: expected {', '.join(ALPHA)}, got {alpha!r}; choose one")
+
+
+def _by_opencv(encoded: bytes, channels: int | None) -> Array:
+    """Decode to BGR or grey of 8 bits; channels None: as stored, not turned.
+
+    raise : ValueError
+    """
+    cv2 = opencv("decoding images")
+    flags = {3: cv2.IMREAD_COLOR, 1: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[channels]
+    try:
+        pixels: Array | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error as error:  # more pixels, a longer row, or more memory than OpenCV has
+        raise ValueError(" ".join(str(error.err or error).split())[:120]) from error
+    if pixels is None or not pixels.size:
+        raise ValueError("damaged, or of a kind that OpenCV does not read")
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _over(header: Header, pixels: Array, ground: int) -> Array:
+    """Lay a decoded transparent image over a grey ground and turn it, (H, W, 1 or 3) uint8.
+
+    pixels : (H, W, 1, 3 or 4) uint8 or uint16, as stored
+    """
+    deep = pixels.dtype == np.uint16
+    if pixels.shape[2] == 1 and header.key is not None:
+        clear = pixels == header.key
+        pixels = np.where(clear, np.uint8(ground), _eight_bits(pixels))
+    elif pixels.shape[2] == 4:
+        colour, cover = _eight_bits(pixels[:, :, :3]), _eight_bits(pixels[:, :, 3:]).astype(np.uint32)
+        # libtiff gives 8-bit colours multiplied with their alpha, where the file says what its fourth channel is
+        multiplied = header.format == "TIFF" and not deep and bool((colour <= cover).all())
+        own = colour.astype(np.uint32) * (255 if multiplied else cover)
+        pixels = np.minimum((own + np.uint32(ground) * (255 - cover) + 127) // 255, 255).astype(np.uint8)
+    return turned(_eight_bits(pixels), header.orientation)
+
+
+def _eight_bits(pixels: Array) -> Array:
+    if pixels.dtype == np.uint8:
         return pixels
-    return (np.minimum(pixels, top).astype(np.uint32) * 255 // top).astype(np.uint8)
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"pixels of {pixels.dtype}; 8 and 16 bits are read")
+    return (pixels >> 8).astype(np.uint8)
+
+
+def turned(pixels: Array, orientation: int) -> Array:
+    """An image the way up that EXIF says.
+
+    orientation : 1 to 8, of the tag 274
+    source      : EXIF 2.32, 4.6.4 A
+    """
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _with_channels(pixels: Array, channels: int) -> Array:
+    """RGB or grey as RGB or grey, (H, W, channels)."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=2)
+    # ITU-R BT.601 in 14 bits, as OpenCV converts colours to grey
+    grey = (pixels.astype(np.uint32) @ np.array([4899, 9617, 1868], np.uint32) + (1 << 13)) >> 14
+    return grey.astype(np.uint8)[:, :, None]
+
+
+def as_bgr(image: Any) -> Array | None:
+    """A camera's frame as (H, W, 3) uint8, blue green red; None if it is no such image.
+
+    image : (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16 (its upper 8 bits). A camera's fourth channel is
+            filling, not alpha
+    """
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16) or not image.size:
+        return None
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        return None
+    pixels: Array = image
+    if pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        pixels = np.ascontiguousarray(_with_channels(_eight_bits(pixels[:, :, :3]), 3))
+    return pixels
 
 
 def _check_whole(encoded: bytes) -> None:

@@ -10,6 +10,7 @@ from alula.runtime.data.folder import KEEP_BYTES, find_images, open_images
 from alula.runtime.data.idx import find_idx, open_idx
 from alula.runtime.data.npz import open_npz
 from alula.runtime.errors import DataError, SourceError
+from alula.runtime.files import printable
 
 SPLITS = ("train", "test")
 FORMATS = "a folder of class folders, CIFAR binary files, idx files or an .npz file"
@@ -23,6 +24,7 @@ def open_data(
     size: tuple[int, int] | None = None,
     channels: int = 3,
     keep_bytes: int = KEEP_BYTES,
+    alpha: str = "white",
     names: tuple[str, str] | None = None,
     layout: str = "NHWC",
     labels: str = "fine",
@@ -34,17 +36,18 @@ def open_data(
     size       : (H, W) to which images of a folder are scaled; None: all have the size of the first
     channels   : 3 (RGB) or 1 (grey), of a folder's images
     keep_bytes : a folder's decoded images stay in memory if all of them need no more than this
+    alpha      : white, black or drop: what a folder's transparent images are laid over
     names      : of x and y in an .npz file; None: the usual ones
     layout     : NHWC or NCHW, of x in an .npz file
     labels     : fine or coarse, of CIFAR-100
     return     : uint8 images (H, W, C), except where an .npz file holds something else
     raise      : SourceError if the path cannot be read, DataError if what it holds cannot be trained on
     """
-    place = Path(path)
+    place, path = Path(path), printable(path)
     if split not in SPLITS:
         raise DataError(f"{path}: expected split {' or '.join(SPLITS)}, got {split!r}")
     try:
-        data = _open(place, split, size, channels, keep_bytes, names, layout, labels)
+        data = _open(place, split, size, channels, keep_bytes, alpha, names, layout, labels)
     except OSError as error:
         if isinstance(error, SourceError):
             raise
@@ -61,18 +64,21 @@ def _open(
     size: tuple[int, int] | None,
     channels: int,
     keep_bytes: int,
+    alpha: str,
     names: tuple[str, str] | None,
     layout: str,
     labels: str,
 ) -> Dataset:
     if not path.exists():
-        raise SourceError(f"{path}: expected a data set, got no such file or folder; check the path")
+        raise SourceError(f"{printable(path)}: expected a data set, got no such file or folder; check the path")
     if path.is_file():
         if path.suffix == ".npz":
             return open_npz(path, split, names, layout)
         if path.suffix in (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz"):
-            raise DataError(f"{path}: expected {FORMATS}, got an archive; unpack it and give the folder")
-        raise DataError(f"{path}: expected {FORMATS}, got another file; for CIFAR and idx files give their folder")
+            raise DataError(f"{printable(path)}: expected {FORMATS}, got an archive; unpack it and give the folder")
+        raise DataError(
+            f"{printable(path)}: expected {FORMATS}, got another file; for CIFAR and idx files give their folder"
+        )
     for folder in (path, *sorted(entry for entry in path.iterdir() if entry.is_dir())):
         if find_cifar(folder):
             return open_cifar(folder, split, labels)
@@ -82,9 +88,9 @@ def _open(
     if archive.is_file():
         return open_npz(archive, split, names, layout)
     if find_images(path):
-        return open_images(path, split, size, channels, keep_bytes)
+        return open_images(path, split, size, channels, keep_bytes, alpha)
     if any(path.glob("data_batch_[1-5]")):
         raise DataError(
-            f"{path}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"
+            f"{printable(path)}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"
         )
-    raise DataError(f"{path}: expected {FORMATS}, got nothing of the kind in this folder; check the path")
+    raise DataError(f"{printable(path)}: expected {FORMATS}, got nothing of the kind in this folder; check the path")

@@ -8,6 +8,7 @@ from typing import Any
 
 from alula.runtime.data import Augment, Dataset, Loader, holdout, moments, open_data
 from alula.runtime.data.layout import image_axes, image_layout
+from alula.runtime.data.listing import tell_left_out
 from alula.runtime.errors import DataError, GraphError, NoSplitError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Graph, TensorSpec
@@ -35,6 +36,19 @@ def count_classes(graph: Graph, where: str) -> int:
 
 
 @frozen
+class Batches:
+    """What a run is fed with.
+
+    test  : None if the data set has no test set
+    notes : what the user should know of the data, a line each
+    """
+
+    train: Loader
+    test: Loader | None
+    notes: tuple[str, ...] = ()
+
+
+@frozen
 class Images:
     """How a data set becomes batches.
 
@@ -43,6 +57,7 @@ class Images:
     raw     : leave channels as they are; else they get mean 0 and deviation 1
     holdout : test with this part of the training set
     layout  : NCHW or NHWC, of the network's input; None: told by where its channels are
+    alpha   : white, black or drop: what transparent images are laid over
     """
 
     pad: int = 0
@@ -50,9 +65,10 @@ class Images:
     raw: bool = False
     holdout: float | None = None
     layout: str | None = None
+    alpha: str = "white"
 
-    def loaders(self, path: Path, graph: Graph, classes: int, batch: int, seed: int) -> tuple[Loader, Loader | None]:
-        """Batches to train and to test with; None if the data set has no test set."""
+    def batches(self, path: Path, graph: Graph, classes: int, batch: int, seed: int) -> Batches:
+        """Batches to train and to test with."""
         whole = next(iter(graph.inputs.values())).shape
         shape = tuple(int(dim) for dim in whole[1:])
         layout, crop = "NHWC", None
@@ -61,7 +77,7 @@ class Images:
             layout = image_layout(whole, graph.name, self.layout)
             height, width, channels = (int(whole[axis]) for axis in image_axes(layout))
             crop = (height, width)
-            options |= {"size": crop, "channels": channels}
+            options |= {"size": crop, "channels": channels, "alpha": self.alpha}
         data: Dataset = open_data(path, "train", **options)
         test: Dataset | None = None
         if self.holdout:
@@ -69,7 +85,14 @@ class Images:
         else:
             with contextlib.suppress(NoSplitError):
                 test = open_data(path, "test", **options)
-        normal: dict[str, Any] = {} if self.raw else dict(moments(data).as_options())
+        notes = [tell_left_out({**data.left_out, **(test.left_out if test else {})})]
+        normal: dict[str, Any] = {}
+        if not self.raw:
+            found = moments(data)
+            normal = dict(found.as_options())
+            if found.constant:
+                which = ", ".join(map(str, found.constant))
+                notes.append(f"channels that never change: {which}; they get deviation 1 instead of 0")
         if crop and self.pad > max(crop):
             raise DataError(f"--pad: expected at most the image's size {max(crop)}, got {self.pad}; make it smaller")
         augment = Augment(crop=crop, padding=self.pad, flip=self.flip, **normal)
@@ -79,11 +102,13 @@ class Images:
                 f"{data.name}: expected samples {shape}, got {loader.sample_shape}; choose another network, or --layout"
             )
         if test is None:
-            return loader, None
+            return Batches(loader, None, tuple(filter(None, notes)))
         plain = Augment(crop=crop, **normal).for_evaluation()
-        return loader, Loader(test, min(TEST_BATCH, len(test)), shuffle=False, augment=plain, layout=layout)
+        tester = Loader(test, min(TEST_BATCH, len(test)), shuffle=False, augment=plain, layout=layout)
+        return Batches(loader, tester, tuple(filter(None, notes)))
 
     def __str__(self) -> str:
         """As a checkpoint knows it."""
-        layout = f", layout {self.layout}" if self.layout else ""
-        return f"pad {self.pad}, flip {self.flip}, raw {self.raw}, holdout {self.holdout}{layout}"
+        others = [f", layout {self.layout}"] if self.layout else []
+        others += [f", alpha {self.alpha}"] if self.alpha != "white" else []
+        return f"pad {self.pad}, flip {self.flip}, raw {self.raw}, holdout {self.holdout}{''.join(others)}"

@@ -82,6 +82,13 @@ def test_an_image_is_resized_and_scaled(tmp_path: Path) -> None:
     assert x[0, 0].max() == -1 and x[0, 1].min() == 1
 
 
+def test_an_image_is_known_by_its_content_and_laid_over_white(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "p.png"), np.zeros((10, 20, 4), np.uint8))
+    (tmp_path / "p.png").rename(tmp_path / "bare")
+    assert load_inputs(tmp_path / "bare", IMAGE, {"x": (1, 3, 4, 6)})["x"].min() == 1
+    assert load_inputs(tmp_path / "bare", IMAGE, {"x": (1, 3, 4, 6)}, alpha="black")["x"].max() == -1
+
+
 def test_a_damaged_image_is_refused(tmp_path: Path) -> None:
     for name, content in (("empty.png", b""), ("text.jpg", b"no image")):
         (tmp_path / name).write_bytes(content)

@@ -102,9 +102,7 @@ def losses(v: int) -> Iterator[Case]:
         log_prob = f(*shape, low=-9, high=0)
         yield Case("CrossEntropyGrad", (f(), log_prob, labels), attrs, slack=4)
         weights = f(shape[-1], low=0.2, high=2)
-        yield Case(
-            "CrossEntropy", (f(*shape), labels, weights), attrs, n_outputs=2, terms=shape[-1], slack=8
-        )
+        yield Case("CrossEntropy", (f(*shape), labels, weights), attrs, n_outputs=2, terms=shape[-1], slack=8)
         yield Case("CrossEntropyGrad", (f(), log_prob, labels, weights), attrs, terms=shape[-1], slack=8)
     for (times, classes, length), reduction in itertools.product(
         ((1, 3, 1), (9, 5, 3), (40, v + 7, 12)), ("mean", "sum")

@@ -64,3 +64,17 @@ def test_very_long_text_is_squeezed_and_a_flat_box_survives() -> None:
     assert crop_quad(image, long, 640).shape == (48, 640, 3)
     flat = np.array([[5, 5], [60, 5], [60, 5.2], [5, 5.2]], np.float32)
     assert crop_quad(image, flat, 640).shape[0] == 48
+
+
+def test_a_box_is_cut_out_of_an_image_longer_than_a_warp_takes() -> None:
+    image = np.zeros((60, 40_000, 3), np.uint8)
+    image[10:50, 39_000:39_160] = (0, 0, 255)
+    quad = np.array([[39_000, 10], [39_160, 10], [39_160, 50], [39_000, 50]], np.float32)
+    crop = crop_quad(image, quad, 640)
+    assert crop.shape == (48, 192, 3) and crop[8:40, 8:184].reshape(-1, 3).mean(axis=0) == pytest.approx(
+        [0, 0, 255], abs=4
+    )
+    whole = np.array([[0, 0], [40_000, 0], [40_000, 60], [0, 60]], np.float32)
+    assert crop_quad(image, whole, 640).shape == (48, 640, 3)
+    tall = np.array([[0, 0], [30_000, 0], [30_000, 60_000], [0, 60_000]], np.float32)
+    assert crop_quad(image, tall, 640).shape[0] == 48

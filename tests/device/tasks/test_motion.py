@@ -34,3 +34,10 @@ def test_a_turn_a_cut_another_size_and_no_texture_have_no_answer() -> None:
     assert motion.shift(np.full((480, 640, 3), 90, np.uint8)) is None
     assert motion.shift(np.zeros((480, 640, 3), np.uint8)) is None
     assert motion.shift(view(0, 0)[:240, :300].copy()) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (60_000, 1), (1, 60_000)])
+def test_an_image_of_any_shape_is_taken(shape: tuple[int, int]) -> None:
+    motion = Motion()
+    for _ in range(2):
+        motion.shift(np.zeros((*shape, 3), np.uint8))

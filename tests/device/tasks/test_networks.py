@@ -44,5 +44,5 @@ def test_each_network_is_used_for_what_it_is_called() -> None:
 
     spotter = assemble({name: network(name) for name in GRAPHS}, ["", "a"], SpotterConfig(every=2))
     assert spotter.config.every == 2
-    spotter.look(SimpleNamespace(image=np.zeros((64, 64, 3), np.uint8), index=0, time_s=0.0))  # type: ignore[arg-type]
+    spotter.look(SimpleNamespace(image=np.zeros((64, 64, 3), np.uint8), index=0, time_s=0.0, name=""))  # type: ignore[arg-type]
     assert asked == ["detect"]

@@ -114,6 +114,18 @@ def test_settled_signs_are_seen_and_not_read_again() -> None:
     assert [times.crops for times in result.times] == [1] * 3 + [0] * 5
 
 
+def test_images_that_do_not_follow_each_other_give_the_signs_in_each(tmp_path: Path) -> None:
+    for number, image in enumerate([flight(1)[0], np.ascontiguousarray(flight(1)[0][::-1, ::-1])]):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
+    alone = spotter().run(open_source(tmp_path / "1.png"))
+    assert [(sign.text, sign.picture, sign.sightings) for sign in alone.signs] == [("UP", "1.png", 1)]
+    both = spotter().run(open_source(tmp_path))
+    assert [(sign.text, sign.sightings) for sign in both.signs] == [("UP", 2)]  # the same text twice is one sign
+    (tmp_path / "1.png").unlink()
+    assert len(spotter().run(open_source(tmp_path)).signs) == 1
+    assert spotter().run(open_source(tmp_path, sequence=True)).signs == []  # seen in one frame of a video
+
+
 def test_every_nth_frame_is_looked_at_and_the_log_hears_of_each_phase() -> None:
     log = CountingLog()
     result = Spotter(detect, classify, recognise, CHARSET, SpotterConfig(every=3), log).run(Images(flight()))

@@ -101,3 +101,16 @@ def test_the_draws_never_change():
 
 
 KNOWN = [466343613534939430, 18237396460686994422]
+
+
+@pytest.mark.parametrize("value", [0, 77, 255])
+def test_a_channel_that_never_changes_gets_deviation_one(value):
+    x, y = random_images(6)
+    x[..., 1] = value
+    data = ArraySet("set", x, y)
+    found = moments(data)
+    assert found.constant == (1,) and found.as_options()["std"][1] == 1.0
+    batch = next(Loader(data, 6, augment=Augment(**found.as_options())).epoch(0))
+    assert np.abs(batch.x[..., 1]).max() < 1e-6 and batch.x[..., 0].std() == pytest.approx(1, abs=1e-4)
+    rounded = moments(ArraySet("set", np.where([False, True, False], np.float32(0.1), x.astype(np.float32)), y))
+    assert rounded.constant == (1,)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from alula.runtime.data import open_data
-from alula.runtime.data.image import Decoder, decode_pnm
+from alula.runtime.data.image import Decoder, as_bgr, decode, is_picture, is_still, read_image, turned
+from alula.runtime.data.pnm import decode_pnm
 from alula.runtime.errors import DataError
 from tests.runtime.data.formats import random_images, write_class_folders, write_ppm
+from tests.runtime.data.pictures import exif, letters, png, png_rows
 
 needs_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed")
 
@@ -81,3 +83,121 @@ def test_kept_images_are_those_that_would_be_read_again(tmp_path, keep_bytes):
     for turn in out:
         assert data.read(np.arange(6), turn).all()
     np.testing.assert_array_equal(out[0], out[1])
+
+
+@needs_opencv
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_pixels_show_the_ground(suffix, channels):
+    import cv2
+
+    lossless = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
+    encoded = cv2.imencode(suffix, letters(), lossless)[1].tobytes()
+    for alpha, ground in (("white", 255), ("black", 0)):
+        image = decode(encoded, channels, alpha)
+        assert image.shape == (4, 6, channels) and image.flags.c_contiguous
+        assert (image[:, :2] == 0).all() and (image[:, 2:] == ground).all()
+    half = decode(cv2.imencode(suffix, letters(alpha=128), lossless)[1].tobytes(), 3)
+    assert np.abs(half[0, 3].astype(int) - (227, 187, 147)).max() <= 1
+
+
+@needs_opencv
+def test_alpha_can_be_dropped():
+    import cv2
+
+    assert decode(cv2.imencode(".png", letters())[1].tobytes(), 3, "drop")[0, 5].tolist() == [200, 120, 40]
+    with pytest.raises(DataError, match="white, black, drop"):
+        Decoder(None, 3, "blue")
+
+
+@needs_opencv
+@pytest.mark.parametrize("bits", [2, 8])
+def test_a_colour_that_stands_for_nothing_is_transparent(bits):
+    rows = png_rows(np.array([[0b00110000]] if bits == 2 else [[0, 3, 0, 0]], np.uint8))
+    grey = png(4, 1, bits=bits, rows=rows, before=[(b"tRNS", b"\0\0")])
+    assert decode(grey, 1).ravel().tolist() == [255, 255 if bits == 2 else 3, 255, 255]
+    palette = [(b"PLTE", bytes((9, 9, 9, 0, 0, 0))), (b"tRNS", b"\0")]
+    indexed = png(2, 1, colour=3, rows=b"\0\0\1", before=palette)
+    assert decode(indexed, 3).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@needs_opencv
+def test_sixteen_bits_become_the_upper_eight():
+    import cv2
+
+    deep = np.array([[[0x1234, 0x5678, 0x9ABC, 0xFFFF], [1, 2, 3, 0]]], np.uint16)
+    assert decode(cv2.imencode(".png", deep)[1].tobytes()).tolist() == [[[0x12, 0x56, 0x9A], [255] * 3]]
+    assert decode(cv2.imencode(".png", deep[:, :, :3])[1].tobytes())[0, 0].tolist() == [0x12, 0x56, 0x9A]
+    assert decode(b"P5 1 1 65535\n\x80\x01", 1).tolist() == [[[0x80]]]
+
+
+@needs_opencv
+@pytest.mark.parametrize("alpha", [True, False])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_the_way_up_that_exif_says(alpha, orientation):
+    """OpenCV turns what has no alpha, we turn the rest: the same way."""
+    pixels = np.arange(0, 240, 40, dtype=np.uint8).reshape(2, 3)
+    stored = np.stack([pixels, np.full_like(pixels, 255)], axis=2) if alpha else pixels
+    encoded = png(3, 2, colour=4 if alpha else 0, rows=png_rows(stored), before=[(b"eXIf", exif(orientation))])
+    np.testing.assert_array_equal(decode(encoded, 1)[:, :, 0], turned(pixels[:, :, None], orientation)[:, :, 0])
+    assert decode(encoded, 1).shape[:2] == ((3, 2) if orientation >= 5 else (2, 3))
+
+
+@needs_opencv
+def test_the_inks_of_a_printer_become_colours(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(np.full((8, 8, 3), (200, 100, 50), np.uint8)).convert("CMYK").save(tmp_path / "x.jpg", quality=100)
+    assert np.abs(read_image(tmp_path / "x.jpg")[4, 4].astype(int) - (50, 100, 200)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("encoded", "why"),
+    [
+        (png(100_000, 100_000, rows=bytes(99)), "100000x100000 pixels; at most"),
+        (b"P5 99999 99999 255\n", "99999x99999 pixels; at most"),
+        (b"\0\0\0\x18ftypheic" + bytes(99), "HEIC, which is not read; convert"),
+        (b"what is this", "not an image"),
+        (png(8, 8, rows=b"\7\7"), "."),
+        (b"\xff\xd8\xff\xd9", "."),
+    ],
+)
+def test_a_hostile_image_is_refused_for_a_reason(encoded, why):
+    with pytest.raises(ValueError, match=why):
+        decode(encoded)
+
+
+@needs_opencv
+def test_the_content_says_what_a_file_is(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    picture = image.fromarray(np.full((8, 8, 3), 90, np.uint8))
+    for name, kind in (("a.jpe", "JPEG"), ("a.jfif", "JPEG"), ("bare", "PNG"), ("wrong.png", "WEBP"), ("a.gif", "GIF")):
+        picture.save(tmp_path / name, kind)
+        assert is_picture(tmp_path / name) and is_still(tmp_path / name)
+        assert np.abs(read_image(tmp_path / name)[4, 4].astype(int) - 90).max() <= 2
+    picture.save(tmp_path / "many.gif", save_all=True, append_images=[picture.point(lambda value: 255 - value)])
+    assert not is_still(tmp_path / "many.gif")
+    picture.save(tmp_path / "x.dng", "TIFF")  # inside a camera's raw file lies a thumbnail
+    (tmp_path / "notes.txt").write_text("to do")
+    assert not is_picture(tmp_path / "x.dng") and not is_picture(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((4, 5), "u1"), ((4, 5, 1), "u1"), ((4, 5, 3), "u1"), ((4, 5, 4), "u1"), ((4, 5), "u2")]
+)
+def test_a_frame_of_any_camera_gets_three_channels(shape, dtype):
+    frame = np.full(shape, 70 if dtype == "u1" else 70 << 8, dtype)
+    if shape[-1] == 4:
+        frame[:, :, 3] = 0  # filling, not alpha
+    image = as_bgr(frame)
+    assert image.shape == (4, 5, 3) and image.dtype == np.uint8 and (image == 70).all()
+
+
+def test_what_is_no_frame_is_none():
+    for frame in (
+        None,
+        np.zeros((0, 5, 3), "u1"),
+        np.zeros((4, 5, 2), "u1"),
+        np.zeros((4, 5, 3), "f4"),
+        np.zeros(5, "u1"),
+    ):
+        assert as_bgr(frame) is None

@@ -1,5 +1,7 @@
 """Every format gives back the images that were written, and says in one line why it does not."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -210,3 +212,64 @@ def test_a_saved_set_is_the_set_without_its_damaged_images(tmp_path):
     np.testing.assert_array_equal(everything(data)[0], images[good])
     np.testing.assert_array_equal(data.labels, folder.labels[good])
     assert data.classes == folder.classes
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("TRAIN", "VAL"), ("Training", "testing"), ("train", "Valid"), ("train", "validation")],
+)
+def test_capitals_in_the_names_of_the_splits_mean_nothing(tmp_path, train, test):
+    x, y = random_images(9)
+    write_class_folders(tmp_path / train, x, y)
+    write_class_folders(tmp_path / test, x[:3], y[:3])
+    assert open_data(tmp_path).classes == ("ant", "bee", "cat") and len(open_data(tmp_path)) == 9
+    assert len(open_data(tmp_path, "test")) == 3
+    (tmp_path / "__MACOSX").mkdir()
+    outer = tmp_path.with_name(tmp_path.name + "-unpacked")
+    outer.mkdir()
+    tmp_path.rename(outer / "set")
+    assert len(open_data(outer)) == 9 and len(open_data(outer, "test")) == 3
+
+
+def test_two_folders_that_differ_in_capitals_alone_are_refused(tmp_path):
+    for name in ("train", "Train"):
+        write_class_folders(tmp_path / name, *random_images(3))
+    if len(list(tmp_path.iterdir())) == 2:  # a file system that tells them apart
+        assert "put them together" in refusal(tmp_path)
+
+
+def test_what_is_left_out_is_counted_and_what_is_hidden_is_not_read(tmp_path):
+    x, y = random_images(6)
+    write_class_folders(tmp_path / "train", x, y)
+    for name in (
+        ".ipynb_checkpoints/0-checkpoint.ppm",
+        "._000.ppm",
+        ".DS_Store",
+        "Thumbs.db",
+        "deep/notes.txt",
+        "deep/7.ppm",
+    ):
+        write_ppm(tmp_path / "train" / "ant" / name, x[0])
+    (tmp_path / "train" / "ant" / "deep" / "notes.txt").write_text("no image")
+    write_ppm(tmp_path / "train" / "loose.ppm", x[0])
+    write_ppm(tmp_path / "test" / "0.ppm", x[0])  # a test set without labels
+    (tmp_path / "extra").mkdir()
+    data = open_data(tmp_path)
+    assert len(data) == 7 and everything(data)[1].all()
+    reasons = sorted(data.left_out.values())
+    assert reasons == sorted(
+        [*["hidden"] * 4, "not an image", "not in a class folder", "not in the training or test folder",
+         "without class folders, so without labels"]
+    )  # fmt: skip
+    assert "hold out" in refusal(tmp_path, "test")
+
+
+def test_names_that_are_no_text_are_escaped(tmp_path):
+    x, y = random_images(6)
+    write_class_folders(tmp_path, x, y, names=(os.fsdecode(b"gr\xfcn"), "bee", "cat"))
+    (tmp_path / "bee" / os.fsdecode(b"\xff.ppm")).write_bytes(b"P6 5 6 255\nshort")
+    data = open_data(tmp_path)
+    everything(data)
+    assert data.classes == ("bee", "cat", "gr\\xfcn")
+    (path,) = data.damaged
+    assert path.endswith("bee/\\xff.ppm") and path.encode()

@@ -21,7 +21,9 @@ RNG = np.random.default_rng(0)
 
 def dense(*more: Node, outputs: tuple[str, ...] = ("y",), inputs: str = "x") -> Graph:
     """A fully connected layer and whatever follows it."""
-    constants = Arrays(w=RNG.standard_normal((16, DENSE)).astype(np.float32), b=RNG.standard_normal(DENSE).astype(np.float32))
+    constants = Arrays(
+        w=RNG.standard_normal((16, DENSE)).astype(np.float32), b=RNG.standard_normal(DENSE).astype(np.float32)
+    )
     specs = {name: TensorSpec(("n", 16)) for name in inputs.split()}
     return Graph("dense", specs, outputs, (node("Gemm", "x w b", "y"), *more), constants)
 

@@ -31,7 +31,7 @@ def network(last: bool, shape: list[int | str | None], dtype: str = "float32") -
 
 def losses(graph: Graph, path: Path, images: Images) -> list[float]:
     """Of two steps."""
-    loader, _ = images.loaders(path, graph, count_classes(graph, "net"), 4, 0)
+    loader = images.batches(path, graph, count_classes(graph, "net"), 4, 0).train
     trainer = Trainer(graph, optimizer=SGD(0.1), threads=1)
     return [trainer.step(batch.x, batch.y).loss for batch in loader]
 
