@@ -100,21 +100,26 @@ def kmeans(weights: Array, k: int) -> Array:
     density of many centroids (Panter and Dite 1951); then one centroid at a time moves to where it is missed more.
     """
     flat = weights.reshape(-1).astype(np.float64)
-    zeros = int((flat == 0).sum())
-    keep_zero = zeros >= MIN_ZERO_RATIO * flat.size
-    if keep_zero:
-        flat = flat[flat != 0]
-        k -= 1
+    others = flat[flat != 0]
+    if flat.size - others.size < MIN_ZERO_RATIO * flat.size:
+        return np.unique(_centroids(flat, k).astype(np.float32))
+    kept = np.append(_centroids(others, k - 1), 0.0)
+    if k == 2 and others.size:  # one value beside zero is worth little where weights have both signs
+        kept = min(np.sort(kept), _centroids(flat, k), key=lambda values: _error(flat, values))
+    return np.unique(kept.astype(np.float32))
+
+
+def _error(flat: Array, values: Array) -> float:
+    """The sum of the squared differences from the nearest of values that rise."""
+    return float(np.square(flat - values[nearest(flat, values)]).sum())
+
+
+def _centroids(flat: Array, k: int) -> Array:
+    """At most k centroids of all these weights."""
     distinct = np.unique(flat[:: max(1, flat.size // BINS)])
     if len(distinct) <= k:
         distinct = np.unique(flat)
-    if len(distinct) <= k:
-        centroids = distinct
-    else:
-        centroids = _lloyd(*_histogram(flat), k)
-    if keep_zero:
-        centroids = np.sort(np.append(centroids, 0.0))
-    return np.unique(centroids.astype(np.float32))
+    return distinct if len(distinct) <= k else _lloyd(*_histogram(flat), k)
 
 
 def nearest(weights: Array, values: Array) -> Array:

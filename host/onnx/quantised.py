@@ -10,7 +10,6 @@ import numpy as np
 from alula.host.onnx.steps import Build, Rule, Step
 from alula.host.onnx.upgrade import upgrade
 from alula.host.onnx.writer import Writer
-from alula.runtime.errors import GraphError
 
 
 def _real(write: Writer, index: int) -> str:
@@ -212,11 +211,21 @@ def _same(op: str) -> Rule:
     """onnxruntime's own form of an ONNX op of the same meaning."""
 
     def rule(step: Step, opset: int, build: Build) -> list[Step]:
-        if step.attrs.pop("channels_last", 0):
-            raise GraphError(f"{step.label}: expected channels first, got channels_last = 1; export channels first")
         return upgrade(Step(op, step.inputs, step.outputs, step.attrs, step.name), 21, build)
 
     return rule
+
+
+def _qlinear_conv(step: Step, opset: int, build: Build) -> list[Step]:
+    """QLinearConv of images, channels first or last; weights are (C_OUT, C_IN, *kernel) in both."""
+    write = Writer(step, build)
+    if not step.attrs.pop("channels_last", 0):
+        return _same("QLinearConv")(step, opset, build)
+    rank = build.rank(step.inputs[0], step.label)
+    first = write.add("Transpose", step.inputs[0], perm=(0, rank - 1, *range(1, rank - 1)))
+    y = write.add("QLinearConv", first, *step.inputs[1:], **step.attrs)
+    write.add("Transpose", y, out=step.outputs[0], perm=(0, *range(2, rank), 1))
+    return write.steps
 
 
 QUANTISED: dict[str, Rule] = {
@@ -232,7 +241,7 @@ QUANTISED_MICROSOFT: dict[str, Rule] = {
     "QLinearAdd": _around("Add", operands=2),
     "QLinearAveragePool": _pooled("AveragePool"),
     "QLinearConcat": _concat,
-    "QLinearConv": _same("QLinearConv"),
+    "QLinearConv": _qlinear_conv,
     "QLinearGlobalAveragePool": _pooled("GlobalAveragePool"),
     "QLinearLeakyRelu": _around("LeakyRelu", "alpha"),
     "QLinearMul": _around("Mul", operands=2),

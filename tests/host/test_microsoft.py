@@ -129,6 +129,30 @@ def test_an_op_of_onnxruntime_gives_its_answer(op: str, inputs: list[Array | Non
         assert gap.max() <= 1 and (gap > 0).mean() <= 0.05  # a rare tie of the rounding
 
 
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_convolution_of_codes_takes_channels_first_or_last(last: int) -> None:
+    x, w, scale = codes(2, 3, 6, 5), codes(4, 3, 3, 2, dtype=S8), numbers(0.01, 0.02, 0.03, 0.04)
+    inputs: list[Array | None] = [
+        np.moveaxis(x, 1, -1) if last else x,
+        SCALE,
+        ZERO,
+        w,
+        scale,
+        zeros(0, dtype=S8)[0],
+        SCALE * 9,
+        ZERO,
+    ]
+    proto, data = contributed("QLinearConv", inputs, {"channels_last": last})
+    got = Model(import_onnx(proto).graph, threads=1)(*data.values())
+    own = helper.make_node(
+        "QLinearConv", proto.graph.node[0].input, ["y"]
+    )  # onnxruntime has no kernel for its own on every CPU
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    (want,) = onnxruntime_answers(model([own], {"x0": x}, constants, opset=17), {"x0": x})
+    gap = np.abs(got.astype(int) - (np.moveaxis(want, 1, -1) if last else want))
+    assert gap.max() <= 1 and (gap > 0).mean() <= 0.05
+
+
 def test_every_op_that_import_takes_is_tried() -> None:
     elsewhere = {"DynamicQuantizeLSTM", "QLinearConv", "QLinearReduceMean", "SimplifiedLayerNormalization"}
     assert {op for op, _, _ in CASES} | elsewhere == set(MICROSOFT)

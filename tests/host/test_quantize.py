@@ -54,19 +54,30 @@ def test_each_bit_more_lowers_the_error(bits: int) -> None:
         assert error_power(array, codes.weights()) < 0.5 * error_power(array, codebook(array, bits - 1).weights())
 
 
-@pytest.mark.parametrize("bits", range(1, 5))
+def pruned(array: np.ndarray, kept: float) -> np.ndarray:
+    array[np.random.default_rng(8).random(array.shape) >= kept] = 0
+    return array
+
+
+@pytest.mark.parametrize("bits", range(2, 5))
 @pytest.mark.parametrize("kept", [0.5, 0.02])
 def test_pruned_weights_keep_their_zeros(bits: int, kept: float) -> None:
-    array = weights(8)
-    array[np.random.default_rng(8).random(array.shape) >= kept] = 0
+    array = pruned(weights(8), kept)
     codes = codebook(array, bits)
     assert codes.codes.max() < 1 << bits
     assert (codes.weights()[array == 0] == 0).all()
     others = array[array != 0]
-    k = (1 << bits) - 1  # of the codes, one is zero's
+    values = kmeans(others, (1 << bits) - 1)  # one of the codes is zero's
     assert error_power(others, codes.weights()[array != 0]) <= 1.1 * error_power(
-        others, kmeans(others, k)[nearest(others, kmeans(others, k))]
+        others, values[nearest(others, values)]
     )
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.02])
+def test_of_two_values_one_is_zero_only_where_that_is_best(kept: float) -> None:
+    both, positive = pruned(weights(8), kept), np.abs(pruned(weights(9), kept))
+    assert 0 in codebook(positive + 3 * (positive > 0), 1).weights()
+    assert error_power(both, codebook(both, 1).weights()) < 0.9 * error_power(both, np.zeros_like(both))
 
 
 def test_centroids_are_the_means_of_their_weights() -> None:
