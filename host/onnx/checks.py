@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alula.host.onnx.steps import Step
-from alula.host.onnx.upgrade import OLDEST_OPSET
+from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET
 from alula.runtime.errors import GraphError, ImportFileError
 from alula.runtime.graph import Array
 from alula.runtime.ops.contract import REGISTRY
@@ -34,16 +34,28 @@ def unchanged(node: onnx.NodeProto, opset: int) -> bool:
     return bool(old.since_version == new.since_version)
 
 
-def check_signature(node: onnx.NodeProto, opset: int, where: str) -> None:
-    """Refuse a node whose inputs, outputs or attributes are not those that ONNX gives its op in this opset."""
+def schema_for(op: str, opset: int) -> onnx.defs.OpSchema | None:
+    """What ONNX says of an op in an opset; of one that came later, what it said first: optimisers write such ops."""
     import onnx
 
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset)
+        return onnx.defs.get_schema(op, opset)
     except onnx.defs.SchemaError:
-        raise GraphError(
-            f"{where}: expected an op of opset {opset}, got one that it does not have; export again"
-        ) from None
+        later = range(opset + 1, NEWEST_OPSET + 1)
+    for version in later:
+        try:
+            return onnx.defs.get_schema(op, version)
+        except onnx.defs.SchemaError:
+            continue
+    return None
+
+
+def check_signature(node: onnx.NodeProto, opset: int, where: str) -> None:
+    """Refuse a node whose inputs, outputs or attributes are not those that ONNX gives its op in this opset."""
+
+    schema = schema_for(node.op_type, opset)
+    if schema is None:
+        raise GraphError(f"{where}: expected an op of opset {opset}, got one that it does not have; export again")
     for kind, count, low, high in (
         ("inputs", len(node.input), schema.min_input, schema.max_input),
         ("outputs", len(node.output), schema.min_output, schema.max_output),
@@ -71,10 +83,12 @@ def is_default(op: str, name: str, value: Any, opset: int) -> bool:
 
     if name in IGNORED:
         return True
+    schema = schema_for(op, opset)
+    if schema is None or name not in schema.attributes:
+        return False
     try:
-        schema = onnx.defs.get_schema(op, opset)
         default = onnx.helper.get_attribute_value(schema.attributes[name].default_value)
-    except (onnx.defs.SchemaError, KeyError, ValueError):
+    except ValueError:
         return False
     return bool((default.decode() if isinstance(default, bytes) else default) == value)
 

@@ -107,14 +107,17 @@ def _resize(step: Step, opset: int, build: Build) -> list[Step]:
         else:
             scales = step.input(1)
         mode = {"bilinear": "linear"}.get(step.attrs.get("mode", "nearest"), step.attrs.get("mode", "nearest"))
-        factors = build.constants.get(scales)
-        shrinks = factors is not None and bool((factors <= 1).all() and (factors < 1).any())
-        attrs = {
-            "mode": mode,
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "ceil" if shrinks else "floor",  # as onnxruntime reads opset 10, which does not say
-        }
-        return [Step("Resize", [step.inputs[0], "", scales], step.outputs, attrs, step.name)]
+        attrs = {"mode": mode, "coordinate_transformation_mode": "asymmetric"}
+        # nearest_mode as onnxruntime reads opset 10, which does not say: ceil where it shrinks, floor where it grows
+        x, factors, grows = step.inputs[0], build.constants.get(scales), {"nearest_mode": "floor"}
+        if factors is None or mode != "nearest" or not (factors < 1).any():
+            return [Step("Resize", [x, "", scales], step.outputs, attrs | grows, step.name)]
+        small, large = (
+            build.constant(f"{where}.scales", cut(factors, 1), "float32") for cut in (np.minimum, np.maximum)
+        )
+        half = build.fresh(f"{where}.smaller") if (factors > 1).any() else where
+        shrunk = Step("Resize", [x, "", small], [half], {**attrs, "nearest_mode": "ceil"}, step.name)
+        return [shrunk, Step("Resize", [half, "", large], [where], attrs | grows)][: 1 if half == where else 2]
     inputs = (step.inputs + ["", "", ""])[:4]
     for index in (1, 2, 3):  # opset 11 demands inputs that are not used: they come as empty constants
         known = build.constants.get(inputs[index])

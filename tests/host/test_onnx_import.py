@@ -52,6 +52,12 @@ OLD: dict[str, tuple[int, list[onnx.NodeProto], dict[str, Array]]] = {
     "upsample 9 linear": (9, [node("Upsample", "x s", mode="linear")], {"s": np.array([1, 1, 2, 2], np.float32)}),
     "resize 10": (10, [node("Resize", "x s")], {"s": np.array([1, 1, 2, 2], np.float32)}),
     "resize 10 down": (10, [node("Resize", "x s")], {"s": np.array([1, 1, 0.6, 0.6], np.float32)}),
+    "resize 10 down and up": (10, [node("Resize", "x s")], {"s": np.array([1, 1, 2, 0.6], np.float32)}),
+    "an op of a later opset": (
+        12,
+        [node("LayerNormalization", "x s b", axis=-1)],
+        {"s": f32(7), "b": f32(7, seed=1)},
+    ),
     "resize 11 with empty inputs": (
         11,
         [node("Resize", "x none none n", mode="linear", coordinate_transformation_mode="align_corners")],
