@@ -16,6 +16,7 @@ import pytest
 import alula
 from alula.cli import main
 from alula.runtime.artifact import open_artifact
+from tests.runtime.data.formats import write_ppm
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = 200
@@ -303,3 +304,19 @@ def test_a_board_without_the_host_trains_from_a_file(data: Path, tmp_path: Path)
         [sys.executable, "-c", NO_HOST, *_arguments(data)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "no alula.host" in refused.stderr
+
+
+def test_what_was_left_out_is_said_in_names_that_print_anywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for label in "ab":
+        for number in range(4):
+            write_ppm(tmp_path / "Train" / label / f"{number}.pgm", rng.integers(0, 256, (28, 28, 1), np.uint8))
+    (tmp_path / "Train" / "a" / os.fsdecode(b"gr\xfcn.pgm")).write_bytes(b"P5 cut off")
+    (tmp_path / "Train" / "a" / "._0.pgm").write_bytes(b"x")
+    words = ["train", "zoo:lenet-5", "--data", str(tmp_path), "--epochs", "1", "--batch", "3", "--threads", "1"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("damaged images, left out: 1 (") and line.endswith("a/gr\\xfcn.pgm)") for line in lines)
+    assert any(line.startswith("left out: 1 (hidden: ") for line in lines)

@@ -5,7 +5,10 @@ Nothing here decodes or allocates: a header may claim any size.
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEAD_BYTES = 64  # enough for `format_of`
@@ -24,6 +27,7 @@ class Header:
     transparent : it has an alpha channel, or a colour that stands for "nothing"
     key         : PNG: the grey value that is transparent, as decoded
     maximum     : PNM: the value of white
+    damage      : PNG: what is wrong with its chunks. OpenCV would make room for whatever length a chunk claims
     orientation : 1 to 8, as EXIF counts
     """
 
@@ -34,6 +38,7 @@ class Header:
     key: int | None = None
     orientation: int = 1
     maximum: int = 255
+    damage: str = ""
 
 
 def format_of(head: bytes) -> str:
@@ -75,35 +80,39 @@ def read_header(encoded: bytes) -> Header:
 
 def _png(data: bytes) -> Header:
     width, height, bits, colour = struct.unpack_from(">IIBB", data, 16)
-    transparent, key, orientation, at = colour in (4, 6), None, 1, 8
-    while at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
+    transparent, key, orientation, damage = colour in (4, 6), None, 1, ""
+    view, at, name = memoryview(data), 8, b""
+    while name != b"IEND":
+        length, name = struct.unpack_from(">I4s", data, at) if at + 12 <= len(data) else (0, b"")
+        if not name or at + 12 + length > len(data):
+            damage = "a PNG that is cut off"
+            break
+        content = view[at + 8 : at + 8 + length]
         if name == b"tRNS":
             transparent = True
             if colour == 0 and length >= 2:
-                stored = int(struct.unpack_from(">H", data, at + 8)[0])
+                stored = int(struct.unpack(">H", content[:2])[0])
                 key = stored * 255 // ((1 << bits) - 1) if 0 < bits < 8 else stored
         elif name == b"eXIf":
-            orientation = _orientation(data[at + 8 : at + 8 + length])
+            orientation = _orientation(bytes(content))
+        elif (
+            name[:1].isupper()
+            and zlib.crc32(view[at + 4 : at + 8 + length]) != struct.unpack_from(">I", data, at + 8 + length)[0]
+        ):
+            damage = "a PNG with a wrong checksum"
         at += length + 12
-    return Header("PNG", height, width, transparent, key, orientation)
+    return Header("PNG", height, width, transparent, key, orientation, damage=damage)
 
 
 def _jpeg(data: bytes) -> Header:
     at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
-            break
+    while 0 <= (at := data.find(b"\xff", at)) <= len(data) - 9:
         marker = data[at + 1]
-        if (
-            marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8
-        ):  # no length: fill bytes, and marks without content
-            at += 1 if marker == 0xFF else 2
-            continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)
             return Header("JPEG", height, width)
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+        bare = marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8  # no length follows
+        at += 1 if bare else 2 + struct.unpack_from(">H", data, at + 2)[0]
     return Header("JPEG")
 
 
@@ -178,20 +187,26 @@ def _tags(data: bytes) -> dict[int, int]:
 
     source : TIFF 6.0; BigTIFF (libtiff.gitlab.io/libtiff/specification/bigtiff.html)
     """
+    tags: dict[int, int] = {}
+    with contextlib.suppress(struct.error, OverflowError):  # a damaged directory: what was found so far
+        for tag, value in _entries(data):
+            tags.setdefault(tag, value)
+    return tags
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, int]]:
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None:
-        return {}
+        return
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     start = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
     count = struct.unpack_from(order + ("Q" if big else "H"), data, start)[0]
     first, entry, value = (start + 8, 20, 12) if big else (start + 2, 12, 8)
-    tags: dict[int, int] = {}
     for at in range(first, min(first + entry * min(count, MAX_TAGS), len(data)), entry):
         tag, kind = struct.unpack_from(order + "HH", data, at)
         letter = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
         if letter:
-            tags.setdefault(tag, struct.unpack_from(order + letter, data, at + value)[0])
-    return tags
+            yield tag, struct.unpack_from(order + letter, data, at + value)[0]
 
 
 def _pnm(data: bytes) -> Header:

@@ -82,7 +82,8 @@ def decode(encoded: bytes, channels: int = 3, alpha: str = "white") -> Array:
         raise ValueError(f"a picture in {header.format}, which is not read; convert it to JPEG or PNG")
     if header.height * header.width > MAX_PIXELS:
         raise ValueError(f"{header.width}x{header.height} pixels; at most {MAX_PIXELS} are read")
-    _check_whole(encoded)
+    if header.damage or (header.format == "JPEG" and is_cut_off(encoded)):
+        raise ValueError(header.damage or "a JPEG that is cut off")
     if encoded[:2] in (b"P5", b"P6") and header.maximum <= 255:
         rgb = _with_channels(decode_pnm(encoded), channels)
     elif header.transparent and alpha != "drop":
@@ -217,9 +218,6 @@ def as_bgr(image: Any) -> Array | None:
     return pixels
 
 
-def _check_whole(encoded: bytes) -> None:
-    """OpenCV fills the missing part of a JPEG with grey and calls it read: look for the end marker of the last scan."""
-    if encoded[:2] == b"\xff\xd8" and encoded.find(b"\xff\xd9", encoded.rfind(b"\xff\xda")) < 0:
-        raise ValueError("a JPEG that is cut off")
-    if encoded[:4] == b"\x89PNG" and encoded.find(b"IEND", max(0, len(encoded) - 4096)) < 0:
-        raise ValueError("a PNG that is cut off")
+def is_cut_off(jpeg: bytes) -> bool:
+    """Whether a JPEG has no end after its last scan: OpenCV fills the missing part with grey and calls it read."""
+    return jpeg.find(b"\xff\xd9", jpeg.rfind(b"\xff\xda")) < 0

@@ -52,16 +52,16 @@ def list_images(folder: Path, left_out: dict[str, str], deep: bool = False) -> l
                         waiting.append((path, above | {real}))
                     else:
                         left_out[printable(path)] = FOLDER_WHY
-                elif why := _no_image(path):
+                elif why := _no_image(entry):
                     left_out[printable(path)] = why
                 else:
                     images.append(path)
     return sorted(images)
 
 
-def _no_image(path: Path) -> str:
+def _no_image(entry: os.DirEntry[str]) -> str:
     try:
-        return "" if path.is_file() and is_picture(path) else OTHER_WHY
+        return "" if entry.is_file() and is_picture(Path(entry.path)) else OTHER_WHY
     except OSError as error:
         return error.strerror or str(error)
 

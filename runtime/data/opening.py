@@ -8,6 +8,7 @@ from alula.runtime.data.cifar import find_cifar, open_cifar
 from alula.runtime.data.dataset import Dataset, check_classes
 from alula.runtime.data.folder import KEEP_BYTES, find_images, open_images
 from alula.runtime.data.idx import find_idx, open_idx
+from alula.runtime.data.listing import visible_folders
 from alula.runtime.data.npz import open_npz
 from alula.runtime.errors import DataError, SourceError
 from alula.runtime.files import printable
@@ -79,7 +80,7 @@ def _open(
         raise DataError(
             f"{printable(path)}: expected {FORMATS}, got another file; for CIFAR and idx files give their folder"
         )
-    for folder in (path, *sorted(entry for entry in path.iterdir() if entry.is_dir())):
+    for folder in (path, *visible_folders(path).values()):
         if find_cifar(folder):
             return open_cifar(folder, split, labels)
         if find_idx(folder):

@@ -54,3 +54,18 @@ def test_what_is_no_picture_has_no_format():
     for head in (b"", b"BM", b"BMW is a car, not a bitmap", b"P5", b"P9 1 1", b"RIFF\0\0\0\0AVI ", b"%PDF-1.4", b"II*"):
         assert format_of(head) == ""
     assert format_of(b"\0\0\0\x18ftypheic") == "HEIC"
+
+
+def test_a_chunk_that_claims_too_much_is_damage_and_a_broken_side_chunk_hides_nothing():
+    whole = png(3, 2, rows=bytes(8))
+    assert read_header(whole).damage == ""
+    at = whole.index(b"IDAT") - 4
+    assert "cut off" in read_header(whole[:at] + b"\x7f\xff\xff\xff" + whole[at + 4 :]).damage
+    assert "checksum" in read_header(whole.replace(b"IDATx", b"IDATy")).damage
+    broken = read_header(png(100_000, 100_000, before=[(b"eXIf", exif(6)[:13])]))
+    assert (broken.width, broken.orientation, broken.damage) == (100_000, 1, "")
+
+
+def test_the_size_of_a_jpeg_is_found_behind_filling_and_garbage():
+    frame = b"\xff\xc0" + struct.pack(">HBHH", 17, 8, 7, 9) + bytes(9)
+    assert read_header(b"\xff\xd8\xff\xff\x00rubbish" + frame) == Header("JPEG", 7, 9)
