@@ -171,23 +171,19 @@ class Graph:
     def __post_init__(self) -> None:
         defined = set(self.inputs) | set(self.constants)
         taken = set(defined)  # those, and the names within epilogues
-        guards: dict[str, str] = {}  # tensor -> the guard under which alone it holds something
+        guards = _Guards(self.constants)
         for node in self.nodes:
             for name in node.reads:
-                if (
-                    guards.get(name, node.guard) != node.guard
-                    or name in guards
-                    and name in (node.guard, *node.otherwise)
-                ):
-                    raise GraphError(
-                        f"{node.label}: expected {name!r} to be there whenever the node runs, got a tensor that is skipped by "
-                        f"{guards[name]!r}; guard both, or say what it is otherwise"
-                    )
                 if name not in defined:
                     raise GraphError(
                         f"{node.label}: expected its input {name!r} to be defined before it, got no such tensor; "
                         "the graph has a cycle or a missing node"
                     )
+            if (lost := guards.lost(node)) is not None:
+                raise GraphError(
+                    f"{node.label}: expected {lost!r} to be there whenever the node runs, got a tensor that is skipped by "
+                    f"{guards.held[lost]!r}; guard both, or say what it is otherwise"
+                )
             if node.fused:
                 _check_epilogue(node, taken)
             for name in node.outputs:
@@ -196,15 +192,22 @@ class Graph:
                 if name:
                     taken.add(name)
                     defined.add(name)
-            guards.update(dict.fromkeys(node.skipped_outputs, node.guard))
+            guards.note(node)
         for name in self.outputs:
-            if name in guards:
+            if name in guards.held:
                 raise GraphError(
-                    f"graph {self.name}: expected output {name!r} in every run, got one that is skipped by {guards[name]!r}; "
-                    "say what it is otherwise"
+                    f"graph {self.name}: expected output {name!r} in every run, got one that is skipped by "
+                    f"{guards.held[name]!r}; say what it is otherwise"
                 )
             if name not in defined:
                 raise GraphError(f"graph {self.name}: expected output {name!r} to be computed, got no such tensor")
+
+    def held(self) -> dict[str, str]:
+        """The tensors that do not hold something in every run, with the guard under which they do."""
+        guards = _Guards(self.constants)
+        for node in self.nodes:
+            guards.note(node)
+        return guards.held
 
     def consumers(self) -> dict[str, list[Node]]:
         """Which nodes read each tensor."""
@@ -251,3 +254,57 @@ def _check_epilogue(node: Node, taken: set[str]) -> None:
         raise GraphError(
             f"{node.label}: expected its epilogue to end in {node.outputs[0]!r}, got {running!r}; the epilogue leads nowhere"
         )
+
+
+class _Guards:
+    """Which tensors hold something only under a guard. A Branch makes two guards: one of them is set wherever it runs itself.
+
+    held : tensor -> the guard under which alone it holds something
+    """
+
+    def __init__(self, constants: ConstantPool) -> None:
+        self._constants = constants
+        self.held: dict[str, str] = {}
+        self._opposite: dict[str, str] = {}
+        self._outer: dict[str, str] = {}  # guard -> the guard that it implies: that of its Branch
+
+    def lost(self, node: Node) -> str | None:
+        """A tensor that the node reads, and that may hold nothing then."""
+        for name in node.operands:
+            if not self._implies(node.guard, self.held.get(name, "")):
+                return name
+        if node.guard in self.held:
+            return node.guard
+        for name in node.otherwise:
+            where = self.held.get(name, "") if node.guard else ""
+            if where != self._opposite.get(node.guard, "") and not self._implies(
+                self._outer.get(node.guard, ""), where
+            ):
+                return name
+        return None
+
+    def note(self, node: Node) -> None:
+        """What its outputs are, and where."""
+        if not node.guard:
+            pass
+        elif node.op == "Branch" and self._is_zero_otherwise(node):
+            self._outer.update(dict.fromkeys(node.outputs, node.guard))
+        else:
+            self.held.update(dict.fromkeys(node.skipped_outputs, node.guard))
+            for name, other in zip(node.outputs, node.otherwise, strict=False):
+                where = self.held.get(other, "")
+                if where == self._opposite.get(node.guard, "-"):  # one of the two runs wherever their Branch does
+                    where = self._outer.get(node.guard, "")
+                if name and other and where:
+                    self.held[name] = where
+        if node.op == "Branch" and len(node.outputs) == 2:
+            self._opposite.update(zip(node.outputs, reversed(node.outputs), strict=True))
+
+    def _is_zero_otherwise(self, node: Node) -> bool:
+        names = node.otherwise
+        return len(names) == 2 and all(name in self._constants and not self._constants[name].any() for name in names)
+
+    def _implies(self, guard: str, wanted: str) -> bool:
+        while guard and guard != wanted:
+            guard = self._outer.get(guard, "")
+        return guard == wanted

@@ -23,7 +23,8 @@ from alula.runtime.memory.weights import WeightStore
 from alula.runtime.planning.binding import Parts
 from alula.runtime.planning.call import Call
 from alula.runtime.planning.program import Program
-from alula.runtime.planning.specialise import specialise, static_input_names
+from alula.runtime.planning.segments import Segments, needs_segments
+from alula.runtime.planning.specialise import Specialised, specialise, static_input_names
 from alula.runtime.threads import checked_threads, team
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Model:
         self._programs: OrderedDict[object, Program] = OrderedDict()
         self._guard = Guard()  # two threads that call the model plan one program after the other
         self._static = static_input_names(graph)
+        self._segments = Segments(graph, self._made) if needs_segments(graph) else None
         self._names = tuple(graph.inputs)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -118,11 +120,18 @@ class Model:
 
     def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         ready = self._ready(inputs)
+        if self._segments:
+            return self._segments.run(ready, self._specs(ready))
         return self._program_for(ready).run(ready)
 
     def parts(self, inputs: Mapping[str, Array]) -> Parts:
-        """A run that can stop and go on (`go_on`), on memory of its own: the model may run in between."""
+        """A run that can stop and go on (`go_on`), on memory of its own: the model may run in between.
+
+        raise : GraphError if shapes depend on the values of the inputs
+        """
         ready = self._ready(inputs)
+        if self._segments:
+            return self._segments.only(self._specs(ready)).parts(ready)
         return self._program_for(ready).parts(ready)
 
     def trainer(self, **options: Any) -> Trainer:
@@ -136,20 +145,22 @@ class Model:
 
     def run_all(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Every tensor that the network stores, by name: for comparing layer by layer."""
-        names = tuple(name for node in self.graph.nodes for name in node.outputs if name)
+        held = self.graph.held()  # what is skipped in some runs is no output
+        names = tuple(name for node in self.graph.nodes for name in node.outputs if name and name not in held)
         everything = replace(self.graph, outputs=tuple(dict.fromkeys((*self.outputs, *names))))
         return Model(everything, self.threads, self.max_bytes).run(inputs)
 
     def program(self, shapes: Mapping[str, tuple[int, ...]]) -> Program:
         """The program for inputs of these shapes, planned if it is new. Inputs that decide shapes have no shape alone."""
+        specs = {name: TensorSpec(tuple(shapes[name]), spec.dtype) for name, spec in self.graph.inputs.items()}
+        if self._segments:
+            return self._segments.only(specs)
         if self._static:
             raise GraphError(
                 f"graph {self.graph.name}: expected inputs that decide no shapes, got {', '.join(self._static)}; "
                 "run the model with arrays instead"
             )
-        return self._plan(
-            {name: TensorSpec(tuple(shapes[name]), spec.dtype) for name, spec in self.graph.inputs.items()}, {}
-        )
+        return self._plan(specs, {})
 
     def _gather(self, arrays: tuple[Array, ...], named: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self.graph.inputs)
@@ -175,6 +186,9 @@ class Model:
         return array
 
     def _program_for(self, inputs: Mapping[str, Array]) -> Program:
+        return self._plan(self._specs(inputs), {name: inputs[name] for name in self._static if name in inputs})
+
+    def _specs(self, inputs: Mapping[str, Array]) -> dict[str, TensorSpec]:
         specs = {}
         for name, array in inputs.items():
             try:
@@ -183,7 +197,7 @@ class Model:
                 raise DTypeError(
                     f"input {name}: expected {self.graph.inputs[name]}, got dtype {array.dtype}; convert it"
                 ) from None
-        return self._plan(specs, {name: inputs[name] for name in self._static if name in inputs})
+        return specs
 
     def _plan(self, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:
         kinds = tuple((np.ndarray, specs[n].dims, np.dtype(specs[n].dtype)) for n in self._names if n in specs)
@@ -196,11 +210,13 @@ class Model:
             self._programs.move_to_end(key)
             return self._programs[key]
         network = specialise(self.graph, specs, {name: value.copy() for name, value in static.items()})
-        program = Program(network, self._store, self._arena, for_cpu(library().cpu), team(self.threads), self.max_bytes)
-        self._programs[key] = program
+        program = self._programs[key] = self._made(network)
         while len(self._programs) > MAX_PROGRAMS:
             self._programs.popitem(last=False)
         return program
+
+    def _made(self, network: Specialised) -> Program:
+        return Program(network, self._store, self._arena, for_cpu(library().cpu), team(self.threads), self.max_bytes)
 
 
 def load(

@@ -46,11 +46,16 @@ def run(args: argparse.Namespace) -> Report:
     parts: list[Table | str] = [_tensor_table(tensors, args.tensors), _graph_table(graphs)]
     if without := [g["unplanned"] for g in graphs if g.get("kernels") is False]:
         parts.append(f"memory and multiply-adds need kernels; {without[0]}")
-    elif unplanned := [g["graph"] for g in graphs if g["unplanned"]]:
+    elif unplanned := [g["graph"] for g in graphs if g["unplanned"] and not g.get("data_dependent")]:
         parts.append(
             f"{', '.join(unplanned)}: memory and multiply-adds need sizes for free dimensions, "
             f"as in --graph {unplanned[0]} --shape 1,3,48,320"
         )
+    parts += [
+        f"{g['graph']}: planned while it runs, since shapes depend on data: {g['unplanned'].partition(': ')[0]}"
+        for g in graphs
+        if g.get("data_dependent")
+    ]
     parts += [
         f"{g['graph']}: without a kernel, run in NumPy: {', '.join(g['reference_nodes'])}"
         for g in graphs
@@ -70,6 +75,7 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
     from alula.host.inputs import resolve_shapes
     from alula.runtime.errors import CompilerError, GraphError, ShapeError
     from alula.runtime.model import Model
+    from alula.runtime.planning.segments import needs_segments
 
     graph = artifact.graphs[name]
     row: dict[str, Any] = {
@@ -83,9 +89,9 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
         model = Model(graph, threads)
         program = model.program(chosen)
     except (ShapeError, GraphError) as error:
-        if mine:
+        if mine and not needs_segments(graph):
             raise  # asked for, and refused
-        return {**row, "unplanned": str(error)}
+        return {**row, "unplanned": str(error), "data_dependent": needs_segments(graph)}
     except CompilerError as error:
         return {**row, "unplanned": str(error), "kernels": False}
     return row | {

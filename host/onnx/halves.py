@@ -37,6 +37,7 @@ def cast_ends(
                 build.constants[wide[name]] = build.constants.pop(name)
     for step in steps if wide else ():
         step.inputs = [wide.get(name, name) for name in step.inputs]
+        step.otherwise = tuple(wide.get(name, name) for name in step.otherwise)
         step.outputs = [wide.get(name, name) for name in step.outputs]
     return [*before, *steps, *after]
 

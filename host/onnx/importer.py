@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alula.host.onnx.branches import Branches, Chosen
 from alula.host.onnx.checks import check_signature, check_values, is_default
 from alula.host.onnx.halves import cast_ends, notes
 from alula.host.onnx.layout import Layout, to_last
@@ -28,8 +29,10 @@ from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeE
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import REGISTRY, find
 from alula.runtime.ops.traits import SCALE, SHIFT
+from alula.runtime.passes.branches import decide_branches
 from alula.runtime.passes.layer_norm import ONES, ZEROS
 from alula.runtime.passes.names import CHANNELS_LAST, restore_names
+from alula.runtime.planning.segments import needs_segments
 from alula.runtime.planning.specialise import specialise, static_input_names
 
 if TYPE_CHECKING:
@@ -58,8 +61,8 @@ def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") ->
     model = drop_unread(model)
     make_plain(model.graph)
     opset = opset_of(model, where)
-    model = write_out(model, where)
-    walk = _Walk(model, opset, files, where)
+    model, branches = write_out(model, where)
+    walk = _Walk(model, branches, opset, files, where)
     graph = walk.graph(name or model.graph.name or Path(where).stem)
     said = (
         *notes(walk.types, (*graph.inputs, *graph.outputs)),
@@ -75,8 +78,8 @@ FILLED = {SCALE: (1, ONES), SHIFT: (0, ZEROS)}  # what exporters write where a n
 class _Walk:
     """One import: reads constants, then takes the nodes in order."""
 
-    def __init__(self, model: onnx.ModelProto, opset: int, files: SideFiles, where: str) -> None:
-        self.model, self.opset, self.files, self.where = model, opset, files, where
+    def __init__(self, model: onnx.ModelProto, branches: Branches, opset: int, files: SideFiles, where: str) -> None:
+        self.model, self.branches, self.opset, self.files, self.where = model, branches, opset, files, where
         self.onnx_graph = model.graph
         self.constants = Arrays()
         for tensor in self.onnx_graph.initializer:
@@ -92,7 +95,9 @@ class _Walk:
         self.types = {tensor.name: onnx_name(tensor.data_type) for tensor in self.onnx_graph.initializer}
         self.written: set[str] = set()  # constants that stand in the file as nodes, not as weights
         self.output_names = {info.name for info in self.onnx_graph.output}
-        self.steps = [step for node in self.onnx_graph.node if (step := self._step(node)) is not None]
+        self.steps: list[Step] = []
+        for node in self.onnx_graph.node:
+            self._take(node)
         self.inputs = self._inputs()
         taken = {name for step in self.steps for name in (*step.inputs, *step.outputs)}
         taken |= self.constants.keys() | self.inputs.keys()
@@ -121,6 +126,29 @@ class _Walk:
             half = onnx_name(kind) == "float16"
             specs[info.name] = TensorSpec(tuple(dims), "float16" if half else working_dtype(kind, label))
         return specs
+
+    def _take(self, node: onnx.NodeProto) -> None:
+        """Append the steps of a node. Of an If only the choice is left: the one value, or else the other."""
+        chosen = self.branches.owner(node)
+        if chosen is not None:
+            self._set_flags(chosen)
+        if chosen is not None and node.op_type == "If":
+            for output, (then, other) in chosen.values.items():
+                self.steps.append(Step("Identity", [then], [output], {}, node.name, chosen.flags[0], (other,)))
+        elif (step := self._step(node)) is not None:
+            step.guard = self.branches.guard(node)
+            self.steps.append(step)
+
+    def _set_flags(self, chosen: Chosen) -> None:
+        """Append the Branch of an If, after that of the If around it, once."""
+        if any(chosen.flags[0] in step.outputs for step in self.steps if step.op == "Branch"):
+            return
+        if chosen.outer:
+            self._set_flags(self.branches.owners[chosen.outer])
+            self.constants[chosen.zero] = np.zeros((), np.int64)
+        otherwise = (chosen.zero, chosen.zero) if chosen.outer else ()
+        flags = list(chosen.flags)
+        self.steps.append(Step("Branch", [chosen.condition], flags, {}, chosen.name, chosen.outer, otherwise))
 
     def _step(self, node: onnx.NodeProto) -> Step | None:
         """A node as a step; None for a Constant, which becomes a constant."""
@@ -211,15 +239,22 @@ class _Walk:
             if kind := info.type.tensor_type.elem_type:
                 self.types.setdefault(info.name, onnx_name(kind))
         steps = cast_ends(self.steps, self.inputs, outputs, self.types, self.build)
-        layout = Layout(self.build)
+        layouts = {"": Layout(self.build)}
         nodes: list[Node] = []
         for step in steps:
+            guard, otherwise = step.guard, step.otherwise
+            for flag in step.outputs if step.op == "Branch" else ():
+                layouts[flag] = Layout(self.build, layouts[guard])
             for new in modern(step, self.opset, self.build):
                 note_rank(new, self.build)
-                nodes += [_node(final, self.opset, self.where) for final in layout.wrap(new)]
-        read = {tensor for node in nodes for tensor in node.inputs} | set(outputs)
+                made = [_node(final, self.opset, self.where) for final in layouts[guard].wrap(new)]
+                nodes += (
+                    [dataclasses.replace(node, guard=guard, otherwise=otherwise) for node in made] if guard else made
+                )
+        read = {tensor for node in nodes for tensor in node.reads} | set(outputs)
         kept = Arrays({key: array for key, array in self.constants.items() if key in read})
         graph = _one_weight(restore_names(Graph(name, self.inputs, outputs, tuple(nodes), kept)))
+        graph = decide_branches(graph)
         self._check(graph)
         return graph
 
@@ -229,7 +264,7 @@ class _Walk:
         A free dimension need not to be a small one: one size that fits is enough.
         """
         free = any(isinstance(dim, str) for spec in graph.inputs.values() for dim in spec.shape[1:])
-        if static_input_names(graph) or (free and self.sound):
+        if static_input_names(graph) or needs_segments(graph) or (free and self.sound):
             return
         first: GraphError | ShapeError | DTypeError | None = None
         for size in SIZES:

@@ -5,6 +5,8 @@ Most of the Transposes meet their inverse at the next op; a pass of the engine r
 
 from __future__ import annotations
 
+from collections import ChainMap
+
 import numpy as np
 
 from alula.host.onnx.steps import Build, Step
@@ -35,9 +37,11 @@ def _rank(step: Step, spatial: ChannelsLast, build: Build) -> int:
 class Layout:
     """Wraps steps; a tensor that several steps need channels last is transposed once."""
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: Build, outer: Layout | None = None) -> None:
+        """outer : of the part of the network in which this branch stands"""
         self.build = build
-        self.transposed: dict[str, str] = {}  # tensor -> the same, channels last
+        known = [outer.transposed] if outer else []
+        self.transposed: ChainMap[str, str] = ChainMap({}, *known)  # tensor -> the same, channels last
 
     def channels_last(self, name: str, rank: int, steps: list[Step]) -> str:
         """The name of a tensor in channels-last order; appends a Transpose unless it is a constant or known."""

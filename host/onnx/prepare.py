@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from alula.host.onnx.branches import Branches, write_branches
 from alula.host.onnx.checks import one_line, unchanged
 from alula.host.onnx.microsoft import DOMAIN, MICROSOFT, ONNX_ONLY_BY_NAME, WRITTEN
 from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET
@@ -38,16 +39,20 @@ def opset_of(model: onnx.ModelProto, where: str) -> int:
     return opset
 
 
-def write_out(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
-    """The model with its own functions, and unknown ops that ONNX defines by known ones, written out, and sorted."""
+def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Branches]:
+    """The model with branches, its own functions, and unknown ops that ONNX defines by known ones, written out, and sorted."""
     import onnx
     import onnx.inliner
 
     try:
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _unwritten(error, where) from None
+    model, branches = write_branches(model, where)
+    try:
         opset = opset_of(model, where)
-        known = REGISTRY.all().keys() | WRITTEN | set(ONNX_ONLY_BY_NAME)
+        known = REGISTRY.all().keys() | WRITTEN | {"If"} | set(ONNX_ONLY_BY_NAME)
         for _ in range(MAX_DEPTH):
             unknown = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - known
             expandable = sorted(op for op in unknown if _has_body(op, opset))
@@ -57,16 +62,19 @@ def write_out(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
                 _with_defaults(model, expandable, opset), [("", op) for op in expandable], inline_schema_functions=True
             )
     except (RuntimeError, TypeError, ValueError) as error:
-        raise GraphError(
-            f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model"
-        ) from None
-    return _sorted(model, where)
+        raise _unwritten(error, where) from None
+    branches.adopt(model)
+    return _sorted(model, branches, where), branches
+
+
+def _unwritten(error: Exception, where: str) -> GraphError:
+    return GraphError(f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model")
 
 
 def imported_ops() -> frozenset[tuple[str, str]]:
     """(domain, op) of every op that the importer takes as it stands in a file: those with a contract, and those it rewrites."""
     ours = {(op.domain, op.name) for op in REGISTRY.ours().values()}
-    written = {("", name) for name in (*WRITTEN, *ONNX_ONLY_BY_NAME, "Constant")}
+    written = {("", name) for name in (*WRITTEN, *ONNX_ONLY_BY_NAME, "Constant", "If")}
     return frozenset(ours | written | {(DOMAIN, name) for name in MICROSOFT})
 
 
@@ -104,7 +112,7 @@ def _with_defaults(model: onnx.ModelProto, ops: list[str], opset: int) -> onnx.M
     return copy
 
 
-def _sorted(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+def _sorted(model: onnx.ModelProto, branches: Branches, where: str) -> onnx.ModelProto:
     """The model with its nodes in an order in which they can run; itself where they are.
 
     raise : GraphError on a cycle or a tensor that nothing makes
@@ -117,7 +125,7 @@ def _sorted(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     waiting_for: dict[int, set[str]] = {}
     readers: dict[str, list[int]] = defaultdict(list)
     for index, node in enumerate(graph.node):
-        waiting_for[index] = {name for name in node.input if name not in made}
+        waiting_for[index] = {name for name in (*node.input, *branches.waits_for(node)) if name not in made}
         for name in waiting_for[index]:
             readers[name].append(index)
     ready = [index for index, names in waiting_for.items() if not names]

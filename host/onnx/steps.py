@@ -14,13 +14,18 @@ from alula.runtime.graph import Array
 
 @dataclass
 class Step:
-    """An ONNX node on its way into our graph: names of tensors, attributes as plain values."""
+    """An ONNX node on its way into our graph: names of tensors, attributes as plain values.
+
+    guard, otherwise : as those of a node of our graph
+    """
 
     op: str
     inputs: list[str]
     outputs: list[str]
     attrs: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    guard: str = ""
+    otherwise: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

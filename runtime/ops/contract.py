@@ -43,6 +43,8 @@ class Op:
     reference     : (attrs, *inputs) -> outputs, NumPy; an absent optional input is None
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
+    data_sized    : how much it gives depends on the values of its static inputs; where they are computed, its reference runs
+                    before what follows is planned (planning/segments.py)
     domain        : of its name in an ONNX file; "" is ONNX's own
     in_storage    : its kernel writes what belongs to a variable in the variable's own order (memory/variables.py)
     is_view       : its first output may be the memory of its first input
@@ -69,6 +71,7 @@ class Op:
     n_inputs: tuple[int, int] = (1, 1)
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
+    data_sized: bool = False
     domain: str = ""
     in_storage: bool = False
     is_view: bool = False

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from alula.runtime.graph import Graph
 from alula.runtime.passes.affine import fold_affine
 from alula.runtime.passes.batch_norm import open_batch_norm
+from alula.runtime.passes.branches import decide_branches
 from alula.runtime.passes.constant_folding import fold_constants
 from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.fusion import fuse_epilogues, unfuse_epilogues
@@ -30,6 +31,7 @@ Pass = Callable[[Graph], Graph]
 PASSES: tuple[Pass, ...] = (
     unfuse_epilogues,
     fold_constants,
+    decide_branches,
     drop_dead_code,
     drop_no_ops,
     trim_operands,

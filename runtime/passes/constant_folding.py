@@ -17,6 +17,8 @@ def fold_constants(graph: Graph) -> Graph:
     for node in rewrite.nodes():
         if not node.inputs or node.op.startswith("Random") or any(name in rewrite.outputs for name in node.outputs):
             continue
+        if node.op == "Branch":  # its flags tell the graph what holds something where (branches.py)
+            continue
         values: dict[str, Array] = {}
         for name in node.reads:
             value = rewrite.value(name)

@@ -97,6 +97,27 @@ class Shapes:
 
     def _visit(self, node: Node) -> None:
         """Infer a node in both worlds, and its small values."""
+        self._infer_both(node)
+        if any(node.otherwise):
+            self._merge(node)
+
+    def _merge(self, node: Node) -> None:
+        """What a guarded node makes may be what it is otherwise: what differs is not known."""
+        for name, other in zip(node.outputs, node.otherwise, strict=False):
+            own, kept = self.spec(name) if name else None, self.spec(other) if other else None
+            if not other or own == kept and own is not None:
+                continue
+            for world in self._worlds:
+                world.specs.pop(name, None)
+            if own is not None and kept is not None and (len(own.shape), own.dtype) == (len(kept.shape), kept.dtype):
+                pairs = enumerate(zip(own.shape, kept.shape, strict=True))
+                dims = tuple(a if a == b else self.unknown(node, axis) for axis, (a, b) in pairs)
+                self.put(name, TensorSpec(dims, own.dtype))
+        for world in self._worlds:
+            for name in node.outputs:
+                world.values.pop(name, None)
+
+    def _infer_both(self, node: Node) -> None:
         one, other = (self._infer(node, world) for world in self._worlds)
         if one is None or other is None or not _same_ranks(one, other):
             self._guess(node)

@@ -44,7 +44,10 @@ def run_node(node: Node, values: dict[str, Array]) -> None:
     raise : ShapeError or DTypeError with the node's label
     """
     if is_skipped(node, values):
-        values.update((name, values[other]) for name, other in zip(node.outputs, node.otherwise, strict=False) if other)
+        kept = zip(node.outputs, node.otherwise, strict=False)
+        values.update(
+            (name, values[other]) for name, other in kept if other in values
+        )  # absent if it is skipped as well
         return
     if not node.fused:
         _run(node, node.outputs, values)

@@ -73,8 +73,8 @@ def specialise(
     known       : values of the inputs that `static_input_names` lists
     raise       : ShapeError, DTypeError, GraphError; one line that names the input or node
     """
-    inputs = _bind(graph, input_specs)
-    return _Walk(graph, inputs, dict(known or {})).result()
+    inputs = bind(graph, input_specs)
+    return Walk(graph, inputs, dict(known or {})).result()
 
 
 def static_input_names(graph: Graph) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def static_input_names(graph: Graph) -> tuple[str, ...]:
     return tuple(name for name in graph.inputs if name in wanted)
 
 
-def _bind(graph: Graph, given: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+def bind(graph: Graph, given: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
     """Check the specs of the inputs against the graph's."""
     bound: dict[str, tuple[int, str]] = {}  # free dimension -> its size, and the input that set it
     for name, expected in graph.inputs.items():
@@ -127,7 +127,7 @@ def _hint(got: tuple[int, ...], expected: tuple[Dim, ...]) -> str:
     return "resize or reshape it"
 
 
-class _Walk:
+class Walk:
     """One specialisation."""
 
     def __init__(self, graph: Graph, inputs: dict[str, TensorSpec], folded: dict[str, Array]) -> None:
@@ -137,12 +137,19 @@ class _Walk:
 
     def result(self) -> Specialised:
         """Walk all nodes, then drop those that nothing needs."""
+        self._check_known()
+        for node in self.graph.nodes:
+            self.visit(node)
+        return self.finished()
+
+    def _check_known(self) -> None:
         for name, value in self.folded.items():
             spec = TensorSpec.of(value)
             if self.inputs.get(name) != spec:
                 raise GraphError(f"input {name}: expected a value of the input's spec, got {spec}; pass the same")
-        for node in self.graph.nodes:
-            self._visit(node)
+
+    def finished(self) -> Specialised:
+        """What was walked, without nodes that nothing needs."""
         needed = {name for name in self.graph.outputs if name not in self.folded}
         kept = []
         for node in reversed(self.nodes):
@@ -160,18 +167,24 @@ class _Walk:
             spec = self.specs[name] = self.graph.constants.spec(name)
         return spec
 
-    def _value(self, name: str) -> Array | None:
+    def value(self, name: str) -> Array | None:
+        """What a tensor is, if that is known."""
         if name in self.folded:
             return self.folded[name]
         return self.graph.constants[name] if name in self.graph.constants else None
 
-    def _visit(self, node: Node) -> None:
+    def visit(self, node: Node) -> None:
+        """Infer a node, and compute it if its inputs are known."""
         if node.guard:
             self._check_guard(node)
-            flag = self._value(node.guard)
+            flag = self.value(node.guard)
             if flag is not None:
                 self._decided(node, bool(flag.any()))
                 return
+            if node.op == "Branch" and (condition := self.value(node.inputs[0])) is not None:
+                self._decide(node, bool(condition.any()))
+                return
+            node = replace(node, otherwise=tuple(name if self.exists(name) else "" for name in node.otherwise))
         if node.op == "Shape":
             dims = self._spec(node.inputs[0]).dims
             start, end = getattr(node.attrs, "start", None), getattr(node.attrs, "end", None)
@@ -186,7 +199,7 @@ class _Walk:
         bad = self._misfit(node, specs[0]) if node.fused else None
         if bad is not None:
             for part in epilogue.split(node, bad):
-                self._visit(part)
+                self.visit(part)
             return
         names = (node.body_output, *node.outputs[1:])
         self.specs.update((name, spec) for name, spec in zip(names, specs, strict=False) if name)
@@ -216,17 +229,27 @@ class _Walk:
         for name, value in parts.constants.items():
             self._know(name, value)
         for part in parts.ending(result):
-            self._visit(part)
+            self.visit(part)
         return True
+
+    def _decide(self, branch: Node, taken: bool) -> None:
+        """A Branch under a guard, of a known condition: one flag is the guard, the other one is never set."""
+        flag, other = branch.outputs if taken else reversed(branch.outputs)
+        self.visit(Node("Identity", (branch.guard,), (flag,), NoAttrs(), branch.name))
+        self._know(other, np.zeros((), np.int64))
 
     def _decided(self, node: Node, runs: bool) -> None:
         """A node whose guard is known: it runs, or its outputs are what they are otherwise."""
         if runs:
-            self._visit(replace(node, guard="", otherwise=()))
+            self.visit(replace(node, guard="", otherwise=()))
             return
         for name, other in zip(node.outputs, node.otherwise, strict=False):
-            if other:
-                self._visit(Node("Identity", (other,), (name,), NoAttrs(), node.name))
+            if self.exists(other):
+                self.visit(Node("Identity", (other,), (name,), NoAttrs(), node.name))
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a tensor: not in a branch that is never taken."""
+        return name in self.specs or name in self.folded or name in self.graph.constants
 
     def _check_guard(self, node: Node) -> None:
         flag = self._spec(node.guard)
@@ -236,17 +259,22 @@ class _Walk:
             )
 
     def _infer(self, node: Node) -> tuple[TensorSpec, ...]:
-        static = find(node.op, node.label).static_inputs
+        if missing := self.missing(node):
+            raise GraphError(
+                f"{node.label}: expected {missing[0]!r} to follow from shapes and constants, since it "
+                "decides a shape, got a computed tensor; export the model without data-dependent shapes"
+            )
         values: list[Array | None] = [None] * len(node.inputs)
-        for index in static:
+        for index in find(node.op, node.label).static_inputs:
             if index < len(node.inputs) and node.inputs[index]:
-                values[index] = self._value(node.inputs[index])
-                if values[index] is None:
-                    raise GraphError(
-                        f"{node.label}: expected {node.inputs[index]!r} to follow from shapes and constants, since it "
-                        "decides a shape, got a computed tensor; export the model without data-dependent shapes"
-                    )
+                values[index] = self.value(node.inputs[index])
         return infer(node, [self._spec(name) if name else None for name in node.inputs], values)
+
+    def missing(self, node: Node) -> list[str]:
+        """The inputs that decide its shapes, and are not known."""
+        static = find(node.op, node.label).static_inputs
+        names = [node.inputs[index] for index in static if index < len(node.inputs) and node.inputs[index]]
+        return [name for name in names if self.value(name) is None]
 
     def _misfit(self, node: Node, body: TensorSpec) -> int | None:
         """The first stage of the epilogue that cannot stay in it, now that sizes are known."""
@@ -276,7 +304,7 @@ class _Walk:
         values = {}
         node = node if any(node.otherwise) else replace(node, guard="")
         for name in node.reads:
-            value = self._value(name)
+            value = self.value(name)
             assert value is not None
             values[name] = value
         run_node(node, values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find
@@ -14,6 +15,7 @@ from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.fusion import fuse_epilogues
 from alula.runtime.passes.rewrite import Rewrite, renamed
 from alula.runtime.planning.autodiff import Tape
+from alula.runtime.planning.segments import data_dependent
 from alula.runtime.planning.specialise import Specialised, specialise
 from alula.runtime.train.losses import Loss, Target
 from alula.runtime.train.optimizers import SCALARS, Optimizer
@@ -127,6 +129,11 @@ def training_network(
                 batches, "return" returns them after loss and outputs and changes nothing
     frugality : which plan of `recompute.candidates` is followed: 0 keeps every activation
     """
+    if node := data_dependent(graph):
+        raise GraphError(
+            f"{node.label}: expected shapes and branches that follow from the inputs' shapes, got one that depends on data; "
+            "train the network without it"
+        )
     free = {name: spec for name, spec in variables.items() if name in graph.inputs}
     data = {name: spec for name, spec in shapes.items() if name not in free}
     statistics = {new: old for new, old in running_statistics(graph).items() if old in free and then != "return"}

@@ -244,7 +244,7 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "opset too old": (_broken(opset=5, node=node("Add", "x x")), ImportFileError, "opset from 6 to 28, got 5"),
     "a branch": (
         _broken(node=BRANCH),
-        GraphError, "sub-graph",
+        GraphError, "outputs of each branch",
     ),
     "an attribute of another op": (_broken(node=node("Relu", "x", alpha=1.0)), GraphError, "alpha"),
     "an attribute of another kind": (_broken(node=node("Conv", "x w", group=1.5)), GraphError, "group as INT"),

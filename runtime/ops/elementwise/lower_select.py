@@ -84,7 +84,7 @@ def lower_logic(lowering: Lowering, node: Node) -> bool:
     x, y = (lowering.ref(name) for name in node.inputs)
     if left[-1] == 0:
         x, y, left, right = y, x, right, left
-    _emit_logic(lowering, LOGIC[node.op], x, y, node.outputs[0], sizes, [*left, *right])
+    emit_logic(lowering, LOGIC[node.op], x, y, lowering.ref(node.outputs[0]), sizes, [*left, *right])
     return True
 
 
@@ -94,20 +94,20 @@ def lower_not(lowering: Lowering, node: Node) -> bool:
     size = lowering.spec(node.outputs[0]).size
     if size:
         true = lowering.table(np.ones(1, np.uint8))
-        _emit_logic(lowering, "xor", lowering.ref(node.inputs[0]), true, node.outputs[0], [size], [1, 0])
+        x, y = (lowering.ref(name) for name in (node.inputs[0], node.outputs[0]))
+        emit_logic(lowering, "xor", x, true, y, [size], [1, 0])
     return True
 
 
-def _emit_logic(
-    lowering: Lowering, test: str, x: Ref, y: Ref, output: str, sizes: list[int], strides: list[int]
-) -> None:
+def emit_logic(lowering: Lowering, test: str, x: Ref, y: Ref, out: Ref, sizes: list[int], strides: list[int]) -> None:
+    """One of LOGIC_CODES on broadcast views of bool: strides are those of x, then those of y."""
     view: list[Word] = [*sizes, *strides]
     lowering.emit(
         kernels.bool_logic,
         code=kernels.LOGIC_CODES[test],
         x=x,
         y=y,
-        out=lowering.ref(output),
+        out=out,
         rank=len(sizes),
         view=view,
     )
