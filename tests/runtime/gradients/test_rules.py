@@ -146,10 +146,9 @@ CASES = [
          {1: np.zeros(0, np.float32), 2: np.float32([1, 2, 2, 1])}),
     Case("Resize", ((1, 4, 6, 1), (8,), (4,)), {"mode": "linear", "coordinate_transformation_mode": "tf_crop_and_resize"},
          {1: np.float32([0, -0.2, 0, 0, 1, 0.8, 1.3, 1]), 2: np.float32([1, 1, 1, 1])}),
-    *(Case("GridSample", ((2, 4, 5, 3), (2, 3, 4, 2)), {"mode": mode, "padding_mode": padding, "align_corners": corners}, low=-1.5)
-      for mode in ("linear", "cubic") for padding, corners in (("zeros", 0), ("border", 1), ("reflection", 0))),
-    Case("GridSample", ((2, 4, 5, 3), (2, 3, 4, 2)), {"mode": "nearest"}, low=-1.5),
-    Case("GridSample", ((1, 3, 4, 5, 2), (1, 2, 2, 3, 3)), low=-1.5),
+    *(Case("GridSample", ((1, 3, 4, 2), (1, 2, 2, 2)), {"mode": mode, "padding_mode": padding, "align_corners": corners}, low=-1.5)
+      for mode, padding, corners in (("linear", "zeros", 0), ("linear", "border", 1), ("cubic", "reflection", 0))),
+    Case("GridSample", ((1, 2, 3, 3, 1), (1, 1, 2, 2, 3)), low=-1.5),
     *(Case("LSTM", ((4, 2, 3), (d, 16, 3), (d, 16, 4), *more), attrs, known, low=-1.0, outputs=3)
       for d, attrs, more, known in (
         (1, {"hidden_size": 4}, (), {}),
