@@ -54,6 +54,38 @@ def test_a_product_of_codes_runs_as_a_convolution_and_stays_exact(order: str, la
     assert np.array_equal(Model(net, threads=1)(*inputs.values()), evaluate(net, inputs)["y"])
 
 
+@pytest.mark.parametrize("k", [3, 258, 259])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_product_of_any_codes_is_one_of_floats_while_these_hold_every_sum(k: int, known: bool) -> None:
+    a, b = RNG.integers(250, 256, (2, 3, k)).astype(np.uint8), RNG.integers(250, 256, (k, 5)).astype(np.uint8)
+    zeros = {"az": np.array(0, np.uint8), "bz": np.arange(5).astype(np.uint8)}
+    inputs = {"a": a} if known else {"a": a, "b": b, "az": zeros["az"]}
+    net = graph(
+        "MatMulInteger", inputs, {**zeros, **({"b": b} if known else {})} if known else {"bz": zeros["bz"]}, "a b az bz"
+    )
+    assert ("MatMul" in ops_of(net)) == (k <= 258) and "ConvInteger" not in ops_of(net)
+    assert np.array_equal(Model(net, threads=1)(*inputs.values()), evaluate(net, inputs)["y"])
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "attrs"),
+    [
+        ((2, 5, 6, 4), (6, 3, 3, 4), {"pads": (1, 0, 2, 1), "strides": (2, 1)}),
+        ((1, 7, 5, 4), (6, 3, 3, 2), {"group": 2, "auto_pad": "SAME_UPPER"}), ((1, 9, 3), (4, 3, 3), {"dilations": (2,)}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("order", ["x w z", "x w z wz"])
+def test_a_convolution_of_codes_whose_zero_point_comes_late_stays_exact(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], attrs: dict[str, Any], order: str
+) -> None:
+    inputs = {"x": RNG.integers(0, 256, x_shape).astype(np.uint8), "z": np.array(77, np.uint8)}
+    weight = RNG.integers(-64, 64, w_shape).astype(np.int8)
+    known = {"w": weight, **({"wz": RNG.integers(-9, 9, w_shape[0]).astype(np.int8)} if "wz" in order else {})}
+    net = graph("ConvInteger", inputs, known, order, **attrs)
+    assert "Sub" in ops_of(net)
+    assert np.array_equal(Model(net, threads=1)(*inputs.values()), evaluate(net, inputs)["y"])
+
+
 EQUATIONS = [
     ("ij,jk->ik", (3, 4), (4, 5)), ("bij,kj->bik", (2, 3, 4), (5, 4)), ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)),
     ("bqhd,bkhd->bhqk", (2, 3, 2, 4), (2, 5, 2, 4)), ("i,j->ij", (3,), (4,)), ("i,i", (3,), (3,)), ("ij->ji", (3, 4)), ("ij->", (3, 4)),

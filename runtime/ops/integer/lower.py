@@ -13,12 +13,11 @@ from alula.runtime.memory.packing import Packing
 from alula.runtime.ops.conv.lower_product import planar
 from alula.runtime.ops.conv.op import conv_window
 from alula.runtime.ops.integer import kernel as kernels
-from alula.runtime.ops.integer.op import factors
+from alula.runtime.ops.integer.op import MAX_WEIGHT, factors
 from alula.runtime.ops.window import Window
 from alula.runtime.planning.lowering import Lowering, Ref, lowers
 
 CODES = ("int8", "uint8")
-MAX_WEIGHT = 127  # of a weight, either sign: two products of int8 must fit int16 together (ops/integer/kernel_tile.py)
 
 
 @frozen

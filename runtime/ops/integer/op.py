@@ -19,6 +19,7 @@ from alula.runtime.ops.conv.op import ConvAttrs, conv, infer_conv
 from alula.runtime.ops.traits import ChannelsLast, first
 
 CODES = ("int8", "uint8")
+MAX_WEIGHT = 127  # of a weight, either sign, that the kernel takes: two products of int8 must fit int16 together (kernel_tile.py)
 
 
 def _image(attrs: ConvAttrs, x: TensorSpec, weight: TensorSpec) -> tuple[int, ...]:
