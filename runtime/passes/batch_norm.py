@@ -16,6 +16,8 @@ def open_batch_norm(graph: Graph) -> Graph:
         trained = getattr(node.attrs, "training_mode", 0)
         if trained or node.fused or any(value is None for value in values) or any(node.outputs[1:]):
             continue
+        if len({np.shape(value) for value in values}) > 1:
+            continue  # `infer` refuses them
         gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
         factor = gamma / np.sqrt(variance + node.attrs.epsilon)
         first = values[0]

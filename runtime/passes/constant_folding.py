@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from alula.runtime.graph import Array, Graph, Node
+from collections.abc import Mapping
+
+from alula.runtime.graph import Array, Graph, Node, TensorSpec
+from alula.runtime.ops.contract import infer
 from alula.runtime.passes.rewrite import Rewrite
 from alula.runtime.planning.reference import run_node
 
@@ -27,6 +30,7 @@ def fold_constants(graph: Graph) -> Graph:
             values[name] = value
         else:
             read = sum(value.nbytes for value in values.values())
+            _check(node, values)
             run_node(node, values)
             results = {name: values[name] for name in node.outputs if name}
             if sum(value.nbytes for value in results.values()) <= max(MAX_BYTES, MAX_GROWTH * read):
@@ -38,6 +42,12 @@ def fold_constants(graph: Graph) -> Graph:
                 for name, value in results.items():
                     rewrite.define(name, value)
     return rewrite.graph()
+
+
+def _check(node: Node, values: Mapping[str, Array]) -> None:
+    """Let the op refuse what does not fit before its reference runs: a file's constants are not checked until then."""
+    known = [values[name] if name else None for name in node.inputs]
+    infer(node, [None if value is None else TensorSpec.of(value) for value in known], known)
 
 
 def _only_weight(rewrite: Rewrite, node: Node) -> str:

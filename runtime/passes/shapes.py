@@ -205,6 +205,8 @@ def _concat(shapes: Shapes, node: Node) -> TensorSpec | None:
     if any(spec is None for spec in specs):
         return None
     known = [spec for spec in specs if spec is not None]
+    if len({len(spec.shape) for spec in known}) > 1 or not known[0].shape:
+        return None
     axis = node.attrs.axis % len(known[0].shape)
     dims: list[Dim] = []
     for index, column in enumerate(zip(*(spec.shape for spec in known), strict=True)):
@@ -232,12 +234,12 @@ def _reshape(shapes: Shapes, node: Node) -> TensorSpec | None:
 def _window(shapes: Shapes, node: Node) -> TensorSpec | None:
     """Convolutions and pools: images stay images."""
     spec = shapes.spec(node.inputs[0])
-    if spec is None:
+    if spec is None or len(spec.shape) < 3:
         return None
     dims = [spec.shape[0], *(shapes.unknown(node, axis) for axis in range(1, len(spec.shape) - 1)), spec.shape[-1]]
     weight = shapes.shape(node.inputs[1]) if node.op in ("Conv", "ConvTranspose") else None
     if node.op in ("Conv", "ConvTranspose"):
-        if weight is None or not isinstance(weight[-1], int):
+        if not weight or not isinstance(weight[-1], int):
             return None
         dims[-1] = weight[0] if node.op == "Conv" else weight[-1] * node.attrs.group
     return TensorSpec(tuple(dims), spec.dtype)
