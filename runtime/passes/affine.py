@@ -125,12 +125,22 @@ class _Weights:
         if op.rank is broadcast and weight.ndim != 2:
             return None  # a product of many matrices
         found = _Weights(node, linear, operand, weight.astype(np.float64), None, weight.dtype)
+        if not found.is_sound:
+            return None
         if bias is None:
             return found
         if bias.size not in (1, found.c_out) or bias.shape[-1:] not in ((), (bias.size,)):
             return None
         gain = getattr(node.attrs, linear.bias_gain) if linear.bias_gain else 1.0
         return replace(found, bias=bias.astype(np.float64).reshape(-1) * gain)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the weight has the axes and groups that its op asks for; `infer` refuses others, but looks later."""
+        if self.weight.ndim < 2 or self.group < 1:
+            return False
+        axis = self._axis("inputs" if self.operand.grouped == "outputs" else "outputs")
+        return not self.operand.grouped or axis is None or self.weight.shape[axis] % self.group == 0
 
     @property
     def group(self) -> int:

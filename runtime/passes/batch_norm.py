@@ -12,16 +12,15 @@ def open_batch_norm(graph: Graph) -> Graph:
     """BatchNormalization with constant statistics -> Mul, Add; `fold_affine` puts those into the weights nearby."""
     rewrite = Rewrite(graph)
     for node in rewrite.nodes("BatchNormalization"):
-        values = [rewrite.value(name) for name in node.inputs[1:5]]
+        values = [value for name in node.inputs[1:5] if (value := rewrite.value(name)) is not None]
         trained = getattr(node.attrs, "training_mode", 0)
-        if trained or node.fused or any(value is None for value in values) or any(node.outputs[1:]):
+        if trained or node.fused or len(values) < 4 or any(node.outputs[1:]):
             continue
-        if len({np.shape(value) for value in values}) > 1:
+        first = values[0]
+        if first.ndim != 1 or any(value.shape != first.shape for value in values):
             continue  # `infer` refuses them
         gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
         factor = gamma / np.sqrt(variance + node.attrs.epsilon)
-        first = values[0]
-        assert first is not None
         output, scaled = node.outputs[0], rewrite.fresh(f"{node.outputs[0]}.scaled")
         scale = rewrite.constant(f"{output}.factor", factor.astype(first.dtype))
         shift = rewrite.constant(f"{output}.summand", (beta - mean * factor).astype(first.dtype))

@@ -109,7 +109,10 @@ def _attempt(call: Callable[[], object]) -> tuple[str, str]:
     if status not in (0, 2, None):
         return "bad", f"exit status {status}: {told.getvalue()[:500]}"
     if status == 2 and (len(lines) != 1 or len(lines[0]) > MAX_LINE or not lines[0].isprintable()):
-        return "bad", f"{len(lines)} lines of up to {max(map(len, lines), default=0)} characters: {told.getvalue()[:900]!r}"
+        return (
+            "bad",
+            f"{len(lines)} lines of up to {max(map(len, lines), default=0)} characters: {told.getvalue()[:900]!r}",
+        )
     return ("refused", lines[0]) if status == 2 else ("accepted", "")
 
 

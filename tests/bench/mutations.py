@@ -225,7 +225,11 @@ def change_tensor(content: Content, generator: Generator) -> None:
     entry["shape"] = shape
     size = int(np.prod([float(n) for n in shape]))
     if 0 <= size <= MAX_ELEMENTS:
-        values = generator.normal(size=size) * 50 if dtype in ("float16", "float32", "float64") else generator.integers(0, 2, size)
+        values = (
+            generator.normal(size=size) * 50
+            if dtype in ("float16", "float32", "float64")
+            else generator.integers(0, 2, size)
+        )
         content.payloads[index] = values.astype(dtype).tobytes()
         fresh = {"coding": "plain", "crc32": 0, "dtype": dtype, "encoding": "raw", "shape": shape}
         content.document["tensors"][index] = fresh | {"size": len(content.payloads[index])}
@@ -235,9 +239,18 @@ def change_payload(content: Content, generator: Generator) -> None:
     """Other values in a section: single bytes, not-a-numbers, huge or negative integers."""
     index = int(generator.integers(len(content.payloads)))
     entry, payload = content.document["tensors"][index], bytearray(content.payloads[index])
-    if entry["dtype"] in ("int64", "int32", "float32") and entry["encoding"] == "raw" and len(payload) and entry["coding"] == "plain":
+    if (
+        entry["dtype"] in ("int64", "int32", "float32")
+        and entry["encoding"] == "raw"
+        and len(payload)
+        and entry["coding"] == "plain"
+    ):
         values = np.frombuffer(bytes(payload), entry["dtype"]).copy()
-        odds = [np.nan, np.inf, -np.inf, 1e38, -0.0, 1e-45] if entry["dtype"] == "float32" else [-1, 0, -9, 5, 2**31 - 1, 1 << 20]
+        odds = (
+            [np.nan, np.inf, -np.inf, 1e38, -0.0, 1e-45]
+            if entry["dtype"] == "float32"
+            else [-1, 0, -9, 5, 2**31 - 1, 1 << 20]
+        )
         if entry["dtype"] == "int64":
             odds += [2**63 - 1, -(2**63), 2**40]
         for place in generator.integers(0, len(values), int(generator.integers(1, 4))):
@@ -262,7 +275,9 @@ def change_inputs(content: Content, generator: Generator) -> None:
     entry = pick(graph["inputs"], generator) if graph["inputs"] else {"name": "x", "dtype": "float32", "shape": []}
     kind = generator.integers(4)
     if kind == 0 and entry["shape"]:
-        entry["shape"][int(generator.integers(len(entry["shape"])))] = pick([0, 1, 5, 2**20, 2**31 - 1, "batch", "n"], generator)
+        entry["shape"][int(generator.integers(len(entry["shape"])))] = pick(
+            [0, 1, 5, 2**20, 2**31 - 1, "batch", "n"], generator
+        )
     elif kind == 1:
         entry["shape"] = [pick([1, 2, 8, "batch", "n"], generator) for _ in range(int(generator.integers(0, 9)))]
     elif kind == 2:
@@ -275,7 +290,9 @@ def change_inputs(content: Content, generator: Generator) -> None:
 
 def change_metadata(content: Content, generator: Generator) -> None:
     metadata = content.document["metadata"]
-    metadata[pick(("trainable", "labels", "task", "preprocessing"), generator)] = pick((True, False, odd(generator)), generator)
+    metadata[pick(("trainable", "labels", "task", "preprocessing"), generator)] = pick(
+        (True, False, odd(generator)), generator
+    )
 
 
 CHANGES: tuple[Callable[[Content, Generator], None], ...] = (
@@ -370,4 +387,6 @@ def _other(field: Any, value: Any, generator: Generator) -> Any:
     if field.cpp_type == field.CPPTYPE_ENUM:
         return int(pick(field.enum_type.values_by_number, generator))
     small = [-1, 0, 1, 2, 3, 7, 16, 2**31 - 1]
-    return int(pick(small if field.cpp_type in (field.CPPTYPE_INT32,) else [*small, 2**40, 2**63 - 1, -(2**63)], generator))
+    return int(
+        pick(small if field.cpp_type in (field.CPPTYPE_INT32,) else [*small, 2**40, 2**63 - 1, -(2**63)], generator)
+    )
