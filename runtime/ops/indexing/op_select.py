@@ -155,7 +155,7 @@ register(
         rank=lambda attrs, ranks, lengths: None if not ranks or ranks[0] is None else ranks[0] + 1,
     ),
     Op(
-        "Compress", infer_compress, compress, CompressAttrs, n_inputs=(2, 2), static_inputs=(1,),
+        "Compress", infer_compress, compress, CompressAttrs, n_inputs=(2, 2), static_inputs=(1,), data_sized=True,
         rank=lambda attrs, ranks, lengths: 1 if "axis" not in attrs else ranks[0],
     ),
     Op("ReverseSequence", infer_reverse_sequence, reverse_sequence, ReverseSequenceAttrs, n_inputs=(2, 2), rank=first),
