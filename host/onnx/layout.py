@@ -10,6 +10,7 @@ from collections import ChainMap
 import numpy as np
 
 from alula.host.onnx.steps import Build, Step
+from alula.runtime.errors import GraphError
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import ChannelsLast
 from alula.runtime.passes.names import CHANNELS_LAST
@@ -65,6 +66,8 @@ class Layout:
         rank = _rank(step, spatial, self.build)
         if rank < 3:
             return [step]  # (N, C) has no spatial axes: channels are last already
+        if missing := [index for index in spatial.inputs if not step.input(index)]:
+            raise GraphError(f"{step.label}: expected input {missing[0]} to be given, got none; the file is damaged")
         steps: list[Step] = []
         for index in spatial.inputs:
             step.inputs[index] = self.channels_last(step.inputs[index], rank, steps)

@@ -146,6 +146,10 @@ def _sorted(model: onnx.ModelProto, branches: Branches, where: str) -> onnx.Mode
             f"{where}: {label}: expected its input {lost!r} to be made by another node, got no such tensor or a cycle; "
             "the file is damaged"
         )
+    if lost_outputs := [info.name for info in graph.output if info.name not in made or not info.name]:
+        raise GraphError(
+            f"{where}: expected output {lost_outputs[0]!r} to be made by a node, got no such tensor; the file is damaged"
+        )
     if order == sorted(order):
         return model
     copy = onnx.ModelProto()

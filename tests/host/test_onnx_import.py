@@ -251,6 +251,8 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "too many inputs": (_broken(node=node("Relu", "x w")), GraphError, "expected 1 to 1 inputs, got 2"),
     "a missing tensor": (_broken(node=node("Conv", "x lost")), GraphError, "'lost'"),
     "a cycle": (model([node("Add", "x b", "a"), node("Neg", "a", "b"), node("Neg", "a")], {"x": f32(2)}), GraphError, "cycle"),
+    "no weight": (_broken(node=helper.make_node("Conv", ["x", ""], ["y"])), GraphError, "expected input 1 to be given, got none"),
+    "an output that nothing makes": (model([node("Relu", "x")], {"x": f32(2)}, outputs=("y", "z")), GraphError, "expected output 'z'"),
     "no nodes": (model([], {"x": f32(2)}, outputs=("x",)), ImportFileError, "without nodes"),
     "no outputs": (model([node("Relu", "x")], {"x": f32(2)}, outputs=()), ImportFileError, "without outputs"),
 }  # fmt: skip
