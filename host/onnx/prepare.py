@@ -46,7 +46,12 @@ def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Bran
 
     try:
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            versions = {
+                entry.version for function in model.functions for entry in function.opset_import if not entry.domain
+            }
+            model = onnx.inliner.inline_local_functions(
+                model, convert_version=bool(versions - {opset_of(model, where)})
+            )
     except (RuntimeError, TypeError, ValueError) as error:
         raise _unwritten(error, where) from None
     model, branches = write_branches(model, where)

@@ -196,6 +196,17 @@ def _cast(step: Step, opset: int, build: Build) -> list[Step]:
     return [step]
 
 
+def _cast_like(step: Step, opset: int, build: Build) -> list[Step]:
+    like = step.inputs[1]
+    if like not in build.dtypes:
+        raise GraphError(
+            f"{step.label}: expected the type of {like!r} to follow from the model, got an unknown one; give the model's inputs "
+            "their types"
+        )
+    attrs = {"to": build.dtypes[like], **{name: step.attrs[name] for name in ("saturate",) if name in step.attrs}}
+    return [Step("Cast", step.inputs[:1], step.outputs, attrs, step.name)]
+
+
 def _constant_of_shape(step: Step, opset: int, build: Build) -> list[Step]:
     value = np.asarray(step.attrs.get("value", np.zeros(1, np.float32)))
     if value.size != 1:
@@ -220,6 +231,7 @@ _REDUCTIONS = tuple(f"Reduce{kind}" for kind in "Mean Max Min L1 L2 Prod SumSqua
 RULES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Clip": _attrs_to_inputs(10, ("min", ""), ("max", "")),
     "ConstantOfShape": _constant_of_shape,
     "DequantizeLinear": _quantize,
@@ -246,7 +258,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_BROADCAST, _legacy_broadcast),
     **dict.fromkeys(_REDUCTIONS, _attrs_to_inputs(17, ("axes", "int64"))),
 }
-REPLACED = frozenset({*DECOMPOSED, "Upsample"})  # ops that the rules leave none of
+REPLACED = frozenset({*DECOMPOSED, "CastLike", "Upsample"})  # ops that the rules leave none of
 
 
 def upgrade(step: Step, opset: int, build: Build) -> list[Step]:

@@ -124,6 +124,21 @@ def test_casts_to_a_half_and_back_leave_float32() -> None:
     np.testing.assert_array_equal(evaluate(import_onnx(model(nodes, X)).graph, X)["y"], X["x"] * 2)
 
 
+def test_a_function_of_another_opset_is_read_by_its_own() -> None:
+    body = [helper.make_node("Softmax", ["a"], ["s"], axis=1), helper.make_node("CastLike", ["s", "a"], ["c"]),
+            helper.make_node("ReduceMean", ["c"], ["b"], axes=[1])]  # fmt: skip
+    proto = model([helper.make_node("Mine", ["x"], ["y"], domain="own")], X)
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    proto.functions.append(helper.make_function("own", "Mine", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+    proto.functions.append(
+        helper.make_function("own", "Unread", ["a"], ["b"], [helper.make_node("Convv", ["a"], ["b"])], [])
+    )
+    want = onnxruntime_answers(
+        model([node("Softmax", "x", "s", axis=1), node("ReduceMean", "s", axes=[1])], X, opset=17), X
+    )
+    np.testing.assert_allclose(evaluate(import_onnx(proto).graph, X)["y"], want[0], rtol=1e-5)
+
+
 def test_shapes_that_onnx_cannot_infer_are_left_to_our_ops() -> None:
     nodes = [node("Conv", "x w", "c"), node("GroupNormalization", "c s b", "g", num_groups=2), node("Sigmoid", "g")]
     assert_same_as_onnxruntime(model(nodes, X, W | {"s": f32(4), "b": f32(4, seed=1)}), X, rtol=1e-4)
