@@ -81,22 +81,22 @@ class Branches:
         self._names = {name for node in model.graph.node for name in node.output}
 
 
-def write_branches(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Branches]:
+def write_branches(model: onnx.ModelProto, branches: Branches, where: str) -> onnx.ModelProto:
     """A model in which the branches of every If are part of the graph, under names that nothing else has.
 
+    branches : those that have been written; new ones are added
     raise : GraphError if an If is damaged or nested too deep
     """
     import onnx
 
-    branches = Branches()
-    if not any(node.op_type == "If" for node in model.graph.node):
-        return model, branches
+    if all(node.op_type != "If" or _first(node) in branches.ifs for node in model.graph.node):
+        return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
     _Writer(copy, branches, where).write(model.graph.node, {}, "")
     branches.know(copy)
-    return copy, branches
+    return copy
 
 
 class _Writer:
@@ -121,9 +121,9 @@ class _Writer:
             if flag:
                 new.input[:] = [names.get(name, name) for name in node.input]
                 new.output[:] = [names[name] if name else "" for name in node.output]
-            if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            if node.op_type == "If" and node.domain in ("", "ai.onnx") and _first(new) not in self.branches.ifs:
                 del self.graph.node[-1]
-                self._write_if(new, names, flag)
+                self._write_if(new, names, flag or self.branches.guard(new))
             elif flag:
                 self.branches.guards[_first(new)] = flag
 

@@ -54,7 +54,8 @@ def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Bran
             )
     except (RuntimeError, TypeError, ValueError) as error:
         raise _unwritten(error, where) from None
-    model, branches = write_branches(model, where)
+    branches = Branches()
+    model = write_branches(model, branches, where)
     try:
         opset = opset_of(model, where)
         known = REGISTRY.all().keys() | WRITTEN | {"If"} | set(ONNX_ONLY_BY_NAME)
@@ -66,6 +67,8 @@ def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Bran
             model = onnx.inliner.inline_selected_functions(
                 _with_defaults(model, expandable, opset), [("", op) for op in expandable], inline_schema_functions=True
             )
+            branches.adopt(model)
+            model = write_branches(model, branches, where)
     except (RuntimeError, TypeError, ValueError) as error:
         raise _unwritten(error, where) from None
     branches.adopt(model)

@@ -139,6 +139,11 @@ def test_a_function_of_another_opset_is_read_by_its_own() -> None:
     np.testing.assert_allclose(evaluate(import_onnx(proto).graph, X)["y"], want[0], rtol=1e-5)
 
 
+def test_branches_inside_an_op_that_onnx_defines_by_others_are_written_out() -> None:
+    inputs, size = {"x": f32(2, 2, 3)}, {"s": np.array([2, 3, 4, 5])}
+    assert_same_as_onnxruntime(model([node("AffineGrid", "x s", align_corners=1)], inputs, size), inputs)
+
+
 def test_shapes_that_onnx_cannot_infer_are_left_to_our_ops() -> None:
     nodes = [node("Conv", "x w", "c"), node("GroupNormalization", "c s b", "g", num_groups=2), node("Sigmoid", "g")]
     assert_same_as_onnxruntime(model(nodes, X, W | {"s": f32(4), "b": f32(4, seed=1)}), X, rtol=1e-4)
