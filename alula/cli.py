@@ -1,8 +1,9 @@
 """The command `alula`. Each command is a file in `commands/`, imported only when it runs.
 
 A command's file has `add_arguments(parser)` and `run(args) -> Report`. Exit status: 0 done, 1 done and the answer is no
-(for example, a difference above the tolerance), 2 refused with one line on standard error, 130 interrupted (Ctrl-C), 143
-terminated (SIGTERM, from systemd or `kill`), 129 hung up. The last three close the command's files first.
+(for example, a difference above the tolerance), 2 refused with one line on standard error, 70 a fault of ours, 130
+interrupted (Ctrl-C), 143 terminated (SIGTERM, from systemd or `kill`), 129 hung up. The last three close the command's
+files first.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import alula
-from alula.runtime.errors import AlulaError
+from alula import faults, streams
 
 if TYPE_CHECKING:
     from alula.report import Report
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with one-line errors."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {streams.told(f'{message}; see {self.prog} --help')}\n")
 
 
 def parser(asked: str | None) -> argparse.ArgumentParser:
@@ -76,25 +76,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     asked = next((word for word in words if not word.startswith("-")), None)
+    streams.prepare()
     try:
         with _ends_in_order():
-            args = parser(asked).parse_args(words)
+            try:
+                args = parser(asked).parse_args(words)
+            except SystemExit:  # after --help or --version
+                sys.stdout.flush()
+                raise
             report: Report = args.run(args)
             report.show(args.json)
             return report.status
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.close_output()
         return 1
     except Terminated as end:
-        return _refuse(str(end), end.status)
+        return _end(str(end), end.status)
     except KeyboardInterrupt:
-        return _refuse("interrupted", 130)
-    except AlulaError as error:
-        return _refuse(str(error), 2)
-    except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
-    except MemoryError as error:
-        return _refuse(f"expected more memory, got none left ({error}); close other programs or use a smaller shape", 2)
+        return _end("interrupted", 130)
+    except Exception as error:
+        if said := faults.refusal(error):
+            return _end(said, 2)
+        if faults.is_traced():
+            raise
+        return _end(faults.fault(error), faults.FAULT)
 
 
 @contextlib.contextmanager
@@ -118,6 +123,9 @@ def _ends_in_order() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _refuse(message: str, status: int) -> int:
-    print(f"alula: {' '.join(message.split())}", file=sys.stderr)
+def _end(message: str, status: int) -> int:
+    """Say why, and leave nothing that fails when Python closes its streams."""
+    streams.complain(message)
+    if not streams.output_works():
+        streams.close_output()
     return status

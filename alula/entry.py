@@ -10,5 +10,6 @@ def main() -> int:
 
         return command()
     except KeyboardInterrupt:
-        sys.stderr.write("alula: interrupted\n")
+        if sys.stderr:
+            sys.stderr.write("alula: interrupted\n")
         return 130

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from alula.runtime.errors import SourceError
+
+
+def real(path: Path | str) -> Path:
+    """Where it lies, links followed as far as they lead."""
+    return Path(os.path.realpath(path))  # `Path.resolve` raises RuntimeError on links in a circle
 
 
 def check_outputs(
@@ -18,13 +24,13 @@ def check_outputs(
     own    : files that the command itself names
     raise  : SourceError, before anything is written
     """
-    taken = {Path(name).resolve(): "an input" for name in inputs if name is not None}
-    taken |= {path.resolve(): "a file of the run" for path in own}
+    taken = {real(name): "an input" for name in inputs if name is not None}
+    taken |= {real(path): "a file of the run" for path in own}
     folders = [place for place, what in taken.items() if what == "an input" and place.is_dir()]
     for path in outputs:
         if path is None:
             continue
-        if path.exists() and any(folder in path.resolve().parents for folder in folders):
+        if path.exists() and any(folder in real(path).parents for folder in folders):
             raise SourceError(f"{path}: expected a new name, got a file of the data; choose another")
         if not path.parent.is_dir():
             raise SourceError(f"{path}: expected a folder {path.parent}, got none; make it first")
@@ -37,8 +43,8 @@ def check_outputs(
             raise SourceError(
                 f"{path}: expected a folder that can be written to, got {error.strerror}; choose another"
             ) from error
-        if path.resolve() in taken:
+        if real(path) in taken:
             raise SourceError(
-                f"{path}: expected a name of its own, got that of {taken[path.resolve()]}; choose another"
+                f"{path}: expected a name of its own, got that of {taken[real(path)]}; choose another"
             )
-        taken[path.resolve()] = "another output"
+        taken[real(path)] = "another output"

@@ -46,7 +46,7 @@ class Report:
         """Print to standard output: JSON, or tables (drawn by rich on a terminal, where it is installed)."""
         out = stream or sys.stdout
         if as_json:
-            print(json.dumps(self.document, indent=2, ensure_ascii=False, default=_plain), file=out, flush=True)
+            print(_json(self.document, out.encoding or "utf-8"), file=out, flush=True)
             return
         draw = _rich_table if out.isatty() and _has_rich() else _plain_table
         for part in self.parts:
@@ -73,6 +73,16 @@ def count(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.1f} {unit}"
     return f"{number:.0f}"
+
+
+def _json(document: dict[str, Any], encoding: str) -> str:
+    """As JSON; with characters that the encoding lacks as JSON escapes them."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=_plain)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=2, default=_plain)
+    return text
 
 
 def _plain(value: object) -> object:

@@ -35,8 +35,10 @@ class Packed:
 
 
 def data_folder() -> Path:
-    """Where a deployment puts its files: `alula/` in the user's data folder."""
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "alula"
+    """Where a deployment puts its files: `alula/` in the user's data folder; of a user without one, all users'."""
+    home = os.path.expanduser("~")
+    usual = os.path.join(home, ".local", "share") if home != "~" else "/usr/local/share"
+    return Path(os.environ.get("XDG_DATA_HOME") or usual) / "alula"
 
 
 def packed_networks(given: Path | None, target: Path) -> Packed:
@@ -51,7 +53,7 @@ def packed_networks(given: Path | None, target: Path) -> Packed:
         return pack_networks(models, target)
     places = (data_folder() / NAME, HERE / NAME)
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):
             return Packed(place)
     raise SourceError(
         f"demo: expected the packed networks in {places[0]} or {places[1]}, got neither, and no OCR networks to pack here; "

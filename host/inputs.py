@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -12,10 +14,12 @@ from alula.runtime.data.image import is_picture, read_image
 from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
 from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import DTypeError, ShapeError, SourceError
-from alula.runtime.files import printable
+from alula.runtime.files import check_file, printable
 from alula.runtime.graph import Array, TensorSpec
 
 Shapes = dict[str, tuple[int, ...]]
+# What numpy.load raises on files that are no arrays: of zip files also when they are encrypted or compressed otherwise
+UNREADABLE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SyntaxError, TokenError)
 PIXELS = ("float32", "float16", "uint8")  # dtypes of inputs that take an image
 
 
@@ -94,12 +98,13 @@ def load_inputs(
     alpha  : white, black or drop: what a transparent image is laid over
     raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
     """
+    check_file(path)
     if is_image(path):
         return {next(iter(specs)): _image(path, specs, resolve_shapes(specs, shapes or {}, str(path)), layout, alpha)}
     try:
         loaded = np.load(path, allow_pickle=False)
         values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise SourceError(
             f"{path}: expected a .npy or .npz file of arrays, got {error}; save it with numpy.save"
         ) from None

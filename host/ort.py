@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from alula.runtime.errors import ImportFileError, require
+from alula.runtime.files import check_file
 from alula.runtime.graph import Array
 
 ERRORS_ONLY = 3
@@ -31,7 +32,7 @@ class OrtModel:
         if threads:
             options.intra_op_num_threads = threads
         if isinstance(model, Path):
-            model.stat()  # a file that is not there is an OSError, as for every other file
+            check_file(model)
         try:
             source = str(model) if isinstance(model, Path) else model
             self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

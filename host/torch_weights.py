@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.errors import ImportFileError
+from alula.runtime.files import check_file
 from alula.runtime.graph import Array
 
 MAX_BYTES = 1 << 30  # of one storage, unpacked
@@ -63,6 +64,7 @@ def load_torch_weights(path: str | Path) -> dict[str, Array]:
     raise : ImportFileError if it is not such a file, is damaged, or its pickle asks for anything but tensors
     """
     path = Path(path)
+    check_file(path)
     try:
         state, storages = _zipped(path) if zipfile.is_zipfile(path) else _legacy(path)
         if not isinstance(state, dict):

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from alula.runtime.errors import SourceError
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], check: Callable[[Path], object] | None = None) -> None:
@@ -43,6 +46,17 @@ def printable(name: str | os.PathLike[str]) -> str:
 def _escaped(one: str) -> str:
     byte = ord(one) - 0xDC00  # Python's stand-in for a byte that is no text
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else one.encode("unicode_escape").decode("ascii")
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file: a pipe or a device might be read for ever.
+
+    raise : SourceError; OSError if there is no such file
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise SourceError(f"{printable(str(path))}: expected a file, got {kind}; check the path")
 
 
 def sync_folder(folder: Path) -> None:

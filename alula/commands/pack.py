@@ -13,6 +13,7 @@ from alula.arguments import named_path
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
+from alula.runtime.files import check_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +90,7 @@ def _metadata(path: Path | None) -> dict[str, Any]:
 
     if path is None:
         return {}
+    check_file(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

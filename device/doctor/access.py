@@ -12,6 +12,7 @@ from alula.device.doctor.machine import Machine
 
 MB = 1e6
 LITTLE_MB = 50.0
+KEEP = "kernels that no pack has cannot be kept: set XDG_CACHE_HOME to a folder that this user may write to"
 GROUPS = {"video": "the camera and the firmware", "i2c": "power monitors on the bus"}
 NODES = {
     "firmware": ("dev/vcio_gencmd", "dev/vcio"),
@@ -22,29 +23,31 @@ NODES = {
 }
 
 
-def storage(cache: Path) -> Finding:
+def storage(cache: Path | None) -> Finding:
     """Whether the folder of the kernels can be written to, and how much room there is.
 
-    cache : the folder, which need not exist yet
+    cache : the folder, which need not exist yet; None if there is no place for one
     """
+    if cache is None:
+        facts: dict[str, Fact] = {"cache": "", "cache_writable": False, "disk_free_mb": None}
+        return Finding("storage", Verdict.NOTE, "no home and no temporary folder for kernels", KEEP, facts)
     there = cache
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:
         there = there.parent
     try:
         free_mb = shutil.disk_usage(there).free / MB
     except OSError:
         free_mb = float("nan")
-    facts: dict[str, Fact] = {"cache": str(cache), "cache_writable": True, "disk_free_mb": round(free_mb)
+    facts = {"cache": str(cache), "cache_writable": True, "disk_free_mb": round(free_mb)
                               if free_mb == free_mb else None}  # fmt: skip
     found = f"{cache}, {free_mb:.0f} MB free"
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        fix = "kernels that no pack has cannot be kept: set XDG_CACHE_HOME to a folder that this user may write to"
         facts["cache_writable"] = False
         reason = (error.strerror or str(error)).lower()
-        return Finding("storage", Verdict.NOTE, f"{found}; not writable: {reason}", fix, facts)
+        return Finding("storage", Verdict.NOTE, f"{found}; not writable: {reason}", KEEP, facts)
     if free_mb < LITTLE_MB:
         return Finding("storage", Verdict.WARNING, found, "make room on the card: results and logs need some", facts)
     return Finding("storage", Verdict.OK, found, facts=facts)

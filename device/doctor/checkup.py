@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alula.device.doctor.access import devices, storage
 from alula.device.doctor.dependencies import optional, required
-from alula.device.doctor.finding import Finding
+from alula.device.doctor.finding import Finding, Verdict
 from alula.device.doctor.heat import temperature, throttling
 from alula.device.doctor.kernels import kernels
 from alula.device.doctor.machine import Machine
@@ -24,8 +24,10 @@ def _kernels(machine: Machine) -> list[Finding]:
     return [pack, test, storage(cache or _usual_cache())]
 
 
-def _usual_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alula"
+def _usual_cache() -> Path | None:
+    home = os.path.expanduser("~")
+    cache = os.environ.get("XDG_CACHE_HOME") or (os.path.join(home, ".cache") if home != "~" else "")
+    return Path(cache, "alula") if cache else None
 
 
 CHECKS: tuple[Callable[[Machine], Finding | list[Finding]], ...] = (
@@ -38,5 +40,9 @@ def examine(machine: Machine | None = None) -> Iterator[Finding]:
     """Every finding, one after the other: those that need a child process take a second or so each."""
     here = machine or Machine()
     for check in CHECKS:
-        found = check(here)
+        try:
+            found = check(here)
+        except OSError as error:  # what this user may not look at; the other findings still help
+            name = check.__name__.strip("_").replace("_", " ")
+            found = Finding(name, Verdict.NOTE, f"could not be examined: {error}")
         yield from found if isinstance(found, list) else [found]

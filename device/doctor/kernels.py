@@ -13,7 +13,7 @@ CHOOSE = """
 from alula.runtime.compiler import cache, packs
 chosen = packs.choose()
 answer({"cpu": chosen.cpu, "path": None if chosen.path is None else str(chosen.path), "reason": chosen.reason,
-        "refused": [[str(path), why] for path, why in chosen.refused], "cache": str(cache.cache_path(chosen.cpu))})
+        "refused": [[str(path), why] for path, why in chosen.refused], "cache": str(next(iter(cache.folders(chosen.cpu)), ""))})
 """
 SELF_TEST = """
 from alula.device.doctor.selftest import results
@@ -31,7 +31,7 @@ def kernels(machine: Machine) -> tuple[Finding, Finding, Path | None]:
         pack = Finding("pack", Verdict.WRONG, f"could not be chosen: {outcome.trouble}", fix, {"pack": None})
         return pack, Finding("self-test", Verdict.WRONG, "not run: no pack", facts={"self_test": None}), None
     chosen = outcome.answer
-    cache = Path(chosen["cache"])
+    cache = Path(chosen["cache"]) if chosen["cache"] else None
     refused = "; ".join(f"refused {Path(path).name}: {why}" for path, why in chosen["refused"])
     facts: dict[str, Fact] = {"kernel_cpu": chosen["cpu"], "pack": chosen["path"], "pack_reason": chosen["reason"],
                               "packs_refused": refused}  # fmt: skip

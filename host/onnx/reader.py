@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from alula.host.onnx.side_files import SideFiles
-from alula.runtime.errors import DTypeError, ImportFileError, require
+from alula.runtime.errors import DTypeError, ImportFileError, SourceError, require
+from alula.runtime.files import check_file
 from alula.runtime.graph import DTYPES, MAX_RANK, Array
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def load_model(source: str | Path | bytes | onnx.ModelProto) -> tuple[onnx.Model
     else:
         path = Path(source)
         try:
+            check_file(path)
             data = path.read_bytes()
+        except SourceError as error:
+            raise ImportFileError(str(error)) from None
         except OSError as error:
             reason = error.strerror or str(error)
             raise ImportFileError(

@@ -6,6 +6,7 @@ An image is turned as EXIF says, its alpha channel is laid over a ground, 16 bit
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,11 @@ def read_image(path: Path, channels: int = 3, alpha: str = "white") -> Array:
     raise    : ValueError, why it cannot be read; MissingExtraError if it needs OpenCV
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"a file of {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("no file but a folder, a pipe or a device")
+        if found.st_size > MAX_BYTES:
+            raise ValueError(f"a file of {found.st_size} bytes; at most {MAX_BYTES} are read")
         encoded = path.read_bytes()
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
