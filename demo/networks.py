@@ -56,8 +56,8 @@ def packed_networks(given: Path | None, target: Path) -> Packed:
         if os.path.isfile(place):
             return Packed(place)
     raise SourceError(
-        f"demo: expected the packed networks in {places[0]} or {places[1]}, got neither, and no OCR networks to pack here; "
-        f"run `alula demo` where alula[demo] is installed and this was done: {INSTALL_OCR}; and copy its out/{NAME} to {places[0]}"
+        f"demo: expected the packed networks in {places[0]}, got none, and no OCR networks to pack here; "
+        f"run `alula demo` where they are installed (README.md), and copy its {NAME} to that place"
     )
 
 

@@ -34,6 +34,7 @@ from alula.device.tasks.recognise import CLASSIFIER_WIDTH, Network
 from alula.device.tasks.spotter import Flight, SpotterConfig, write_signs
 from alula.device.tasks.track import Sighting, Track
 from alula.progress import Progress
+from alula.runtime.files import printable
 
 HERE = Path(__file__).resolve().parent
 CLIP, TRUTH = HERE / "flight.mp4", HERE / "flight.truth.json"
@@ -62,7 +63,7 @@ def main(out: Path | None = None, frames: int | None = None, model: Path | None 
     if packed.report:
         say(f"packed {len(NETWORKS)} networks: {packed.original_bytes} bytes of ONNX into {packed.report.size_bytes}")
     else:
-        say(f"packed networks: {packed.path}")
+        say(f"packed networks: {printable(packed.path)}")
     networks, charset = load_networks(packed.path)
     if not installed("cv2"):
         say(

@@ -32,7 +32,7 @@ class OrtModel:
         if threads:
             options.intra_op_num_threads = threads
         if isinstance(model, Path):
-            check_file(model)
+            check_file(model, by_name=True)
         try:
             source = str(model) if isinstance(model, Path) else model
             self.session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

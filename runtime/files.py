@@ -48,15 +48,29 @@ def _escaped(one: str) -> str:
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else one.encode("unicode_escape").decode("ascii")
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, by_name: bool = False) -> None:
     """Refuse what is no file: a pipe or a device might be read for ever.
 
-    raise : SourceError; OSError if there is no such file
+    by_name : another library opens it by its name, which must be text
+    raise   : SourceError; OSError if there is no such file
     """
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise SourceError(f"{printable(str(path))}: expected a file, got {kind}; check the path")
+        raise SourceError(f"{printable(path)}: expected a file, got {kind}; check the path")
+    if by_name:
+        check_name(path)
+
+
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that is no text: OpenCV crashes on it.
+
+    raise : SourceError
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SourceError(f"{printable(path)}: expected a name in UTF-8, got other bytes; rename it") from None
 
 
 def sync_folder(folder: Path) -> None:

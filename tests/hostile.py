@@ -223,10 +223,9 @@ class Inputs:
 
 def good_inputs(folder: Path) -> Inputs:
     """A convolution and a layer, an input for them, and a folder of images in two classes."""
-    import cv2
-
     from alula.host.onnx.importer import import_onnx
     from alula.host.pack import pack
+    from alula.runtime.data.opencv import opencv
 
     rng = np.random.default_rng(0)
     weights = {"w": rng.standard_normal((4, 3, 3, 3)), "v": rng.standard_normal((2, 4)), "b": np.zeros(2)}
@@ -253,7 +252,7 @@ def good_inputs(folder: Path) -> Inputs:
             place = inputs.images / split / name
             place.mkdir(parents=True)
             for i in range(count):
-                cv2.imwrite(str(place / f"{i}.png"), rng.integers(0, 255, (8, 8, 3), np.uint8))
+                opencv("images").imwrite(str(place / f"{i}.png"), rng.integers(0, 255, (8, 8, 3), np.uint8))
     return inputs
 
 

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from alula import cli, faults, streams
+from alula.device.camera import VideoFile, open_source
+from alula.device.tasks.annotate import AnnotatedVideo
+from alula.host.ort import OrtModel
 from alula.report import Report
 from alula.runtime.compiler.loader import library
+from alula.runtime.errors import SourceError
 from tests.hostile import MAX_LINE, Inputs, commands, good_inputs, hostile_files, run, surroundings
 
 ROOT = Path(__file__).parent.parent
@@ -122,3 +126,16 @@ def test_an_output_that_takes_nothing_leaves_no_traceback(shell: str) -> None:
     done = subprocess.run(["bash", "-c", f"{words}; exit ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1, 2) and done.stderr.count("\n") == (done.returncode == 2)
     assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_is_no_text_is_not_given_to_opencv(inputs: Inputs, tmp_path: Path) -> None:
+    path = tmp_path / "n\udcff.avi"
+    path.write_bytes(b"RIFF")
+    for make in (
+        lambda: VideoFile(path),
+        lambda: AnnotatedVideo(tmp_path / "m\udcff.mp4", 10),
+        lambda: open_source("rtsp://\udcff"),
+        lambda: OrtModel(path),
+    ):
+        with pytest.raises(SourceError, match=r"\\xff.*: expected a name in UTF-8, got other bytes; rename it"):
+            make()

@@ -10,6 +10,7 @@ from alula.device.camera.live import LiveCamera
 from alula.device.camera.source import FrameSource
 from alula.device.camera.video import VideoFile
 from alula.runtime.data.image import is_still
+from alula.runtime.files import check_name
 
 
 def open_source(where: str | int | Path, sequence: bool = False, alpha: str = "white") -> FrameSource:
@@ -23,6 +24,7 @@ def open_source(where: str | int | Path, sequence: bool = False, alpha: str = "w
     if re.fullmatch(r"[0-9]+", text) and not Path(text).exists():
         return LiveCamera(int(text))
     if text.startswith("/dev/video") or re.match(r"(rtsp|rtmp|udp|tcp|https?)://", text):
+        check_name(text)
         return LiveCamera(text)
     path = Path(text)
     if path.is_dir() or (path.is_file() and is_still(path)):

@@ -11,6 +11,7 @@ from alula.device.camera.container import is_whole
 from alula.device.camera.source import Frame, SourceBase, opencv
 from alula.runtime.data.image import as_bgr
 from alula.runtime.errors import SourceError
+from alula.runtime.files import check_file
 
 # A decoder that fails this often in a row has come to the end of what it can read.
 FAILURES_IN_A_ROW = 30
@@ -27,6 +28,7 @@ class VideoFile(SourceBase):
         cv2 = opencv("a video file")
         if not Path(path).is_file():
             raise SourceError(f"{self.name}: expected a video file, got no such file; check the path")
+        check_file(Path(path), by_name=True)
         self._cv2, self._path = cv2, Path(path)
         self._capture: Any = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():

@@ -11,7 +11,7 @@ from alula.device.camera.source import Frame, Image, opencv
 from alula.device.camera.video import count_packets
 from alula.device.tasks.track import Sighting, Track
 from alula.runtime.errors import SourceError
-from alula.runtime.files import printable
+from alula.runtime.files import check_name, printable
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 GREEN, GREY, BLACK = (60, 220, 60), (160, 160, 160), (0, 0, 0)  # blue green red
@@ -36,6 +36,7 @@ class AnnotatedVideo:
         self._writer: Any = None
         self._size = (0, 0)  # width, height
         self.frames = self.fitted = 0
+        check_name(path)
         if self._path.suffix.lower() not in CODECS:
             raise SourceError(
                 f"{self._name}: expected a name that ends in {' or '.join(CODECS)}, got {self._path.suffix or 'none'}"

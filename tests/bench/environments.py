@@ -27,15 +27,17 @@ import alula
 from alula.demo.networks import ocr_models, pack_networks
 from alula.report import Table
 from alula.runtime.compiler.loader import library
+from alula.runtime.data.opencv import opencv
 from tests.bench.output import finish
 from tests.hostile import PLAIN, Inputs, Surroundings, commands, good_inputs, hostile_files, run, surroundings
 
-FOREIGN = ("onnx", "onnxruntime", "cv2", "rich.console", "rich.progress")
+FOREIGN = ("onnx", "onnxruntime", "rich.console", "rich.progress")
 Case = tuple[str, list[str | Path], Surroundings | None]
 
 
 def preload() -> None:
-    """Import what commands import: another user may not be allowed to read it."""
+    """Import what commands import: another user may not be allowed to read it. OpenCV reads its settings then."""
+    opencv("pictures")
     for name in FOREIGN:
         importlib.import_module(name)
     for package in ("alula.commands", "alula.runtime", "alula.host", "alula.device", "alula.demo"):
