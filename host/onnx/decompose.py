@@ -194,28 +194,19 @@ def _max_unpool(step: Step, opset: int, build: Build) -> list[Step]:
     chain = Chain(step, build)
     kernel = step.attrs["kernel_shape"]
     n = len(kernel)
-    shape = build.shapes.get(chain.x, ())
-    dims = [size for size in shape if size is not None]
-    if len(dims) != n + 2:
-        raise GraphError(
-            f"{step.label}: expected an input (N, C, *spatial) of known shape, got {list(shape) or 'an unknown one'}; give the "
-            "model's inputs their shapes"
-        )
     strides, pads = step.attrs.get("strides") or (1,) * n, step.attrs.get("pads") or (0,) * 2 * n
-    full = (
-        *dims[:2],
-        *((dims[i + 2] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n)),
-    )  # the size that was pooled, if the windows met its end
+    rest = (kernel[i] - strides[i] - pads[i] - pads[n + i] for i in range(n))
+    scaled = chain.add("Mul", chain.add("Shape", chain.x), chain.integers(1, 1, *strides))
+    full = chain.add("Add", scaled, chain.integers(0, 0, *rest))  # the size that was pooled, if the windows met its end
     flat = chain.integers(-1)
-    zeros = chain.add("Expand", chain.number(0), chain.integers(math.prod(full)))
+    zeros = chain.add("Expand", chain.number(0), chain.add("ReduceProd", full, keepdims=1))
     places, pixels = chain.add("Reshape", step.inputs[1], flat), chain.add("Reshape", chain.x, flat)
     placed = chain.add("ScatterElements", zeros, places, pixels, axis=0)
     if not step.input(2):
-        return chain.end("Reshape", placed, chain.integers(*full))
-    image = chain.add("Reshape", placed, chain.integers(*full))
-    zeros = chain.integers(*(0,) * (n + 2))  # the image stands in the corner of one of output_shape
-    ends = chain.add("Sub", step.input(2), chain.integers(*full))
-    return chain.end("Pad", image, chain.add("Concat", zeros, ends, axis=0))
+        return chain.end("Reshape", placed, full)
+    image = chain.add("Reshape", placed, full)
+    begins = chain.integers(*(0,) * (n + 2))  # the image stands in the corner of one of output_shape
+    return chain.end("Pad", image, chain.add("Concat", begins, chain.add("Sub", step.input(2), full), axis=0))
 
 
 def _scatter(step: Step, opset: int, build: Build) -> list[Step]:

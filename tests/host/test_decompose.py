@@ -70,7 +70,9 @@ def test_a_pool_is_undone_from_its_indices() -> None:
     x = {"x": f32(2, 3, 8, 6)}
     attrs = {"kernel_shape": [2, 2], "strides": [2, 2]}
     nodes = [node("MaxPool", "x", "p i", **attrs), node("MaxUnpool", "p i", **attrs)]
-    assert_same_as_onnxruntime(model(nodes, x, opset=11), x)
+    free: dict[str, list[int | str | None]] = {"x": ["n", 3, "h", "w"]}
+    for shapes in (None, free):
+        assert_same_as_onnxruntime(model(nodes, x, opset=11, shapes=shapes), x)
     shape = {"s": np.array([2, 3, 9, 8])}
     proto = model([nodes[0], node("MaxUnpool", "p i s", **attrs)], x, shape, opset=11)
     (want,) = ReferenceEvaluator(proto).run(None, x)
