@@ -27,6 +27,7 @@ NO_GRADIENT = {
     "BitwiseXor", "BitwiseNot", "BitShift", "QuantizeLinear", "DequantizeLinear", "ConvInteger", "QLinearConv",
     "MatMulInteger",
     "Einsum",  # it is matrix products by then
+    "Branch",  # training refuses it by name
     "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss",  # training has its own loss
 }  # fmt: skip
 # Ops of the backward pass and of the update: what is made there is not differentiated again
