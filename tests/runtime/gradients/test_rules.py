@@ -28,6 +28,7 @@ NO_GRADIENT = {
     "MatMulInteger",
     "Einsum",  # it is matrix products by then
     "Branch",  # training refuses it by name
+    "NonZero", "NonMaxSuppression",
     "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss",  # training has its own loss
 }  # fmt: skip
 # Ops of the backward pass and of the update: what is made there is not differentiated again
