@@ -10,6 +10,8 @@ import numpy as np
 from alula.host.onnx.steps import Build, Rule, Step
 from alula.host.onnx.upgrade import upgrade
 from alula.host.onnx.writer import Writer
+from alula.runtime.errors import GraphError
+from alula.runtime.graph import Array
 
 
 def _real(write: Writer, index: int) -> str:
@@ -228,6 +230,44 @@ def _qlinear_conv(step: Step, opset: int, build: Build) -> list[Step]:
     return write.steps
 
 
+def _matmul_nbits(step: Step, opset: int, build: Build) -> list[Step]:
+    """A product with weights of few bits, which share a scale and a zero point by blocks: the weights become numbers again."""
+    write, attrs = Writer(step, build), step.attrs
+    k, n, bits, block = (
+        int(attrs.get(name, default)) for name, default in (("K", 0), ("N", 0), ("bits", 4), ("block_size", 0))
+    )
+    parts = [build.constants.get(step.input(index)) for index in (1, 2, 3)]
+    packed, scale, zero = parts
+    blocks = -(-k // block) if block else 0
+    if (
+        packed is None
+        or scale is None
+        or bits not in (2, 4, 8)
+        or step.input(4)
+        or packed.size * 8 != n * blocks * block * bits
+    ):
+        raise GraphError(
+            f"{step.label}: expected constant weights of 2, 4 or 8 bits in whole blocks, in their order, got others; quantise otherwise"
+        )
+    codes = _unpacked(packed.reshape(n, -1), bits).reshape(n, blocks, block)
+    if zero is None:
+        zeros: Array = np.full((n, blocks), 1 << (bits - 1))
+    else:
+        zeros = _unpacked(zero.reshape(n, -1), bits)[:, :blocks] if zero.dtype == np.uint8 else zero.reshape(n, blocks)
+    real = (codes - zeros[:, :, None].astype(np.float32)) * scale.reshape(n, blocks, 1).astype(np.float32)
+    weight = build.constant(step.input(1), np.ascontiguousarray(real.reshape(n, -1)[:, :k].T), "float32")
+    product = write.add("MatMul", write.input(0), weight, out="" if step.input(5) else step.outputs[0])
+    if step.input(5):
+        write.add("Add", product, step.input(5), out=step.outputs[0])
+    return write.steps
+
+
+def _unpacked(rows: Array, bits: int) -> Array:
+    """Codes of bytes, the lowest bits first: (N, codes)."""
+    places = np.arange(0, 8, bits)
+    return ((rows[:, :, None] >> places) & ((1 << bits) - 1)).reshape(len(rows), -1)
+
+
 QUANTISED: dict[str, Rule] = {
     "DynamicQuantizeLinear": _dynamic_quantize,
     "QLinearMatMul": _qlinear_matmul,
@@ -237,6 +277,7 @@ QUANTISED_MICROSOFT: dict[str, Rule] = {
     "DynamicQuantizeLSTM": _dynamic_lstm,
     "DynamicQuantizeMatMul": _dynamic_matmul,
     "MatMulIntegerToFloat": _matmul_to_float,
+    "MatMulNBits": _matmul_nbits,
     "QGemm": _qgemm,
     "QLinearAdd": _around("Add", operands=2),
     "QLinearAveragePool": _pooled("AveragePool"),

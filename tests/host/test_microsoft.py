@@ -75,6 +75,9 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any]]] = [
                               zeros(0, 0, 0, 0, dtype=S8), real(4)], {}),
     ("DynamicQuantizeMatMul", [real(2, 3, 5), codes(5, 4, dtype=S8), numbers(0.02), zeros(0, dtype=S8), real(4)], {}),
     ("DynamicQuantizeMatMul", [real(2, 3, 5), codes(5, 4, dtype=S8), numbers(0.02)], {}),
+    *(("MatMulNBits", [real(2, 3, 40), codes(6, -(-40 // block), block * bits // 8), real(6 * -(-40 // block)), zero],
+       {"K": 40, "N": 6, "bits": bits, "block_size": block})
+      for bits, block, zero in ((4, 16, None), (4, 32, codes(6)), (8, 32, None))),
     ("FusedMatMul", [real(2, 5, 3), real(2, 4, 5)], {"transA": 1, "transB": 1, "alpha": 0.25}),
     ("FusedMatMul", [real(3, 2, 5), real(2, 5, 4)], {"transBatchA": 1}),
     ("FusedConv", [real(1, 3, 6, 5), real(4, 3, 3, 3), real(4), real(1, 4, 4, 3)], {"activation": "Relu"}),
