@@ -48,7 +48,11 @@ class Branches:
 
     def owner(self, node: onnx.NodeProto) -> Chosen | None:
         """The If that a node is the rest of, or else the innermost one in which it stands."""
-        return self.ifs[_first(node)] if node.op_type == "If" else self.owners.get(self.guard(node))
+        return self.ifs[_first(node)] if self.is_rest(node) else self.owners.get(self.guard(node))
+
+    def is_rest(self, node: onnx.NodeProto) -> bool:
+        """Whether a node is what is left of an If."""
+        return node.op_type == "If" and _first(node) in self.ifs
 
     def guard(self, node: onnx.NodeProto) -> str:
         """The flag of the branch in which a node stands; "" if it stands in none."""
@@ -56,7 +60,7 @@ class Branches:
 
     def waits_for(self, node: onnx.NodeProto) -> Iterator[str]:
         """What must be there before a node, besides its inputs: conditions of Ifs in which it stands, what an If chooses from."""
-        if node.op_type == "If":
+        if self.is_rest(node):
             for pair in self.ifs[_first(node)].values.values():
                 yield from pair
         flag = self.guard(node)

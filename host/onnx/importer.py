@@ -132,7 +132,7 @@ class _Walk:
         chosen = self.branches.owner(node)
         if chosen is not None:
             self._set_flags(chosen)
-        if chosen is not None and node.op_type == "If":
+        if chosen is not None and self.branches.is_rest(node):
             for output, (then, other) in chosen.values.items():
                 self.steps.append(Step("Identity", [then], [output], {}, node.name, chosen.flags[0], (other,)))
         elif (step := self._step(node)) is not None:

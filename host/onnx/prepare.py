@@ -43,6 +43,8 @@ def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Bran
     """The model with branches, its own functions, and unknown ops that ONNX defines by known ones, written out, and sorted."""
     import onnx
     import onnx.inliner
+    from onnx.shape_inference import InferenceError
+    from onnx.version_converter import ConvertError
 
     try:
         if model.functions:
@@ -52,7 +54,7 @@ def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Bran
             model = onnx.inliner.inline_local_functions(
                 model, convert_version=bool(versions - {opset_of(model, where)})
             )
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (ConvertError, InferenceError, RuntimeError, TypeError, ValueError) as error:
         raise _unwritten(error, where) from None
     branches = Branches()
     model = write_branches(model, branches, where)
@@ -69,7 +71,7 @@ def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Bran
             )
             branches.adopt(model)
             model = write_branches(model, branches, where)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (ConvertError, InferenceError, RuntimeError, TypeError, ValueError) as error:
         raise _unwritten(error, where) from None
     branches.adopt(model)
     return _sorted(model, branches, where), branches

@@ -166,7 +166,7 @@ def _group_norm(step: Step, opset: int, build: Build) -> list[Step]:
     groups = int(step.attrs.get("num_groups", 1))  # opset 18 has one scale a group, 21 one a channel
     shape = build.shapes.get(step.inputs[0], ())
     channels = shape[1] if len(shape) > 1 else None
-    if channels is None or channels % groups:
+    if channels is None or groups < 1 or channels % groups:
         raise GraphError(
             f"{step.label}: expected channels that {groups} groups divide, got {channels}; give the model's inputs their shapes"
         )

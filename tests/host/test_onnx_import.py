@@ -253,6 +253,11 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "a cycle": (model([node("Add", "x b", "a"), node("Neg", "a", "b"), node("Neg", "a")], {"x": f32(2)}), GraphError, "cycle"),
     "no weight": (_broken(node=helper.make_node("Conv", ["x", ""], ["y"])), GraphError, "expected input 1 to be given, got none"),
     "an output that nothing makes": (model([node("Relu", "x")], {"x": f32(2)}, outputs=("y", "z")), GraphError, "expected output 'z'"),
+    "no groups": (
+        model([node("GroupNormalization", "x s s", num_groups=0)], {"x": f32(1, 4, 3, 3)}, {"s": f32(4)}, opset=18),
+        GraphError, "expected channels that 0 groups divide",
+    ),
+    "a branch of somebody's own": (_broken(node=helper.make_node("If", ["x"], ["y"], domain="own")), GraphError, "got one of 'own'"),
     "no nodes": (model([], {"x": f32(2)}, outputs=("x",)), ImportFileError, "without nodes"),
     "no outputs": (model([node("Relu", "x")], {"x": f32(2)}, outputs=()), ImportFileError, "without outputs"),
 }  # fmt: skip
