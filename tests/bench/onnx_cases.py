@@ -88,7 +88,7 @@ def unknown_ops(model: onnx.ModelProto) -> list[str]:
     if any((node.domain, node.op_type) not in known for node in nodes):
         try:
             opset_of(model, "model")
-            nodes = write_out(model, "model").graph.node
+            nodes = write_out(model, "model")[0].graph.node
         except AlulaError:
             pass  # it has no form in which we know its ops: it is named by those of its own
     return sorted(
