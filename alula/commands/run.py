@@ -173,7 +173,7 @@ def _infer(args: argparse.Namespace) -> Report:
     rows: list[tuple[Cell, ...]] = []
     for name, array in outputs.items():
         ends = (f"{array.min():.4g}", f"{array.max():.4g}") if array.size else ("", "")
-        best = int(array.argmax()) if array.size and array.ndim <= 2 and array.shape[0] == 1 else None
+        best = int(array.argmax()) if array.size and array.ndim in (1, 2) and array.shape[0] == 1 else None
         rows.append((name, "x".join(map(str, array.shape)), array.dtype.name, *ends, best))
     table = Table(("output", "shape", "dtype", "least", "greatest", "at"), rows)
     line = f"{latency_ms:.2f} ms" + (f"; written to {args.out}" if args.out else "")

@@ -131,6 +131,11 @@ class Trainer:
         self._split = split
         whole = with_batch_statistics(split, self.learning)
         statistics = tuple(dict.fromkeys(running_statistics(whole).values()))
+        if lost := [name for name in statistics if name not in whole.constants]:
+            raise GraphError(
+                f"{lost[0]}: expected the running statistics of a batch normalisation to be constants, got a computed one; "
+                "pass batch_statistics=False"
+            )
         if both := [name for name in statistics if name in chosen]:
             raise GraphError(
                 f"{both[0]}: expected a parameter or a running statistic of a batch normalisation, got one tensor that is both; "

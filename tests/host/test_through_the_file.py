@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from alula.cli import main
 from alula.host.onnx.importer import import_onnx
 from alula.host.pack import pack
 from alula.runtime.graph import Graph
@@ -94,3 +96,13 @@ def test_a_network_answers_the_same_from_its_file(case: str, tmp_path: Path) -> 
             for name, got in model.run({"x": x}).items():
                 assert got.dtype == expected[name].dtype, name
                 assert np.allclose(got, expected[name], rtol=1e-4, atol=1e-5, equal_nan=True), name
+
+
+def test_the_command_runs_a_network_whose_output_is_one_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = network([helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)], [2, 3], ["y"])
+    pack({"net": graph}, tmp_path / "net.alula")
+    np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
+    assert main(["run", str(tmp_path / "net.alula"), str(tmp_path / "x.npy"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"] == {"y": 6.0}

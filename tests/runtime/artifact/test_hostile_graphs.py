@@ -118,3 +118,12 @@ def test_passes_refuse_constants_of_other_shapes_in_one_line(name: str, shape: l
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(AlulaError, match="expected"):
         alula.load(path, threads=1).trainer().step(x, np.zeros(2, np.int64))
+
+
+def test_a_running_statistic_that_is_computed_is_refused_for_training(tmp_path: Path) -> None:
+    path = tmp_path / "m.alula"
+    write_trainable(path, {"net": trainable_graph()})
+    swap = _inputs(1, "mean", "scale", "shift", "a", "variance")  # the result of the convolution as the mean
+    path.write_bytes(_changed(path.read_bytes(), swap))
+    with pytest.raises(AlulaError, match="expected the running statistics"):
+        alula.load(path, threads=1).trainer()
