@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alula.runtime.planning.program import Program
 
 TABLE_WORDS = 4  # per instruction; see kernels/vm.py
-STAGED_BYTES = 1 << 14  # an input or output up to this is copied (0.5 us), a larger one is read or written where it is
+STAGED_BYTES = 1 << 16  # an input or output up to this is copied (some 3 us), a larger one is read or written where it is
 
 
 class Tables:

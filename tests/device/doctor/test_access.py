@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from alula.device.doctor import Verdict
+from alula.device.doctor import Machine, Verdict, checkup
 from alula.device.doctor.access import devices, storage
-from alula.device.doctor.finding import UNKNOWN
+from alula.device.doctor.finding import UNKNOWN, Finding
 from tests.device.doctor.conftest import Fake
 
 
@@ -49,3 +49,36 @@ def test_a_bus_that_is_switched_off_is_a_note_with_the_command(fake: Fake) -> No
     fake.pi()
     finding = devices(fake.machine(is_root=True))
     assert finding.verdict is Verdict.NOTE and "do_i2c 0" in finding.fix
+
+
+def test_a_user_without_a_home_or_a_temporary_folder_gets_a_finding() -> None:
+    finding = storage(None)
+    assert finding.verdict is Verdict.NOTE and "XDG_CACHE_HOME" in finding.fix
+
+
+def test_a_place_that_may_not_be_looked_into_is_not_writable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("shutil.disk_usage", refuse)
+    finding = storage(Path("/root/.cache/alula"))
+    assert finding.verdict is Verdict.NOTE and "not writable: permission denied" in finding.found
+
+
+def test_a_check_that_may_not_look_leaves_the_other_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def board(machine: Machine) -> Finding:
+        raise PermissionError(13, "Permission denied", "/proc/x")
+
+    monkeypatch.setattr(checkup, "CHECKS", (board, lambda machine: Finding("other", Verdict.OK, "seen")))
+    first, second = checkup.examine(Machine())
+    assert (first.check, first.verdict, second.found) == ("board", Verdict.NOTE, "seen") and "/proc/x" in first.found
+
+
+@pytest.mark.parametrize(("home", "cache", "wanted"), [("/h", "", "/h/.cache/alula"), ("/h", "/c", "/c/alula"), ("~", "", None)])
+def test_the_usual_cache_needs_a_home_or_a_variable(
+    home: str, cache: str, wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.expanduser", lambda _: home)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    assert checkup._usual_cache() == (Path(wanted) if wanted else None)
