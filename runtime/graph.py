@@ -284,7 +284,11 @@ class _Guards:
         return None
 
     def note(self, node: Node) -> None:
-        """What its outputs are, and where."""
+        """What its outputs are, and where. raise : GraphError on a Branch that has not its two flags"""
+        if node.op == "Branch" and (len(node.outputs) != 2 or not all(node.outputs)):
+            raise GraphError(
+                f"{node.label}: expected the flags of two branches, got {len(node.outputs)}; rebuild the graph"
+            )
         if not node.guard:
             pass
         elif node.op == "Branch" and self._is_zero_otherwise(node):
@@ -297,7 +301,7 @@ class _Guards:
                     where = self._outer.get(node.guard, "")
                 if name and other and where:
                     self.held[name] = where
-        if node.op == "Branch" and len(node.outputs) == 2:
+        if node.op == "Branch":
             self._opposite.update(zip(node.outputs, reversed(node.outputs), strict=True))
 
     def _is_zero_otherwise(self, node: Node) -> bool:

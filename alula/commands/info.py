@@ -9,6 +9,8 @@ from typing import Any
 from alula.arguments import add_file, add_shape, add_threads
 from alula.report import Cell, Report, Table, count, size
 
+SHOWN_FLAGS = 3  # in the list of what they skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file, and the shapes to plan memory for."""
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> Report:
             f"as in --graph {unplanned[0]} --shape 1,3,48,320"
         )
     parts += [
-        f"{g['graph']}: planned while it runs, since shapes depend on data: {g['unplanned'].partition(': ')[0]}"
+        f"{g['graph']}: planned while it runs, since shapes depend on data: {g['data_dependent']}"
         for g in graphs
         if g.get("data_dependent")
     ]
@@ -75,7 +77,7 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
     from alula.host.inputs import resolve_shapes
     from alula.runtime.errors import CompilerError, GraphError, ShapeError
     from alula.runtime.model import Model
-    from alula.runtime.planning.segments import needs_segments
+    from alula.runtime.planning.segments import data_dependent
 
     graph = artifact.graphs[name]
     row: dict[str, Any] = {
@@ -89,9 +91,10 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
         model = Model(graph, threads)
         program = model.program(chosen)
     except (ShapeError, GraphError) as error:
-        if mine and not needs_segments(graph):
+        waits = data_dependent(graph)
+        if mine and not waits:
             raise  # asked for, and refused
-        return {**row, "unplanned": str(error), "data_dependent": needs_segments(graph)}
+        return {**row, "unplanned": str(error), "data_dependent": waits.label if waits else ""}
     except CompilerError as error:
         return {**row, "unplanned": str(error), "kernels": False}
     return row | {
@@ -103,7 +106,8 @@ def _graph(artifact: Any, name: str, shapes: dict[str, tuple[int, ...]], threads
 
 def _guards(row: dict[str, Any]) -> str:
     """Which flags skip how many nodes."""
-    flags = ", ".join(f"{flag} ({number})" for flag, number in row["guards"].items())
+    flags = ", ".join(f"{flag} ({number})" for flag, number in list(row["guards"].items())[:SHOWN_FLAGS])
+    flags += f" and {len(row['guards']) - SHOWN_FLAGS} more" if len(row["guards"]) > SHOWN_FLAGS else ""
     return (
         f"{row['graph']}: {sum(row['guards'].values())} of {row['nodes']} nodes are skipped where a flag is 0: {flags}"
     )

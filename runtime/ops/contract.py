@@ -44,7 +44,7 @@ class Op:
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
     data_sized    : how much it gives depends on the values of its static inputs; where they are computed, its reference runs
-                    before what follows is planned (planning/segments.py)
+                    before what follows is planned (planning/segments.py), and `infer`, without the values, makes its checks
     domain        : of its name in an ONNX file; "" is ONNX's own
     in_storage    : its kernel writes what belongs to a variable in the variable's own order (memory/variables.py)
     is_view       : its first output may be the memory of its first input

@@ -18,7 +18,7 @@ from alula.runtime.errors import DTypeError, GraphError, ShapeError
 from alula.runtime.forks import Guard
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, Node, TensorSpec
-from alula.runtime.ops.contract import find
+from alula.runtime.ops.contract import find, infer
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.reference import run_node
 from alula.runtime.planning.specialise import Specialised, Walk, bind
@@ -202,6 +202,7 @@ class _Head(Walk):
                 self._leave(node)
             missing = [node.inputs[0]]
         if missing and not open_guard and find(node.op, node.label).data_sized:
+            infer(node, [self._spec(name) if name else None for name in node.inputs], [None] * len(node.inputs))
             self._between.append(node)
             self._late.update(filter(None, node.outputs))
         elif missing:

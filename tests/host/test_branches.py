@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,10 @@ def test_damaged_branches_are_one_line() -> None:
     proto = model([*positive(), choice("c", empty, empty, "y")], {"x": normal(2, 3)}, ZERO)
     with pytest.raises(GraphError, match=r"the_if \(If\): expected 1 outputs of each branch, got 0"):
         import_onnx(proto)
+
+
+def test_a_branch_without_its_two_flags_is_refused() -> None:
+    graph = import_onnx(nested()).graph
+    nodes = [replace(n, outputs=n.outputs[:1]) if n.op == "Branch" else n for n in graph.nodes]
+    with pytest.raises(GraphError, match="the flags of two branches, got 1"):
+        graph.with_nodes(nodes)

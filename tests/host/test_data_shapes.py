@@ -11,7 +11,7 @@ import pytest
 import alula
 from alula.host.onnx.importer import import_onnx
 from alula.host.pack import pack
-from alula.runtime.errors import GraphError
+from alula.runtime.errors import GraphError, ShapeError
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
 from alula.runtime.planning.segments import needs_segments
@@ -139,3 +139,18 @@ def test_info_says_that_it_is_planned_while_it_runs(tmp_path: Path, capsys: pyte
     pack({"net": import_onnx(detector())}, tmp_path / "net.alula")
     assert main(["info", str(tmp_path / "net.alula"), "--shape", "1,3,6,5"]) == 0
     assert "planned while it runs, since shapes depend on data: to_kept (NonMaxSuppression)" in capsys.readouterr().out
+
+
+def test_boxes_of_another_shape_are_refused_when_the_network_is_planned() -> None:
+    nodes = [node("Sigmoid", "x", "p"), node("NonMaxSuppression", "p s most", "y")]
+    proto = model(
+        nodes,
+        {"x": normal(1, 5, 3)},
+        {"s": normal(1, 2, 5), "most": np.array([3])},
+        shapes={"x": [1, "n", "k"]},
+        opset=17,
+    )
+    with pytest.raises(
+        ShapeError, match=r"the_nonmaxsuppression \(NonMaxSuppression\): expected boxes \(BATCH, N, 4\)"
+    ):
+        Model(import_onnx(proto).graph)(normal(1, 5, 3))

@@ -1,4 +1,4 @@
-"""What is found in data, so that its size follows from it: NonZero, NonMaxSuppression."""
+"""What is found in data, so that its size follows from it: NonZero, NonMaxSuppression. `infer` without data: nothing is found."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class NonMaxSuppressionAttrs:
 def infer_non_zero(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
     """(RANK, N) int64: a column for each element that is not 0."""
     x = given(specs, 0, dtypes=ANY)
-    (found,) = non_zero(attrs, _known(values, 0))
-    return (tensor((max(len(x.dims), 1), found.shape[1]), "int64"),)
+    known = optional(values, 0)
+    found = 0 if known is None else int(np.count_nonzero(known))
+    return (tensor((max(len(x.dims), 1), found), "int64"),)
 
 
 def non_zero(attrs: NoAttrs, x: Array) -> tuple[Array, ...]:
@@ -49,19 +50,14 @@ def infer_non_max_suppression(attrs: NonMaxSuppressionAttrs, specs: Specs, value
             given(specs, index, name, (dtype,))
             if limit.size != 1:
                 raise ShapeError(f"expected {name} of one element, got {show(limit.dims)}; check the model")
-    limits = [None if optional(specs, index) is None else _known(values, index) for index in (2, 3, 4)]
-    (kept,) = non_max_suppression(attrs, _known(values, 0), _known(values, 1), *limits)
+    known = [optional(values, index) for index in range(5)]
+    if known[0] is None or known[1] is None:
+        return (tensor((0, 3), "int64"),)
+    (kept,) = non_max_suppression(attrs, known[0], known[1], *known[2:])
     return (tensor(kept.shape, "int64"),)
 
 
 LIMITS = (("max_output_boxes_per_class", "int64"), ("iou_threshold", "float32"), ("score_threshold", "float32"))
-
-
-def _known(values: Values, index: int) -> Array:
-    value = optional(values, index)
-    if value is None:
-        raise ShapeError("expected inputs that are known when the program is planned, got computed ones; run the model")
-    return value
 
 
 def non_max_suppression(

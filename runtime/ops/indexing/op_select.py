@@ -107,18 +107,14 @@ def kept(condition: Array) -> Array:
 
 
 def infer_compress(attrs: CompressAttrs, specs: Specs, values: Values) -> tuple[TensorSpec, ...]:
-    """As many as the condition keeps."""
+    """As many as the condition keeps; none where it is computed."""
     x, condition = given(specs, 0), given(specs, 1, "condition", BOOL)
     known = optional(values, 1)
-    if known is None:
-        raise ShapeError(
-            "expected a condition that is known when the program is planned, got a computed one; fix it at export"
-        )
     dims = x.dims if attrs.axis is not None else (x.size,)
     axis = 0 if attrs.axis is None else axis_of(attrs.axis, len(dims))
     if len(condition.dims) != 1 or condition.size > dims[axis]:
         raise ShapeError(f"expected a list of at most {dims[axis]} conditions, got {condition}; check the model")
-    return (tensor((*dims[:axis], kept(known).size, *dims[axis + 1 :]), x.dtype),)
+    return (tensor((*dims[:axis], 0 if known is None else kept(known).size, *dims[axis + 1 :]), x.dtype),)
 
 
 def compress(attrs: CompressAttrs, x: Array, condition: Array) -> tuple[Array, ...]:
