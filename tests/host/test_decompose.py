@@ -124,3 +124,12 @@ def test_what_cannot_be_written_as_others_is_refused() -> None:
         shapes: Any = free if "known" in reason else None
         with pytest.raises(GraphError, match=reason):
             import_onnx(model([node(op, "x", **attrs)], X, shapes=shapes))
+
+
+def test_a_dropout_in_training_that_drops_nothing_is_the_identity() -> None:
+    feeds = {**X, "r": np.array(0, np.float32), "t": np.array(True)}
+    graph = import_onnx(model([node("Dropout", "x r t", "y m")], feeds, outputs=("y", "m"))).graph
+    found = Model(optimise(graph)).run(feeds)
+    assert np.array_equal(found["y"], X["x"]) and found["m"].all()
+    with pytest.raises(GraphError, match="training_mode"):
+        Model(optimise(graph)).run({**feeds, "r": np.array(0.5, np.float32)})

@@ -202,6 +202,6 @@ register(
     Op("Cast", infer_cast, reference_cast, CastAttrs, is_view=True, pointwise=True),
     Op("Identity", infer_identity, reference_identity, is_view=True, pointwise=True),
     Op(
-        "Dropout", infer_dropout, reference_dropout, DropoutAttrs, n_inputs=(1, 3), static_inputs=(2,), is_view=True, rank=first
+        "Dropout", infer_dropout, reference_dropout, DropoutAttrs, n_inputs=(1, 3), static_inputs=(1, 2), is_view=True, rank=first
     ),
 )  # fmt: skip
