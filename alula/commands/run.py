@@ -177,5 +177,6 @@ def _infer(args: argparse.Namespace) -> Report:
         rows.append((name, "x".join(map(str, array.shape)), array.dtype.name, *ends, best))
     table = Table(("output", "shape", "dtype", "least", "greatest", "at"), rows)
     line = f"{latency_ms:.2f} ms" + (f"; written to {args.out}" if args.out else "")
-    document = {"latency_ms": latency_ms, "outputs": {name: array.tolist() for name, array in outputs.items()}}
+    shown = {name: array.tolist() for name, array in outputs.items()} if args.json else {}  # slow where they are large
+    document = {"latency_ms": latency_ms, "outputs": shown}
     return Report(document, [table, line])

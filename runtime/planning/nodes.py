@@ -39,7 +39,7 @@ def _lower_guarded(lowering: Lowering, node: Node) -> None:
         _lower_in_storage(lowering, node)
         return
     runs = lowering.guard = Guard(lowering.ref(node.guard))
-    kept = [(name, other) for name, other in zip(node.outputs, node.otherwise, strict=False) if other]
+    kept = [(name, other) for name, other in zip(node.outputs, node.otherwise, strict=False) if name and other]
     kept = [(name, other) for name, other in kept if lowering.root(name) != lowering.root(other)]
     if kept and find(node.op, node.label).is_view:  # of memory that others may still read
         name = f"{node.outputs[0]}|view"

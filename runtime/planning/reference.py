@@ -46,7 +46,7 @@ def run_node(node: Node, values: dict[str, Array]) -> None:
     if is_skipped(node, values):
         kept = zip(node.outputs, node.otherwise, strict=False)
         values.update(
-            (name, values[other]) for name, other in kept if other in values
+            (name, values[other]) for name, other in kept if name and other in values
         )  # absent if it is skipped as well
         return
     if not node.fused:

@@ -244,7 +244,7 @@ class Walk:
             self.visit(replace(node, guard="", otherwise=()))
             return
         for name, other in zip(node.outputs, node.otherwise, strict=False):
-            if self.exists(other):
+            if name and self.exists(other):
                 self.visit(Node("Identity", (other,), (name,), NoAttrs(), node.name))
 
     def exists(self, name: str) -> bool:

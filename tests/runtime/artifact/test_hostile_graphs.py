@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import alula
 from alula.runtime.artifact import open_artifact, write_artifact, write_trainable
 from alula.runtime.errors import AlulaError, ArtifactError
 from alula.runtime.graph import Arrays, Graph, TensorSpec
+from alula.runtime.model import Model
 
 from .samples import node, parts, sections, signed, small_graph
 
@@ -127,3 +129,14 @@ def test_a_running_statistic_that_is_computed_is_refused_for_training(tmp_path: 
     path.write_bytes(_changed(path.read_bytes(), swap))
     with pytest.raises(AlulaError, match="expected the running statistics"):
         alula.load(path, threads=1).trainer()
+
+
+@pytest.mark.parametrize("flag", [0, 1])
+def test_what_an_absent_output_is_otherwise_changes_nothing(flag: int) -> None:
+    made = replace(
+        node("Split", "x", "y more", axis=1, num_outputs=2), outputs=("y", ""), guard="flag", otherwise=("z", "z")
+    )
+    inputs = {"x": TensorSpec((1, 4)), "z": TensorSpec((1, 2))}
+    graph = Graph("net", inputs, ("y",), (made,), Arrays(flag=np.array([flag])))
+    x, z = np.arange(4, dtype=np.float32).reshape(1, 4), np.full((1, 2), 9, np.float32)
+    assert np.array_equal(Model(graph, threads=1).run({"x": x, "z": z})["y"], x[:, :2] if flag else z)
