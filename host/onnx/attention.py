@@ -50,7 +50,12 @@ def scores_of(write: Writer, q: str, k: str) -> str:
 
 
 def attention(step: Step, opset: int, build: Build) -> list[Step]:
-    """Y, and where they are wanted the keys and values with those of the past, and the scores or shares."""
+    """Y, and where they are wanted the keys and values with those of the past, and the scores or shares.
+
+    Q, K, V : (B, S, N * H) with q_num_heads and kv_num_heads, or (B, N, S, H); K and V have L keys, and N may be fewer
+    Y       : as Q
+    raise   : GraphError if an input is absent, or the heads of a flat one are not said
+    """
     write, attrs = Writer(step, build), step.attrs
     q, k, v = (write.input(index) for index in range(3))
     is_flat = build.rank(q, step.label) == 3
@@ -58,7 +63,7 @@ def attention(step: Step, opset: int, build: Build) -> list[Step]:
         n = [int(attrs.get(name, 0)) for name in ("q_num_heads", "kv_num_heads")]
         q, k, v = heads(write, q, n[0]), heads(write, k, n[1]), heads(write, v, n[1])
     else:
-        n = [(build.shapes[name] if len(build.shapes.get(name, ())) == 4 else (0, 0))[1] or 0 for name in (q, k)]
+        n = [_count_heads(build, name) for name in (q, k)]
     k, v = (_with_past(write, x, index) for index, x in enumerate((k, v)))
     if n[0] != n[1] or not n[0]:
         groups = (
@@ -67,22 +72,32 @@ def attention(step: Step, opset: int, build: Build) -> list[Step]:
             else write.add("Div", size(write, q, 1), size(write, k, 1))
         )
         k, v = _repeated(write, k, groups), _repeated(write, v, groups)
-    stages = [scores_of(write, q, k)]
-    cap = float(attrs.get("softcap", 0.0))
-    if cap:
-        limit = write.constant(cap)
-        stages.append(write.add("Mul", write.add("Tanh", write.add("Div", stages[0], limit)), limit))
-    else:
-        stages.append(stages[0])
-    masked, may_be_empty = _masked(write, stages[-1], q)
-    stages += [masked, _shares(write, masked, may_be_empty)]
+    scores = scores_of(write, q, k)
+    capped = _capped(write, scores)
+    masked, may_be_empty = _masked(write, capped, q)
+    shares = _shares(write, masked, may_be_empty)
     if len(step.outputs) > 3 and step.outputs[3]:
-        write.add("Identity", stages[int(attrs.get("qk_matmul_output_mode", 0))], out=step.outputs[3])
-    if is_flat:
-        join(write, write.add("MatMul", stages[-1], v))
-    else:
-        write.add("MatMul", stages[-1], v, out=step.outputs[0])
+        modes = (scores, capped, masked, shares)
+        write.add("Identity", modes[int(attrs.get("qk_matmul_output_mode", 0))], out=step.outputs[3])
+    if not is_flat:
+        return write.end("MatMul", shares, v)
+    join(write, write.add("MatMul", shares, v))
     return write.steps
+
+
+def _count_heads(build: Build, name: str) -> int:
+    """N of (B, N, S, H); 0 if it is not known."""
+    shape = build.shapes.get(name, ())
+    return (shape[1] or 0) if len(shape) == 4 else 0
+
+
+def _capped(write: Writer, scores: str) -> str:
+    """cap tanh(scores / cap), where there is a cap."""
+    cap = float(write.step.attrs.get("softcap", 0.0))
+    if not cap:
+        return scores
+    limit = write.constant(cap)
+    return write.add("Mul", write.add("Tanh", write.add("Div", scores, limit)), limit)
 
 
 def _with_past(write: Writer, x: str, index: int) -> str:

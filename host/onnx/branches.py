@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from alula.host.onnx.steps import fresh
 from alula.runtime.errors import GraphError
 
 if TYPE_CHECKING:
@@ -181,12 +182,7 @@ class _Writer:
         return [names.get(info.name, info.name) for info in graph.output]
 
     def _fresh(self, hint: str) -> str:
-        name, count = hint, 1
-        while name in self.taken:
-            count += 1
-            name = f"{hint}.{count}"
-        self.taken.add(name)
-        return name
+        return fresh(hint, self.taken)
 
 
 def _first(node: onnx.NodeProto) -> str:

@@ -51,8 +51,10 @@ def schema_for(op: str, opset: int) -> onnx.defs.OpSchema | None:
 
 
 def check_signature(node: onnx.NodeProto, opset: int, where: str) -> None:
-    """Refuse a node whose inputs, outputs or attributes are not those that ONNX gives its op in this opset."""
+    """Refuse a node whose inputs, outputs or attributes are not those that ONNX gives its op in this opset.
 
+    raise : GraphError
+    """
     schema = schema_for(node.op_type, opset)
     if schema is None:
         raise GraphError(f"{where}: expected an op of opset {opset}, got one that it does not have; export again")
@@ -62,9 +64,8 @@ def check_signature(node: onnx.NodeProto, opset: int, where: str) -> None:
     ):
         if not low <= count <= high:
             raise GraphError(f"{where}: expected {low} to {high} {kind}, got {count}; the file is damaged")
-    if (
-        schema.min_input and not node.input[0]
-    ):  # others are left out in practice: Resize-11 demands what it does not use
+    # Others are left out in practice: Resize-11 demands what it does not use
+    if schema.min_input and not node.input[0]:
         raise GraphError(f"{where}: expected its first input, got none; the file is damaged")
     for attribute in node.attribute:
         known = schema.attributes.get(attribute.name)
@@ -94,7 +95,10 @@ def is_default(op: str, name: str, value: Any, opset: int) -> bool:
 
 
 def check_values(steps: Iterable[Step], constants: Mapping[str, Array], where: str) -> None:
-    """Refuse NaN in any constant, and infinities in learned ones."""
+    """Refuse NaN in any constant, and infinities in learned ones.
+
+    raise : ImportFileError
+    """
     learned = {name for step in steps for name in _learned(step)}
     for name, array in constants.items():
         if array.dtype.kind != "f" or not array.size or bool(np.isfinite(array).all()):

@@ -6,7 +6,6 @@ What they become has kernels, epilogues and gradients already. Each rule has the
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from alula.host.onnx.steps import Build, Rule, Step
 from alula.host.onnx.writer import Writer
@@ -14,17 +13,12 @@ from alula.runtime.errors import GraphError
 
 
 class Chain(Writer):
-    """The steps that stand for one step of one output."""
+    """A Writer whose numbers have the dtype of the step's first input, x."""
 
     def __init__(self, step: Step, build: Build) -> None:
         super().__init__(step, build)
-        self.x, self.y = step.inputs[0], step.outputs[0]
+        self.x = step.inputs[0]
         self.dtype = build.dtypes.get(self.x, "float32")
-
-    def end(self, op: str, *inputs: str, **attrs: Any) -> list[Step]:
-        """All steps; the last one makes the output."""
-        self.add(op, *inputs, out=self.y, **attrs)
-        return self.steps
 
     def number(self, value: float) -> str:
         """A constant scalar of the input's dtype."""

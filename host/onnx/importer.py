@@ -1,7 +1,8 @@
 """ONNX to our graph: any opset from 6 on, channels first to channels last, with every check that an untrusted file needs.
 
-The stages, each in its file: bytes to arrays (reader.py), old opsets to opset 21 (upgrade.py), NCHW to NHWC
-(layout.py), and here the walk over the nodes that joins them.
+In this order, each in its file: bytes to arrays (reader.py, side_files.py), without what nothing reads (unread.py), names
+(names.py), one flat list of nodes (prepare.py, branches.py), opset 21 (rules.py), halves (halves.py), NCHW to NHWC (layout.py).
+Here is the walk over the nodes that joins them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from alula.host.onnx.branches import Branches, Chosen
 from alula.host.onnx.checks import check_signature, check_values, is_default
 from alula.host.onnx.halves import cast_ends, notes
 from alula.host.onnx.layout import Layout, to_last
-from alula.host.onnx.microsoft import RULES, WRITTEN, modern, step_op
 from alula.host.onnx.names import make_plain
 from alula.host.onnx.prepare import infer_shapes, opset_of, write_out
 from alula.host.onnx.ranks import note_rank
 from alula.host.onnx.reader import dense, load_model, onnx_name, to_array, working_dtype
+from alula.host.onnx.rules import RULES, WRITTEN, modern, step_op
 from alula.host.onnx.side_files import SideFiles
-from alula.host.onnx.steps import Build, Step
+from alula.host.onnx.steps import Build, Step, fresh
 from alula.host.onnx.unread import drop_unread
 from alula.runtime.errors import DTypeError, GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array, Arrays, Dim, Graph, Node, TensorSpec
@@ -37,6 +38,9 @@ from alula.runtime.planning.specialise import specialise, static_input_names
 
 if TYPE_CHECKING:
     import onnx
+
+SIZES = (1, 2, 32, 224, 512)  # of free dimensions, to check with
+FILLED = {SCALE: (1, ONES), SHIFT: (0, ZEROS)}  # what exporters write where a normalisation has no scale or shift
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,6 @@ def import_onnx(source: str | Path | bytes | onnx.ModelProto, name: str = "") ->
         *(f"weights come through a link from {path}" for path in sorted(files.far)),
     )
     return Imported(graph, {entry.key: entry.value for entry in model.metadata_props}, said)
-
-
-SIZES = (1, 2, 32, 224, 512)  # of free dimensions, to check with
-FILLED = {SCALE: (1, ONES), SHIFT: (0, ZEROS)}  # what exporters write where a normalisation has no scale or shift
 
 
 class _Walk:
@@ -121,7 +121,7 @@ class _Walk:
                 elif dim.dim_param and dim.dim_param not in ("?", "-1", "None"):
                     dims.append(dim.dim_param)
                 else:
-                    dims.append(_unique("batch" if axis == 0 else f"dim_{axis}", used))
+                    dims.append(fresh("batch" if axis == 0 else f"dim_{axis}", used, "_"))
             kind = info.type.tensor_type.elem_type
             half = onnx_name(kind) == "float16"
             specs[info.name] = TensorSpec(tuple(dims), "float16" if half else working_dtype(kind, label))
@@ -291,15 +291,6 @@ def _constant(step: Step, where: str) -> Array:
             return np.asarray(value, forms[name])
     got = ", ".join(step.attrs) or "no value"
     raise DTypeError(f"{where}: expected numbers, got {got}; export without text constants")
-
-
-def _unique(hint: str, used: set[str]) -> str:
-    name, count = hint, 1
-    while name in used:
-        count += 1
-        name = f"{hint}_{count}"
-    used.add(name)
-    return name
 
 
 def _node(step: Step, opset: int, where: str) -> Node:

@@ -1,16 +1,15 @@
 """Ops of onnxruntime's own domain, com.microsoft, as ONNX's: what its quantisers and optimisers emit.
 
-Source: onnxruntime's ContribOperators.md. A step's op is called "com.microsoft.Gelu" until its rule has written it.
+Source: onnxruntime's ContribOperators.md.
 """
 
 from __future__ import annotations
 
-from alula.host.onnx.attention import attention
+from typing import Any
+
 from alula.host.onnx.microsoft_attention import ATTENTION_MICROSOFT
-from alula.host.onnx.quantised import QUANTISED, QUANTISED_MICROSOFT
-from alula.host.onnx.rotary import rotary_embedding
+from alula.host.onnx.quantised import QUANTISED_MICROSOFT
 from alula.host.onnx.steps import Build, Rule, Step
-from alula.host.onnx.upgrade import REPLACED, upgrade
 from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 
@@ -20,40 +19,44 @@ ONNX_ONLY_BY_NAME = ("SimplifiedLayerNormalization",)  # onnxruntime's, but in O
 
 def _activated(write: Writer, x: str, parameters: tuple[float, ...]) -> list[Step]:
     """The steps, the last of which is the activation that an op was fused with."""
-    name, out = write.step.attrs.get("activation", ""), write.step.outputs[0]
+    name = write.step.attrs.get("activation", "")
     alpha, beta = (*parameters, 0.0, 0.0)[:2]
     if not name:
-        write.add("Identity", x, out=out)
-    elif name in ("Relu", "Sigmoid", "Tanh"):
-        write.add(name, x, out=out)
-    elif name == "LeakyRelu":
-        write.add(name, x, out=out, alpha=alpha)
-    elif name == "HardSigmoid":
-        write.add(name, x, out=out, alpha=alpha, beta=beta)
-    elif name == "Clip":
-        write.add(name, x, write.constant(alpha), write.constant(beta), out=out)
-    else:
-        raise GraphError(f"{write.step.label}: expected an activation of onnxruntime, got {name!r}; export without it")
-    return write.steps
+        return write.end("Identity", x)
+    if name in ("Relu", "Sigmoid", "Tanh"):
+        return write.end(name, x)
+    if name == "LeakyRelu":
+        return write.end(name, x, alpha=alpha)
+    if name == "HardSigmoid":
+        return write.end(name, x, alpha=alpha, beta=beta)
+    if name == "Clip":
+        return write.end(name, x, write.constant(alpha), write.constant(beta))
+    raise GraphError(f"{write.step.label}: expected an activation of onnxruntime, got {name!r}; export without it")
+
+
+def _own(step: Step) -> dict[str, Any]:
+    """The attributes of a fused op without those of its activation."""
+    return {name: value for name, value in step.attrs.items() if not name.startswith("activation")}
 
 
 def _fused_conv(step: Step, opset: int, build: Build) -> list[Step]:
+    """Conv, with a summand as its fourth input, then an activation."""
     write = Writer(step, build)
-    attrs = {name: value for name, value in step.attrs.items() if not name.startswith("activation")}
-    y = write.add("Conv", write.input(0), write.input(1), step.input(2), **attrs)
+    y = write.add("Conv", write.input(0), write.input(1), step.input(2), **_own(step))
     if step.input(3):
         y = write.add("Add", y, step.input(3))
     return _activated(write, y, tuple(step.attrs.get("activation_params", ())))
 
 
 def _fused_gemm(step: Step, opset: int, build: Build) -> list[Step]:
+    """Gemm, then an activation."""
     write = Writer(step, build)
-    attrs = {name: value for name, value in step.attrs.items() if not name.startswith("activation")}
-    y = write.add("Gemm", *step.inputs, **attrs)
+    y = write.add("Gemm", *step.inputs, **_own(step))
     return _activated(write, y, tuple(step.attrs.get(f"activation_{name}", 0.0) for name in ("alpha", "beta")))
 
 
 def _fused_matmul(step: Step, opset: int, build: Build) -> list[Step]:
+    """alpha A B; trans swaps a matrix's last two axes, transBatch moves its first axis before the last."""
     write = Writer(step, build)
     operands = []
     for index, name in enumerate("AB"):
@@ -71,10 +74,8 @@ def _fused_matmul(step: Step, opset: int, build: Build) -> list[Step]:
         operands.append(x)
     alpha = float(step.attrs.get("alpha", 1.0))
     if alpha == 1:
-        write.add("MatMul", *operands, out=step.outputs[0])
-    else:
-        write.add("Mul", write.add("MatMul", *operands), write.constant(alpha), out=step.outputs[0])
-    return write.steps
+        return write.end("MatMul", *operands)
+    return write.end("Mul", write.add("MatMul", *operands), write.constant(alpha))
 
 
 def _gelu(approximate: str) -> Rule:
@@ -83,18 +84,17 @@ def _gelu(approximate: str) -> Rule:
     def rule(step: Step, opset: int, build: Build) -> list[Step]:
         write = Writer(step, build)
         x = write.add("Add", *step.inputs) if step.input(1) else write.input(0)
-        write.add("Gelu", x, out=step.outputs[0], approximate=approximate)
-        return write.steps
+        return write.end("Gelu", x, approximate=approximate)
 
     return rule
 
 
 def _quick_gelu(step: Step, opset: int, build: Build) -> list[Step]:
+    """x sigmoid(alpha x)."""
     write = Writer(step, build)
     x = write.input(0)
     scaled = write.add("Mul", x, write.constant(step.attrs.get("alpha", 1.702)))
-    write.add("Mul", x, write.add("Sigmoid", scaled), out=step.outputs[0])
-    return write.steps
+    return write.end("Mul", x, write.add("Sigmoid", scaled))
 
 
 def _skip_norm(op: str, bias: int) -> Rule:
@@ -119,11 +119,11 @@ def _skip_norm(op: str, bias: int) -> Rule:
 
 
 def _rms_norm(step: Step, opset: int, build: Build) -> list[Step]:
+    """RMSNormalization under its older name."""
     write = Writer(step, build)
     write.only(1)
     attrs = {"axis": step.attrs.get("axis", -1), "epsilon": step.attrs.get("epsilon", 1e-5)}
-    write.add("RMSNormalization", write.input(0), write.input(1), out=step.outputs[0], **attrs)
-    return write.steps
+    return write.end("RMSNormalization", write.input(0), write.input(1), **attrs)
 
 
 MICROSOFT: dict[str, Rule] = {
@@ -140,18 +140,3 @@ MICROSOFT: dict[str, Rule] = {
     "SkipLayerNormalization": _skip_norm("LayerNormalization", 4),
     "SkipSimplifiedLayerNormalization": _skip_norm("RMSNormalization", 3),
 }
-WRITTEN_OUT: dict[str, Rule] = {"Attention": attention, "RotaryEmbedding": rotary_embedding, **QUANTISED}
-RULES: dict[str, Rule] = {**WRITTEN_OUT, **{f"{DOMAIN}.{op}": rule for op, rule in MICROSOFT.items()}}
-WRITTEN = REPLACED | WRITTEN_OUT.keys()  # ops of ONNX that import leaves none of
-
-
-def step_op(op: str, domain: str) -> str:
-    """How a step of this op is called."""
-    known = (domain == DOMAIN and op in MICROSOFT) or (domain in ("", "ai.onnx") and op in ONNX_ONLY_BY_NAME)
-    return f"{DOMAIN}.{op}" if known else op
-
-
-def modern(step: Step, opset: int, build: Build) -> list[Step]:
-    """The steps of ONNX's opset 21 that mean what this one meant."""
-    rule = RULES.get(step.op)
-    return rule(step, opset, build) if rule else upgrade(step, opset, build)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableSequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from alula.host.onnx.steps import Build
+from alula.host.onnx.reader import sub_graphs
+from alula.host.onnx.steps import fresh
 from alula.runtime.artifact.format import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
@@ -19,21 +20,15 @@ def make_plain(graph: onnx.GraphProto) -> None:
     graphs = list(_graphs(graph))
     new: dict[str, str] = {}
     taken = {name for one in graphs for name in _names(one)}
-    build = Build({}, {}, {}, set(taken))
     for name in sorted(taken):
         if not _is_plain(name):
-            new[name] = build.fresh("".join(c if c.isprintable() else "?" for c in name[:LONGEST]))
+            new[name] = fresh("".join(c if c.isprintable() else "?" for c in name[:LONGEST]), taken)
     for one in graphs if new else ():
         for node in one.node:
             node.name = new.get(node.name, node.name)
             for names in (node.input, node.output):
                 _rename(names, new)
-        for holder in (
-            *one.input,
-            *one.output,
-            *one.initializer,
-            *(sparse.values for sparse in one.sparse_initializer),
-        ):
+        for holder in _holders(one):
             holder.name = new.get(holder.name, holder.name)
 
 
@@ -50,18 +45,18 @@ def _is_plain(name: str) -> bool:
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _graphs(inner)
+        for inner in sub_graphs(node):
+            yield from _graphs(inner)
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[str]:
     for node in graph.node:
         yield from (node.name, *node.input, *node.output)
-    for holder in (
-        *graph.input,
-        *graph.output,
-        *graph.initializer,
-        *(sparse.values for sparse in graph.sparse_initializer),
-    ):
+    for holder in _holders(graph):
         yield holder.name
+
+
+def _holders(graph: onnx.GraphProto) -> Iterator[Any]:
+    """Whatever else has the name of a tensor: inputs, outputs and constants."""
+    yield from (*graph.input, *graph.output, *graph.initializer)
+    yield from (sparse.values for sparse in graph.sparse_initializer)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from alula.host.onnx.branches import Branches, write_branches
 from alula.host.onnx.checks import one_line, unchanged
-from alula.host.onnx.microsoft import DOMAIN, MICROSOFT, ONNX_ONLY_BY_NAME, WRITTEN
+from alula.host.onnx.microsoft import ONNX_ONLY_BY_NAME
+from alula.host.onnx.rules import WRITTEN
 from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET
-from alula.runtime.errors import GraphError, ImportFileError
+from alula.runtime.errors import AlulaError, GraphError, ImportFileError
 from alula.runtime.graph import TensorSpec
 from alula.runtime.ops import REGISTRY
 
 if TYPE_CHECKING:
     import onnx
 
-
 MAX_DEPTH = 4  # of functions in functions
+LARGE = 1024  # elements of a constant whose values decide no shape
 
 
 def opset_of(model: onnx.ModelProto, where: str) -> int:
@@ -40,52 +42,61 @@ def opset_of(model: onnx.ModelProto, where: str) -> int:
 
 
 def write_out(model: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, Branches]:
-    """The model with branches, its own functions, and unknown ops that ONNX defines by known ones, written out, and sorted."""
-    import onnx
-    import onnx.inliner
-    from onnx.shape_inference import InferenceError
-    from onnx.version_converter import ConvertError
+    """The model with branches, its own functions, and unknown ops that ONNX defines by known ones, written out, and sorted.
 
-    try:
-        if model.functions:
-            versions = {
-                entry.version for function in model.functions for entry in function.opset_import if not entry.domain
-            }
-            model = onnx.inliner.inline_local_functions(
-                model, convert_version=bool(versions - {opset_of(model, where)})
-            )
-    except (ConvertError, InferenceError, RuntimeError, TypeError, ValueError) as error:
-        raise _unwritten(error, where) from None
+    raise : GraphError if functions or branches are damaged, or nodes are in a cycle; ImportFileError as `opset_of`
+    """
     branches = Branches()
-    model = write_branches(model, branches, where)
-    try:
-        opset = opset_of(model, where)
-        known = REGISTRY.all().keys() | WRITTEN | {"If"} | set(ONNX_ONLY_BY_NAME)
-        for _ in range(MAX_DEPTH):
-            unknown = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - known
-            expandable = sorted(op for op in unknown if _has_body(op, opset))
-            if not expandable or not hasattr(onnx.inliner, "inline_selected_functions"):
-                break
-            model = onnx.inliner.inline_selected_functions(
-                _with_defaults(model, expandable, opset), [("", op) for op in expandable], inline_schema_functions=True
-            )
-            branches.adopt(model)
-            model = write_branches(model, branches, where)
-    except (ConvertError, InferenceError, RuntimeError, TypeError, ValueError) as error:
-        raise _unwritten(error, where) from None
+    with _checked(where):
+        model = _without_functions(model, opset_of(model, where))
+        model = write_branches(model, branches, where)
+        model = _without_unknown(model, branches, opset_of(model, where), where)
     branches.adopt(model)
     return _sorted(model, branches, where), branches
 
 
-def _unwritten(error: Exception, where: str) -> GraphError:
-    return GraphError(f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model")
+@contextlib.contextmanager
+def _checked(where: str) -> Iterator[None]:
+    """What ONNX's inliner and converter raise becomes a GraphError; our own errors pass."""
+    from onnx.shape_inference import InferenceError
+    from onnx.version_converter import ConvertError
+
+    try:
+        yield
+    except AlulaError:
+        raise
+    except (ConvertError, InferenceError, RuntimeError, TypeError, ValueError) as error:
+        raise GraphError(
+            f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model"
+        ) from None
 
 
-def imported_ops() -> frozenset[tuple[str, str]]:
-    """(domain, op) of every op that the importer takes as it stands in a file: those with a contract, and those it rewrites."""
-    ours = {(op.domain, op.name) for op in REGISTRY.ours().values()}
-    written = {("", name) for name in (*WRITTEN, *ONNX_ONLY_BY_NAME, "Constant", "If")}
-    return frozenset(ours | written | {(DOMAIN, name) for name in MICROSOFT})
+def _without_functions(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The model's own functions written out, those of another opset converted."""
+    import onnx.inliner
+
+    if not model.functions:
+        return model
+    versions = {entry.version for function in model.functions for entry in function.opset_import if not entry.domain}
+    return onnx.inliner.inline_local_functions(model, convert_version=bool(versions - {opset}))
+
+
+def _without_unknown(model: onnx.ModelProto, branches: Branches, opset: int, where: str) -> onnx.ModelProto:
+    """Ops that we do not know, but that ONNX defines by others, written out, as deep as MAX_DEPTH."""
+    import onnx.inliner
+
+    known = REGISTRY.all().keys() | WRITTEN | {"If"} | set(ONNX_ONLY_BY_NAME)
+    for _ in range(MAX_DEPTH):
+        unknown = {node.op_type for node in model.graph.node if node.domain in ("", "ai.onnx")} - known
+        expandable = sorted(op for op in unknown if _has_body(op, opset))
+        if not expandable or not hasattr(onnx.inliner, "inline_selected_functions"):
+            break
+        model = onnx.inliner.inline_selected_functions(
+            _with_defaults(model, expandable, opset), [("", op) for op in expandable], inline_schema_functions=True
+        )
+        branches.adopt(model)
+        model = write_branches(model, branches, where)
+    return model
 
 
 def _has_body(op: str, opset: int) -> bool:
@@ -167,9 +178,6 @@ def _sorted(model: onnx.ModelProto, branches: Branches, where: str) -> onnx.Mode
     del copy.graph.node[:]
     copy.graph.node.extend(graph.node[index] for index in order)
     return copy
-
-
-LARGE = 1024  # elements of a constant whose values decide no shape
 
 
 def infer_shapes(model: onnx.ModelProto, inputs: Mapping[str, TensorSpec]) -> tuple[list[onnx.ValueInfoProto], bool]:

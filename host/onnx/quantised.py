@@ -21,8 +21,7 @@ def _real(write: Writer, index: int) -> str:
 
 def _coded(write: Writer, real: str, index: int) -> list[Step]:
     """The steps, the last of which makes codes; scale and zero point are the inputs from `index`. Without one: uint8."""
-    write.add("QuantizeLinear", real, write.input(index), write.step.input(index + 1), out=write.step.outputs[0])
-    return write.steps
+    return write.end("QuantizeLinear", real, write.input(index), write.step.input(index + 1))
 
 
 def _around(op: str, *kept: str, operands: int = 1) -> Rule:
@@ -37,6 +36,16 @@ def _around(op: str, *kept: str, operands: int = 1) -> Rule:
     return rule
 
 
+def _channels_first(write: Writer, x: str, rank: int) -> str:
+    """(N, *spatial, C) as (N, C, *spatial)."""
+    return write.add("Transpose", x, perm=(0, rank - 1, *range(1, rank - 1)))
+
+
+def _last(rank: int) -> tuple[int, ...]:
+    """The permutation from (N, C, *spatial) to (N, *spatial, C)."""
+    return (0, *range(2, rank), 1)
+
+
 def _pooled(op: str) -> Rule:
     """A pooling of images, channels first or last."""
 
@@ -47,13 +56,14 @@ def _pooled(op: str) -> Rule:
         if not step.attrs.get("channels_last", 0):
             return _coded(write, write.add(op, x, **attrs), 3)
         rank = build.rank(step.inputs[0], step.label)
-        first = write.add("Transpose", x, perm=(0, rank - 1, *range(1, rank - 1)))
-        return _coded(write, write.add("Transpose", write.add(op, first, **attrs), perm=(0, *range(2, rank), 1)), 3)
+        y = write.add(op, _channels_first(write, x, rank), **attrs)
+        return _coded(write, write.add("Transpose", y, perm=_last(rank)), 3)
 
     return rule
 
 
 def _concat(step: Step, opset: int, build: Build) -> list[Step]:
+    """Of any number of operands; the result's scale and zero point come first."""
     write = Writer(step, build)
     reals = [_real(write, index) for index in range(2, len(step.inputs), 3)]
     return _coded(write, write.add("Concat", *reals, axis=step.attrs.get("axis", 0)), 0)
@@ -65,6 +75,7 @@ def _where(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _softmax(step: Step, opset: int, build: Build) -> list[Step]:
+    """A Softmax of the opset that an attribute names."""
     write = Writer(step, build)
     real = _real(write, 0)
     build.shapes[real] = build.shapes.get(step.inputs[0], ())
@@ -96,8 +107,7 @@ def _scaled(write: Writer, sums: str, factor: str, out: str = "") -> str:
 def _recoded(write: Writer, sums: str, factor: str, zero: str) -> list[Step]:
     """Codes of sums: saturate(round(sum * factor) + zero), as onnxruntime rounds."""
     one = write.constant(1.0)
-    write.add("QuantizeLinear", _scaled(write, sums, factor), one, zero, out=write.step.outputs[0])
-    return write.steps
+    return write.end("QuantizeLinear", _scaled(write, sums, factor), one, zero)
 
 
 def _each_row(write: Writer, name: str) -> str:
@@ -109,6 +119,7 @@ def _each_row(write: Writer, name: str) -> str:
 
 
 def _qlinear_matmul(step: Step, opset: int, build: Build) -> list[Step]:
+    """Codes of a product of codes."""
     write = Writer(step, build)
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (write.input(index) for index in range(8))
     sums = write.add("MatMulInteger", a, b, a_zero, b_zero)
@@ -117,6 +128,7 @@ def _qlinear_matmul(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _qgemm(step: Step, opset: int, build: Build) -> list[Step]:
+    """alpha A B + C of codes, C of int32; without the result's scale the result is real."""
     write = Writer(step, build)
     a, a_scale, a_zero, b, b_scale, b_zero = (write.input(index) for index in range(6))
     if step.attrs.get("transA", 0):
@@ -156,6 +168,7 @@ def _dynamic(write: Writer, x: str, outputs: tuple[str, str, str] = ("", "", "")
 
 
 def _dynamic_quantize(step: Step, opset: int, build: Build) -> list[Step]:
+    """Codes, their scale, their zero point. source : the function body of ONNX DynamicQuantizeLinear-11"""
     write = Writer(step, build)
     y, scale, zero = (*step.outputs, "", "")[:3]
     _dynamic(write, write.input(0), (y, scale, zero))
@@ -163,6 +176,7 @@ def _dynamic_quantize(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _dynamic_matmul(step: Step, opset: int, build: Build) -> list[Step]:
+    """A real A, coded here, times codes B, plus a bias: real."""
     write = Writer(step, build)
     a, scale, zero = _dynamic(write, write.input(0))
     sums = write.add("MatMulInteger", a, write.input(1), zero, step.input(3))
@@ -170,6 +184,7 @@ def _dynamic_matmul(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _matmul_to_float(step: Step, opset: int, build: Build) -> list[Step]:
+    """A product of codes plus a bias: real."""
     write = Writer(step, build)
     a, b, a_scale, b_scale = (write.input(index) for index in range(4))
     a_zero = step.input(4) and _each_row(write, step.input(4))
@@ -178,6 +193,7 @@ def _matmul_to_float(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _with_bias(write: Writer, sums: str, factor: str, bias: str) -> list[Step]:
+    """The steps, the last of which makes real numbers of sums; a bias is added if there is one."""
     y = write.step.outputs[0]
     real = _scaled(write, sums, factor, out="" if bias else y)
     if bias:
@@ -224,10 +240,8 @@ def _qlinear_conv(step: Step, opset: int, build: Build) -> list[Step]:
     if not step.attrs.pop("channels_last", 0):
         return _same("QLinearConv")(step, opset, build)
     rank = build.rank(step.inputs[0], step.label)
-    first = write.add("Transpose", step.inputs[0], perm=(0, rank - 1, *range(1, rank - 1)))
-    y = write.add("QLinearConv", first, *step.inputs[1:], **step.attrs)
-    write.add("Transpose", y, out=step.outputs[0], perm=(0, *range(2, rank), 1))
-    return write.steps
+    y = write.add("QLinearConv", _channels_first(write, step.inputs[0], rank), *step.inputs[1:], **step.attrs)
+    return write.end("Transpose", y, perm=_last(rank))
 
 
 def _matmul_nbits(step: Step, opset: int, build: Build) -> list[Step]:
@@ -256,10 +270,9 @@ def _matmul_nbits(step: Step, opset: int, build: Build) -> list[Step]:
         zeros = _unpacked(zero.reshape(n, -1), bits)[:, :blocks] if zero.dtype == np.uint8 else zero.reshape(n, blocks)
     real = (codes - zeros[:, :, None].astype(np.float32)) * scale.reshape(n, blocks, 1).astype(np.float32)
     weight = build.constant(step.input(1), np.ascontiguousarray(real.reshape(n, -1)[:, :k].T), "float32")
-    product = write.add("MatMul", write.input(0), weight, out="" if step.input(5) else step.outputs[0])
-    if step.input(5):
-        write.add("Add", product, step.input(5), out=step.outputs[0])
-    return write.steps
+    if not step.input(5):
+        return write.end("MatMul", write.input(0), weight)
+    return write.end("Add", write.add("MatMul", write.input(0), weight), step.input(5))
 
 
 def _unpacked(rows: Array, bits: int) -> Array:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,14 @@ def is_tensor(info: onnx.ValueInfoProto) -> bool:
     """Whether the type of an input is one that we can hold."""
     name = onnx_name(info.type.tensor_type.elem_type) if info.type.HasField("tensor_type") else ""
     return name in DTYPES or name in HALVES
+
+
+def sub_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs among a node's attributes: branches, bodies of loops."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def dense(tensor: onnx.TensorProto | onnx.SparseTensorProto, files: SideFiles, where: str) -> Array:

@@ -1,4 +1,4 @@
-"""ONNX's RotaryEmbedding as arithmetic: pairs of numbers turned by the angles of their place.
+"""ONNX's RotaryEmbedding as arithmetic: pairs of numbers rotated by the angles of their position.
 
 source : ONNX RotaryEmbedding-23; Su et al., RoFormer, 2021
 """
@@ -10,11 +10,11 @@ from alula.host.onnx.steps import Build, Step
 from alula.host.onnx.writer import Writer
 from alula.runtime.errors import GraphError
 
-END = 2**31 - 1
+END = 2**31 - 1  # of a Slice: to the end
 
 
 def rotary_embedding(step: Step, opset: int, build: Build) -> list[Step]:
-    """X (B, N, S, H), or (B, S, N * H) with num_heads; only the first numbers of a head turn if rotary_embedding_dim says so."""
+    """X (B, N, S, H), or (B, S, N * H) with num_heads; with rotary_embedding_dim only that many numbers of a head rotate."""
     write, attrs = Writer(step, build), step.attrs
     x, n, width = write.input(0), int(attrs.get("num_heads", 0)), int(attrs.get("rotary_embedding_dim", 0))
     is_flat = build.rank(x, step.label) == 3
@@ -27,22 +27,20 @@ def rotary_embedding(step: Step, opset: int, build: Build) -> list[Step]:
         x, rest = _part(write, x, 0, width), _part(write, x, width, END)
     one, other = _pair(write, x, bool(attrs.get("interleaved", 0)))
     cos, sin = (_angles(write, index, 2 if is_flat else 1) for index in (1, 2))
-    turned = [
+    rotated = [
         write.add("Sub", write.add("Mul", cos, one), write.add("Mul", sin, other)),
         write.add("Add", write.add("Mul", sin, one), write.add("Mul", cos, other)),
     ]
     if attrs.get("interleaved", 0):
-        apart = [write.add("Unsqueeze", part, write.integers(-1)) for part in turned]
+        apart = [write.add("Unsqueeze", part, write.integers(-1)) for part in rotated]
         y = write.add("Reshape", write.add("Concat", *apart, axis=-1), write.integers(0, 0, 0, -1))
     else:
-        y = write.add("Concat", *turned, axis=-1)
+        y = write.add("Concat", *rotated, axis=-1)
     if rest:
         y = write.add("Concat", y, rest, axis=-1)
     if is_flat:
-        write.add("Reshape", y, write.integers(0, 0, -1), out=step.outputs[0])
-    else:
-        write.add("Identity", y, out=step.outputs[0])
-    return write.steps
+        return write.end("Reshape", y, write.integers(0, 0, -1))
+    return write.end("Identity", y)
 
 
 def _part(write: Writer, x: str, start: int, end: int, step: int = 1) -> str:

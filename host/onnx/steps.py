@@ -37,9 +37,25 @@ class Step:
         return self.inputs[index] if index < len(self.inputs) else ""
 
 
+def fresh(hint: str, taken: set[str], joint: str = ".") -> str:
+    """A name that nothing else has, the hint or the hint with a number; it is taken now."""
+    name, count = hint, 1
+    while name in taken:
+        count += 1
+        name = f"{hint}{joint}{count}"
+    taken.add(name)
+    return name
+
+
 @dataclass
 class Build:
-    """What the rules share: the values, shapes and dtypes that are known, and names that are not taken."""
+    """What the rules share.
+
+    constants : tensor -> its value
+    shapes    : tensor -> its sizes, as far as they are known; None: a free one
+    dtypes    : tensor -> NumPy's name of its dtype
+    taken     : names of tensors that exist
+    """
 
     constants: dict[str, Array]
     shapes: dict[str, tuple[int | None, ...]]
@@ -48,12 +64,7 @@ class Build:
 
     def fresh(self, hint: str) -> str:
         """A tensor name that nothing else has."""
-        name, count = hint, 1
-        while name in self.taken:
-            count += 1
-            name = f"{hint}.{count}"
-        self.taken.add(name)
-        return name
+        return fresh(hint, self.taken)
 
     def constant(self, hint: str, array: Any, dtype: str) -> str:
         """A new constant; returns its name."""

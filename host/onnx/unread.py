@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from alula.host.onnx.reader import is_tensor
+from alula.host.onnx.reader import is_tensor, sub_graphs
 
 if TYPE_CHECKING:
     import onnx
@@ -46,11 +46,10 @@ def drop_unread(model: onnx.ModelProto) -> onnx.ModelProto:
 def reads(node: onnx.NodeProto) -> Iterator[str]:
     """The tensors that a node reads, those of its sub-graphs too."""
     yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-            yield from (info.name for info in graph.output)
-            for inner in graph.node:
-                yield from reads(inner)
+    for graph in sub_graphs(node):
+        yield from (info.name for info in graph.output)
+        for inner in graph.node:
+            yield from reads(inner)
 
 
 def _called(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> list[Any]:
@@ -69,6 +68,5 @@ def _called(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> list[Any
 def _ops(nodes: Iterable[onnx.NodeProto]) -> Iterator[tuple[str, str]]:
     for node in nodes:
         yield node.domain, node.op_type
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _ops(graph.node)
+        for graph in sub_graphs(node):
+            yield from _ops(graph.node)

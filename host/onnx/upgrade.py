@@ -228,7 +228,7 @@ def _quantize(step: Step, opset: int, build: Build) -> list[Step]:
 _BROADCAST = tuple("Add Sub Mul Div Pow And Or Xor Equal Greater Less".split())
 _REDUCTIONS = tuple(f"Reduce{kind}" for kind in "Mean Max Min L1 L2 Prod SumSquare LogSum LogSumExp".split())
 
-RULES: dict[str, Rule] = {
+UPGRADES: dict[str, Rule] = {
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _cast_like,
@@ -263,5 +263,5 @@ REPLACED = frozenset({*DECOMPOSED, "CastLike", "Upsample"})  # ops that the rule
 
 def upgrade(step: Step, opset: int, build: Build) -> list[Step]:
     """The steps of opset 21 that mean what this one meant in its own opset."""
-    rule = RULES.get(step.op) or DECOMPOSED.get(step.op)
+    rule = UPGRADES.get(step.op) or DECOMPOSED.get(step.op)
     return rule(step, opset, build) if rule else [step]

@@ -33,6 +33,11 @@ class Writer:
         self.steps.append(Step(op, names, [made], attrs, self.step.name if out else ""))
         return made
 
+    def end(self, op: str, *inputs: str, **attrs: Any) -> list[Step]:
+        """Append the step that makes the first output; returns all steps."""
+        self.add(op, *inputs, out=self.step.outputs[0], **attrs)
+        return self.steps
+
     def constant(self, value: Any, dtype: str = "float32") -> str:
         """The name of a new constant."""
         return self.build.constant(f"{self.step.outputs[0]}.constant", np.asarray(value, dtype), dtype)

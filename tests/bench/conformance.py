@@ -2,7 +2,7 @@
 
     python -m tests.bench.conformance --json conformance.json [--engine file|model|reference] [--only SUBSTRING]
 
-A node test counts if the importer takes every op in it (`host/onnx/prepare.py`: `imported_ops`), after the functions that
+A node test counts if the importer takes every op in it (`host/onnx/rules.py`: `imported_ops`), after the functions that
 ONNX defines for the others are written out. Each test runs in a process of its own: one that dies or hangs is counted as
 crashed. A test that needs a type the engine does not have (float8, int4, text, sequences ...) is not applicable, and
 listed with that reason. Of the exporters' networks none is left out but for such a type.
@@ -32,7 +32,7 @@ import numpy as np
 import onnx
 
 from alula.host.onnx.importer import import_onnx
-from alula.host.onnx.prepare import imported_ops
+from alula.host.onnx.rules import imported_ops
 from alula.report import Table
 from alula.runtime.errors import AlulaError
 from alula.runtime.graph import Graph

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.host.onnx.prepare import imported_ops, opset_of, write_out
+from alula.host.onnx.prepare import opset_of, write_out
 from alula.host.onnx.reader import dtype_name
+from alula.host.onnx.rules import imported_ops
 from alula.runtime.errors import AlulaError, DTypeError
 
 if TYPE_CHECKING:
