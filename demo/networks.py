@@ -53,7 +53,7 @@ def packed_networks(given: Path | None, target: Path) -> Packed:
         return pack_networks(models, target)
     places = (data_folder() / NAME, HERE / NAME)
     for place in places:
-        if os.path.isfile(place):
+        if os.path.isfile(place):  # `Path.is_file` raises where this user may not look
             return Packed(place)
     raise SourceError(
         f"demo: expected the packed networks in {places[0]}, got none, and no OCR networks to pack here; "

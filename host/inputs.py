@@ -10,7 +10,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from alula.runtime.data.image import is_picture, read_image
+from alula.runtime.data.image import is_image_file, read_image
 from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
 from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import DTypeError, ShapeError, SourceError
@@ -123,7 +123,7 @@ def load_inputs(
 
 def is_image(path: Path) -> bool:
     """Whether an input is an image, by its suffix or its content, and no array."""
-    return path.suffix.lower() not in (".npy", ".npz") and path.is_file() and is_picture(path)
+    return path.suffix.lower() not in (".npy", ".npz") and path.is_file() and is_image_file(path)
 
 
 def _image(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes, layout: str | None, alpha: str) -> Array:

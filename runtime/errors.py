@@ -105,12 +105,12 @@ def one_line(text: str) -> str:
     return "".join(parts)
 
 
-def _cut(text: str, most: int) -> str:
-    """The beginning and the end of a text that is longer."""
-    if len(text) <= most:
+def _cut(text: str, max_length: int) -> str:
+    """A text of at most `max_length`: of a longer one the beginning and the end."""
+    if len(text) <= max_length:
         return text
-    tail = (most - 5) * 2 // 5
-    return f"{text[: most - 5 - tail]} ... {text[-tail:]}"
+    tail = (max_length - 5) * 2 // 5
+    return f"{text[: max_length - 5 - tail]} ... {text[-tail:]}"
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

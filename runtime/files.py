@@ -1,5 +1,4 @@
-"""Files that are complete or absent, even if the process is killed or the power fails while they are written. Their names, for
-people: `printable`."""
+"""Files: written whole or not at all, even if the power fails; refused if they are none; with names that people can read."""
 
 from __future__ import annotations
 

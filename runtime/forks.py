@@ -23,8 +23,8 @@ def renew_in_children(thing: Renewable) -> None:
     _renewables.add(thing)
 
 
-class Guard:
-    """A lock, used as `with guard.lock`, that is free in a child."""
+class ForkLock:
+    """A lock, used as `with it.lock`, that is free in a child."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

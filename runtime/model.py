@@ -14,7 +14,7 @@ import numpy as np
 
 from alula.runtime.compiler.loader import library
 from alula.runtime.errors import DTypeError, GraphError
-from alula.runtime.forks import Guard
+from alula.runtime.forks import ForkLock
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
 from alula.runtime.memory.aligned import native
@@ -57,7 +57,7 @@ class Model:
         self.max_bytes = max_bytes
         self._store, self._arena = WeightStore(), Arena()
         self._programs: OrderedDict[object, Program] = OrderedDict()
-        self._guard = Guard()  # two threads that call the model plan one program after the other
+        self._planning = ForkLock()  # two threads that call the model plan one program after the other
         self._static = static_input_names(graph)
         self._segments = Segments(graph, self._made) if needs_segments(graph) else None
         self._names = tuple(graph.inputs)
@@ -202,7 +202,7 @@ class Model:
     def _plan(self, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:
         kinds = tuple((np.ndarray, specs[n].dims, np.dtype(specs[n].dtype)) for n in self._names if n in specs)
         key = (kinds, tuple((n, v.tobytes()) for n, v in static.items())) if self._static else kinds
-        with self._guard.lock:
+        with self._planning.lock:
             return self._cached(key, specs, static)
 
     def _cached(self, key: object, specs: Mapping[str, TensorSpec], static: Mapping[str, Array]) -> Program:

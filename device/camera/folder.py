@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from alula.device.camera.source import Frame, SourceBase, opencv
+from alula.device.camera.source import Frame, SourceBase
 from alula.runtime.data.image import check_alpha, read_image
 from alula.runtime.data.listing import list_images
+from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import SourceError
 from alula.runtime.files import printable
 

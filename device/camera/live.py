@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from alula.device.camera.source import Frame, Image, SourceBase, opencv
+from alula.device.camera.source import Frame, Image, SourceBase
 from alula.runtime.data.image import as_bgr
+from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import SourceError
 
 UNREADABLE_PAUSE_S = 0.01

@@ -20,7 +20,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.runtime.data.opencv import opencv as opencv
 from alula.runtime.files import printable
 
 Image = NDArray[np.uint8]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from alula.device.camera.container import is_whole
-from alula.device.camera.source import Frame, SourceBase, opencv
+from alula.device.camera.source import Frame, SourceBase
 from alula.runtime.data.image import as_bgr
+from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import SourceError
 from alula.runtime.files import check_file
 

@@ -7,21 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from alula.device.camera.source import Frame, Image, opencv
+from alula.device.camera.source import Frame, Image
 from alula.device.camera.video import count_packets
 from alula.device.tasks.track import Sighting, Track
+from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import SourceError
 from alula.runtime.files import check_name, printable
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 GREEN, GREY, BLACK = (60, 220, 60), (160, 160, 160), (0, 0, 0)  # blue green red
-LEAST_SIDE, MOST_SIDE = 16, 4096  # of the video, pixels: what the encoders take
+MIN_SIDE, MAX_SIDE = 16, 4096  # of the video, pixels: what the encoders take
 
 
 class AnnotatedVideo:
     """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the image's edge.
 
-    The video has the size of its first frame, up to MOST_SIDE. Frames of another size are scaled to fit, with black borders.
+    The video has the size of its first frame, up to MAX_SIDE. Frames of another size are scaled to fit, with black borders.
 
     frames : written so far
     fitted : of them, those of another size
@@ -87,8 +88,8 @@ class AnnotatedVideo:
 
     def _open(self, width: int, height: int) -> None:
         cv2 = self._cv2
-        scale = min(1.0, MOST_SIDE / max(width, height))
-        self._size = (max(LEAST_SIDE, round(width * scale)), max(LEAST_SIDE, round(height * scale)))
+        scale = min(1.0, MAX_SIDE / max(width, height))
+        self._size = (max(MIN_SIDE, round(width * scale)), max(MIN_SIDE, round(height * scale)))
         fourcc = cv2.VideoWriter_fourcc(*CODECS[self._path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
         if not self._writer.isOpened():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.device.camera.source import opencv
+from alula.runtime.data.opencv import opencv
 
 Floats = NDArray[np.float32]
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.device.camera.source import Image, opencv
+from alula.device.camera.source import Image
 from alula.device.tasks.boxes import Floats, quad_size
+from alula.runtime.data.opencv import opencv
 
 CROP_HEIGHT = 48  # pixels: what both the classifier and the recogniser of PP-OCR take
 STRIDE = 32  # the detector halves its input five times

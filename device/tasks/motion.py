@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from alula.device.camera.source import Image, opencv
+from alula.device.camera.source import Image
+from alula.runtime.data.opencv import opencv
 
 WIDTH, MAX_HEIGHT = 160, 640  # pixels of the small copy
 # Straight flight at 9 frames a second gives 0.7 to 0.9, every fourth of these frames 0.3 to 0.7, a rotation below 0.2.

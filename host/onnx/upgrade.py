@@ -68,7 +68,7 @@ def _legacy_prelu(step: Step, opset: int, build: Build) -> list[Step]:
 
 
 def _lined_up(step: Step, axis: int, build: Build) -> list[Step]:
-    """The step with axes of size 1 behind its second input, so that this begins at an axis of the first one."""
+    """The step whose second input begins at an axis of the first one: axes of size 1 are appended to it."""
     first, second = (build.rank(name, step.label) for name in step.inputs)
     missing = first - axis % max(first, 1) - second
     if missing <= 0 or build.shapes[step.inputs[1]] in ((), (1,)):
@@ -174,8 +174,8 @@ def _group_norm(step: Step, opset: int, build: Build) -> list[Step]:
     for index in (1, 2):
         name = step.inputs[index]
         if name in build.constants:
-            spread = np.repeat(build.constants[name], channels // groups)
-            step.inputs[index] = build.constant(f"{name}.channels", spread, str(spread.dtype))
+            repeated = np.repeat(build.constants[name], channels // groups)
+            step.inputs[index] = build.constant(f"{name}.channels", repeated, str(repeated.dtype))
             continue
         column, wide, row = (build.fresh(f"{name}.{part}") for part in ("column", "wide", "channels"))
         axes = build.constant(f"{name}.axes", [1], "int64")

@@ -14,11 +14,11 @@ import numpy as np
 
 from alula.runtime.compiler import packs
 from alula.runtime.errors import CompilerError, require
-from alula.runtime.forks import Guard
+from alula.runtime.forks import ForkLock
 from alula.runtime.graph import Array
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
-_guard = Guard()
+_loading = ForkLock()
 
 
 class KernelLibrary:
@@ -75,7 +75,7 @@ def library() -> KernelLibrary:
     raise : CompilerError if they can be neither found nor built
     """
     unloadable: dict[Path, str] = {}
-    with _guard.lock:
+    with _loading.lock:
         while (choice := packs.choose(unloadable=unloadable)).path:
             try:
                 kernels = KernelLibrary(choice.path, choice.cpu)

@@ -1,4 +1,4 @@
-"""What the first bytes of a picture say: its format, its size, whether it is transparent, which way up it is.
+"""What the first bytes of an image file say: its format, its size, whether it is transparent, which way up it is.
 
 Nothing here decodes or allocates: a header may claim any size.
 """
@@ -20,7 +20,7 @@ MAX_TAGS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a picture says of itself.
+    """What an image file says of itself.
 
     format      : as `format_of` calls it
     height      : pixels; 0 if the header does not say
@@ -42,7 +42,7 @@ class Header:
 
 
 def format_of(head: bytes) -> str:
-    """The format that a file's first `HEAD_BYTES` show, "" if it is none that people call a picture."""
+    """The format that a file's first `HEAD_BYTES` show, "" if it is no image."""
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if head[:8] == b"\x89PNG\r\n\x1a\n":

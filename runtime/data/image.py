@@ -29,7 +29,7 @@ MAX_PIXELS = 1 << 27  # 134 million: 400 MB in three channels
 MAX_BYTES = 1 << 30  # of a file
 
 
-def is_picture(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """Whether a file is taken for an image: by its suffix, or, where it has none that is known, by its content.
 
     raise : OSError
@@ -83,7 +83,7 @@ def decode(encoded: bytes, channels: int = 3, alpha: str = "white") -> Array:
     if not header.format:
         raise ValueError("not an image, or a damaged one")
     if header.format in UNREAD.values() or header.format.startswith("JPEG "):
-        raise ValueError(f"a picture in {header.format}, which is not read; convert it to JPEG or PNG")
+        raise ValueError(f"an image in {header.format}, which is not read; convert it to JPEG or PNG")
     if header.height * header.width > MAX_PIXELS:
         raise ValueError(f"{header.width}x{header.height} pixels; at most {MAX_PIXELS} are read")
     if header.damage or (header.format == "JPEG" and is_cut_off(encoded)):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from alula.runtime.data.image import is_picture
+from alula.runtime.data.image import is_image_file
 from alula.runtime.files import printable
 
 HIDDEN = frozenset(
@@ -61,7 +61,7 @@ def list_images(folder: Path, left_out: dict[str, str], deep: bool = False) -> l
 
 def _no_image(entry: os.DirEntry[str]) -> str:
     try:
-        return "" if entry.is_file() and is_picture(Path(entry.path)) else OTHER_WHY
+        return "" if entry.is_file() and is_image_file(Path(entry.path)) else OTHER_WHY
     except OSError as error:
         return error.strerror or str(error)
 

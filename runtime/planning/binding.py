@@ -1,7 +1,7 @@
 """A program's argument words with the addresses of one arena, and how they run: whole, or in parts.
 
 Words are laid out once. Small inputs and outputs are copied to and from places of their own: that costs less than to write
-an address. Those of larger ones change from run to run. Nodes without a kernel run as their NumPy reference between
+an address. The addresses of larger ones change from run to run. Nodes without a kernel run as their NumPy reference between
 two stretches of kernels.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alula.runtime.planning.program import Program
 
 TABLE_WORDS = 4  # per instruction; see kernels/vm.py
-STAGED_BYTES = 1 << 16  # an input or output up to this is copied (some 3 us), a larger one is read or written where it is
+STAGED_BYTES = 1 << 16  # an input or output up to this is copied, a larger one is read or written where it is
 
 
 class Tables:

@@ -30,7 +30,7 @@ from alula.runtime.planning.prefetch import prefetch
 from alula.runtime.planning.specialise import Specialised
 from alula.runtime.threads import Team
 
-TINY = 1 << 16  # multiply-adds and elements of a run that is over before another thread is awake: 5 us, on a board 50
+TINY = 1 << 16  # multiply-adds and elements of a run that is over before another thread is awake
 
 
 @frozen

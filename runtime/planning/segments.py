@@ -15,9 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from alula.runtime.errors import DTypeError, GraphError, ShapeError
-from alula.runtime.forks import Guard
+from alula.runtime.forks import ForkLock
 from alula.runtime.frozen import frozen
-from alula.runtime.graph import Array, Graph, Node, TensorSpec
+from alula.runtime.graph import Array, ConstantPool, Graph, Node, TensorSpec
 from alula.runtime.ops.contract import find, infer
 from alula.runtime.planning.program import Program
 from alula.runtime.planning.reference import run_node
@@ -78,7 +78,7 @@ class Segments:
 
     def __init__(self, graph: Graph, plan: Callable[[Specialised], Program]) -> None:
         self.graph, self._plan = graph, plan
-        self._guard = Guard()  # two threads plan one after the other
+        self._planning = ForkLock()  # two threads plan one after the other
         self._kept: OrderedDict[object, Segment] = OrderedDict()
 
     def run(self, inputs: Mapping[str, Array], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
@@ -93,8 +93,8 @@ class Segments:
             segment = self.segment(key, graph, specs, known)
             values.update(segment.program.run({name: values[name] for name in segment.feeds}))
             for node in segment.between:
-                found = {name: values.get(name, segment.given.get(name)) for name in node.reads}
-                run_node(node, _present(found, graph))
+                found = {name: _found(name, values, segment.given, graph.constants) for name in node.reads}
+                run_node(node, found)
                 values.update((name, np.ascontiguousarray(found[name])) for name in node.outputs if name)
             results.update((name, values[name]) for name in self.graph.outputs if name in values)
             if segment.rest is None:
@@ -110,7 +110,7 @@ class Segments:
         self, key: object, graph: Graph, specs: Mapping[str, TensorSpec], known: Mapping[str, Array]
     ) -> Segment:
         """One segment, planned if it is new."""
-        with self._guard.lock:
+        with self._planning.lock:
             return self._cached(key, graph, specs, known)
 
     def only(self, specs: Mapping[str, TensorSpec]) -> Program:
@@ -152,12 +152,9 @@ def _key(specs: Mapping[str, TensorSpec]) -> object:
     return tuple((name, spec.shape, spec.dtype) for name, spec in specs.items())
 
 
-def _present(values: dict[str, Array | None], graph: Graph) -> dict[str, Array]:
-    """The values of a node's inputs, constants decoded, in the same dictionary."""
-    for name, value in values.items():
-        if value is None:
-            values[name] = graph.constants[name]
-    return values  # type: ignore[return-value]
+def _found(name: str, *places: Mapping[str, Array] | ConstantPool) -> Array:
+    """The value of a tensor in the first place that has it."""
+    return next(place[name] for place in places if name in place)
 
 
 class _Undecided(Exception):

@@ -31,6 +31,7 @@ from alula.runtime.data.opencv import opencv
 from tests.bench.output import finish
 from tests.hostile import PLAIN, Inputs, Surroundings, commands, good_inputs, hostile_files, run, surroundings
 
+MAX_SHOWN = 300  # characters of a complaint
 FOREIGN = ("onnx", "onnxruntime", "rich.console", "rich.progress")
 Case = tuple[str, list[str | Path], Surroundings | None]
 
@@ -137,9 +138,6 @@ def measure(cases: Iterator[Case], only: str, limit_s: float) -> list[dict[str, 
         if outcome.is_bad:
             print(ascii(f"{name}: {outcome.is_bad}")[1:-1], file=sys.stderr, flush=True)
     return rows
-
-
-MAX_SHOWN = 300
 
 
 def main() -> None:

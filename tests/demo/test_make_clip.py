@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alula.device.camera import VideoFile
-from alula.device.camera.source import opencv
+from alula.runtime.data.opencv import opencv
 
 cv2 = opencv("these tests")
 pytest.importorskip("matplotlib")

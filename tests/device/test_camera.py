@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alula.device.camera import FrameSource, ImageFolder, LiveCamera, VideoFile, open_source
-from alula.device.camera.source import opencv
+from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import MissingExtraError, SourceError
 
 cv2 = opencv("these tests")

@@ -17,7 +17,7 @@ import pytest
 
 import alula
 from alula.runtime.artifact import write_artifact
-from alula.runtime.forks import Guard
+from alula.runtime.forks import ForkLock
 from alula.runtime.graph import Array, Arrays
 from alula.runtime.model import Model
 from tests.runtime.planning.test_guards import residual
@@ -70,10 +70,10 @@ def test_a_fork_while_threads_run_a_model_gives_a_working_child(threads: int) ->
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_lock_that_another_thread_holds_is_free_in_a_child() -> None:
-    guard = Guard()
-    with guard.lock:
-        assert forked(lambda: guard.lock.acquire(timeout=1)) == 0
-        assert guard.lock.locked()
+    ours = ForkLock()
+    with ours.lock:
+        assert forked(lambda: ours.lock.acquire(timeout=1)) == 0
+        assert ours.lock.locked()
 
 
 def packed(folder: Path) -> Path:

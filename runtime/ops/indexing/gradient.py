@@ -23,7 +23,7 @@ def _put_back(tape: Tape, grad_y: str, rows: Array, dims: tuple[int, ...], inner
     return tape.reshaped(found, dims)
 
 
-def _spread(tape: Tape, grad_y: str, indices: str, axis: int, dims: tuple[int, ...]) -> str:
+def _scattered_back(tape: Tape, grad_y: str, indices: str, axis: int, dims: tuple[int, ...]) -> str:
     """The gradient of a tensor of which elements along an axis were read."""
     known = tape.value(indices)
     if known is not None:
@@ -36,7 +36,7 @@ def _spread(tape: Tape, grad_y: str, indices: str, axis: int, dims: tuple[int, .
 def gather_elements(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     """Each element sums the gradients of its copies."""
     x, indices = node.inputs
-    return _spread(tape, gradients[0], indices, node.attrs.axis, tape.spec(x).dims), ""
+    return _scattered_back(tape, gradients[0], indices, node.attrs.axis, tape.spec(x).dims), ""
 
 
 @rule("TopK")
@@ -46,7 +46,7 @@ def top_k(tape: Tape, node: Node, gradients: tuple[str, ...]) -> Sequence[str]:
     indices = node.outputs[1] if len(node.outputs) > 1 else ""
     if not indices:  # the node leaves them out
         _, indices = tape.node("TopK", node.inputs, outputs=2, axis=node.attrs.axis, largest=node.attrs.largest)
-    return _spread(tape, gradients[0], indices, node.attrs.axis, dims), ""
+    return _scattered_back(tape, gradients[0], indices, node.attrs.axis, dims), ""
 
 
 @rule("GatherND")

@@ -61,7 +61,7 @@ def _gather_computed(lowering: Lowering, node: Node) -> bool:
 
 @lowers("TopK")
 def lower_top_k(lowering: Lowering, node: Node) -> bool:
-    """TopK of float32 along the last axis, or along one behind which all sizes are 1."""
+    """TopK of float32 along the last axis, or along one that only axes of size 1 follow."""
     x = lowering.spec(node.inputs[0])
     axis = node.attrs.axis % len(x.dims)
     k = lowering.value(node.inputs[1])
@@ -83,7 +83,7 @@ def lower_top_k(lowering: Lowering, node: Node) -> bool:
 
 @lowers("ScatterElements", "ScatterND")
 def lower_scatter(lowering: Lowering, node: Node) -> bool:
-    """Look up each row of the result in the data with the updates behind it; the last update of a row counts."""
+    """Look up each row of the result in the data, which the updates follow; the last update of a row counts."""
     found, spec = _rows(lowering, node), lowering.spec(node.outputs[0])
     if found is None or node.attrs.reduction != "none":
         return False

@@ -118,7 +118,7 @@ def _along_axis(specs: Specs, values: Values, axis: int) -> tuple[TensorSpec, Te
     if len(x.dims) != len(indices.dims):
         raise ShapeError(f"expected indices of {len(x.dims)} dimensions as the data has, got {indices}; reshape them")
     axis = axis_of(axis, len(x.dims))
-    if any(have > most for i, (have, most) in enumerate(zip(indices.dims, x.dims, strict=True)) if i != axis):
+    if any(have > size for i, (have, size) in enumerate(zip(indices.dims, x.dims, strict=True)) if i != axis):
         raise ShapeError(f"expected indices within {show(x.dims)} but for axis {axis}, got {indices}; cut them")
     if indices.size and not x.dims[axis]:
         raise ShapeError(f"expected data with elements along axis {axis}, got {x}; there is nothing to index")

@@ -11,6 +11,9 @@ from alula.runtime.ops.checks import ANY, choice, given, optional, show, tensor
 from alula.runtime.ops.contract import NoAttrs, Op, Specs, Values, register
 from alula.runtime.ops.traits import always
 
+# inputs of NonMaxSuppression after boxes and scores
+LIMITS = (("max_output_boxes_per_class", "int64"), ("iou_threshold", "float32"), ("score_threshold", "float32"))
+
 
 @frozen
 class NonMaxSuppressionAttrs:
@@ -57,9 +60,6 @@ def infer_non_max_suppression(attrs: NonMaxSuppressionAttrs, specs: Specs, value
     return (tensor(kept.shape, "int64"),)
 
 
-LIMITS = (("max_output_boxes_per_class", "int64"), ("iou_threshold", "float32"), ("score_threshold", "float32"))
-
-
 def non_max_suppression(
     attrs: NonMaxSuppressionAttrs,
     boxes: Array,
@@ -75,16 +75,16 @@ def non_max_suppression(
     return : (K, 3) int64: batch, class, box; in each class the best first
     source : ONNX NonMaxSuppression-11; a box without area overlaps nothing, as in onnxruntime
     """
-    most = 0 if max_output_boxes_per_class is None else int(max_output_boxes_per_class.item())
+    max_boxes = 0 if max_output_boxes_per_class is None else int(max_output_boxes_per_class.item())
     limit = np.float32(0 if iou_threshold is None else iou_threshold.item())
     kept: list[tuple[int, int, int]] = []
-    for batch in range(len(boxes) if most > 0 else 0):
+    for batch in range(len(boxes) if max_boxes > 0 else 0):
         corners = _corners(boxes[batch], attrs.center_point_box)
         for kind, row in enumerate(scores[batch]):
             order = np.argsort(-row, kind="stable")
             if score_threshold is not None:
                 order = order[row[order] > np.float32(score_threshold.item())]
-            kept += [(batch, kind, box) for box in _apart(corners, order, most, limit)]
+            kept += [(batch, kind, box) for box in _apart(corners, order, max_boxes, limit)]
     return (np.array(kept, np.int64).reshape(-1, 3),)
 
 
@@ -97,12 +97,12 @@ def _corners(boxes: Array, center_point_box: int) -> Array:
     return np.stack([np.minimum(y1, y2), np.maximum(y1, y2), np.minimum(x1, x2), np.maximum(x1, x2)])
 
 
-def _apart(corners: Array, order: Array, most: int, limit: np.float32) -> list[int]:
+def _apart(corners: Array, order: Array, max_boxes: int, limit: np.float32) -> list[int]:
     """The boxes that are kept of those in `order`: each drops what overlaps it, row by row."""
     low_y, high_y, low_x, high_x = corners
     areas = (high_y - low_y) * (high_x - low_x)
     kept: list[int] = []
-    while order.size and len(kept) < most:
+    while order.size and len(kept) < max_boxes:
         best, order = int(order[0]), order[1:]
         kept.append(best)
         height = np.minimum(high_y[order], high_y[best]) - np.maximum(low_y[order], low_y[best])

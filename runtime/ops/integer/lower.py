@@ -17,8 +17,6 @@ from alula.runtime.ops.integer.op import MAX_WEIGHT, factors
 from alula.runtime.ops.window import Window
 from alula.runtime.planning.lowering import Lowering, Ref, lowers
 
-CODES = ("int8", "uint8")
-
 
 @frozen
 class Operands:

@@ -75,6 +75,8 @@ def softmax_cross_entropy_loss(
 ) -> tuple[Array, Array]:
     """The negative log-likelihood of a softmax over axis 1, and the log-probabilities, like scores.
 
+    scores          : (N, C, ...)
+    labels, weights : as in `negative_log_likelihood`
     source : ONNX SoftmaxCrossEntropyLoss-13
     """
     wide = scores.astype(np.float32) if scores.dtype == np.float16 else scores

@@ -88,6 +88,9 @@ def _infer(attrs: EinsumAttrs, specs: Specs, values: Values) -> tuple[TensorSpec
 def einsum(attrs: EinsumAttrs, *operands: Array) -> tuple[Array]:
     """The sum over all axes that the result lacks of the products of all operands.
 
+    operands : of one dtype; the equation names their axes
+    return   : the axes that the equation names on its right side, in that order
+    raise    : GraphError or ShapeError if the equation does not fit
     source : ONNX Einsum-12; float16 is summed in float32
     """
     dtype = operands[0].dtype

@@ -38,7 +38,7 @@ def infer_trilu(attrs: TriluAttrs, specs: Specs, values: Values) -> tuple[Tensor
 
 
 def trilu(attrs: TriluAttrs, x: Array, k: Array | None = None) -> tuple[Array, ...]:
-    """A triangle of each matrix, the rest zero; k moves its edge to a diagonal above the main one."""
+    """A triangle of each matrix (..., M, N), the rest zero; k moves its edge to a diagonal above the main one."""
     rows, columns = x.shape[-2:]
     edge = 0 if k is None else max(-rows - 1, min(int(k.reshape(())), columns + 1))
     return (np.asarray(np.triu(x, edge) if attrs.upper else np.tril(x, edge)).astype(x.dtype),)
@@ -67,7 +67,7 @@ def infer_det(attrs: NoAttrs, specs: Specs, values: Values) -> tuple[TensorSpec,
 
 
 def det(attrs: NoAttrs, x: Array) -> tuple[Array, ...]:
-    """The determinant of each matrix, by LU decomposition in float64."""
+    """The determinant of each matrix, (..., M, M) to (...), by LU decomposition in float64."""
     return (np.asarray(np.linalg.det(x.astype(np.float64))).astype(x.dtype),)
 
 

@@ -20,7 +20,7 @@ from alula.runtime.ops.traits import ChannelsLast, first
 
 MODES = {"nearest": 1, "linear": 2, "cubic": 4}  # elements along one axis
 PADDINGS = ("zeros", "border", "reflection")
-CUBIC_A = -0.75
+CUBIC_A = -0.75  # of Keys' cubic convolution (1981), as ONNX fixes it
 
 
 @frozen
@@ -56,7 +56,10 @@ def _reflected(at: Array, low: float, high: float) -> tuple[Array, Array]:
 
 
 def _weights(mode: str, part: Array) -> tuple[Array, Array]:
-    """Weights of the elements around a place that lies `part` behind the middle two's first, and their slopes: (..., TAPS)."""
+    """Weights of the elements around a place, and their slopes, (..., TAPS).
+
+    part : (...), 0 to 1: how far the place is from the last element before it
+    """
     if mode == "nearest":
         return np.ones((*part.shape, 1), part.dtype), np.zeros((*part.shape, 1), part.dtype)
     if mode == "linear":
@@ -146,7 +149,12 @@ def _infer_grad(attrs: GridSampleAttrs, specs: Specs, values: Values) -> tuple[T
 
 
 def grid_sample_grad(attrs: GridSampleAttrs, grad_y: Array, x: Array, grid: Array) -> tuple[Array, Array]:
-    """Gradients of image and grid: each element gets what was made of it, each place how the sum changes when it moves."""
+    """Gradients of image and grid: each element gets what was made of it, each place how the sum changes when it moves.
+
+    grad_y  : (N, *out, C)
+    x, grid : as in `grid_sample`
+    return  : grad_x (N, *spatial, C), grad_grid (N, *out, axes)
+    """
     spatial, c = x.shape[1:-1], x.shape[-1]
     axes = _axes(attrs, grid, spatial)
     image = np.broadcast_to(np.arange(x.shape[0]).reshape(-1, *[1] * len(spatial)), grid.shape[:-1])

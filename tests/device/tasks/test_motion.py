@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alula.device.camera.source import opencv
 from alula.device.tasks.motion import Motion
+from alula.runtime.data.opencv import opencv
 
 cv2 = opencv("these tests")
 

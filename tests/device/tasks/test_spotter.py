@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from alula.device.camera import Counts, Frame, VideoFile, open_source
-from alula.device.camera.source import SourceBase, opencv
+from alula.device.camera.source import SourceBase
 from alula.device.tasks.annotate import AnnotatedVideo
 from alula.device.tasks.recognise import charset_from_metadata
 from alula.device.tasks.spotter import Spotter, SpotterConfig, write_signs
 from alula.device.tasks.track import TrackConfig
+from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import ShapeError, SourceError
 
 cv2 = opencv("these tests")

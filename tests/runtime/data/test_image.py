@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alula.runtime.data import open_data
-from alula.runtime.data.image import Decoder, as_bgr, decode, is_picture, is_still, read_image, turned
+from alula.runtime.data.image import Decoder, as_bgr, decode, is_image_file, is_still, read_image, turned
 from alula.runtime.data.pnm import decode_pnm
 from alula.runtime.errors import DataError
 from tests.runtime.data.formats import random_images, write_class_folders, write_ppm
@@ -172,13 +172,13 @@ def test_the_content_says_what_a_file_is(tmp_path):
     picture = image.fromarray(np.full((8, 8, 3), 90, np.uint8))
     for name, kind in (("a.jpe", "JPEG"), ("a.jfif", "JPEG"), ("bare", "PNG"), ("wrong.png", "WEBP"), ("a.gif", "GIF")):
         picture.save(tmp_path / name, kind)
-        assert is_picture(tmp_path / name) and is_still(tmp_path / name)
+        assert is_image_file(tmp_path / name) and is_still(tmp_path / name)
         assert np.abs(read_image(tmp_path / name)[4, 4].astype(int) - 90).max() <= 2
     picture.save(tmp_path / "many.gif", save_all=True, append_images=[picture.point(lambda value: 255 - value)])
     assert not is_still(tmp_path / "many.gif")
     picture.save(tmp_path / "x.dng", "TIFF")  # inside a camera's raw file lies a thumbnail
     (tmp_path / "notes.txt").write_text("to do")
-    assert not is_picture(tmp_path / "x.dng") and not is_picture(tmp_path / "notes.txt")
+    assert not is_image_file(tmp_path / "x.dng") and not is_image_file(tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize(
