@@ -105,6 +105,11 @@ def one_line(text: str) -> str:
     return "".join(parts)
 
 
+def reason(error: object, max_length: int = 150) -> str:
+    """What another library says, for a part of our own line: one line, cut off at `max_length`; of no words the class."""
+    return " ".join(str(error).split())[:max_length] or type(error).__name__
+
+
 def _cut(text: str, max_length: int) -> str:
     """A text of at most `max_length`: of a longer one the beginning and the end."""
     if len(text) <= max_length:

@@ -115,8 +115,3 @@ def _learned(step: Step) -> set[str]:
     """Inputs that hold learned values: an infinity there is damage. Elsewhere (an attention mask) it may be meant."""
     operands = REGISTRY[step.op].operands if step.op in REGISTRY else {}
     return {step.input(index) for index, operand in operands.items() if index and operand.role != TABLE}
-
-
-def one_line(error: BaseException) -> str:
-    """An error of a library, as one line."""
-    return " ".join(str(error).split())[:150] or type(error).__name__

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from alula.host.onnx.branches import Branches, write_branches
-from alula.host.onnx.checks import one_line, unchanged
+from alula.host.onnx.checks import unchanged
 from alula.host.onnx.microsoft import ONNX_ONLY_BY_NAME
 from alula.host.onnx.rules import WRITTEN
 from alula.host.onnx.upgrade import NEWEST_OPSET, OLDEST_OPSET
-from alula.runtime.errors import AlulaError, GraphError, ImportFileError
+from alula.runtime.errors import AlulaError, GraphError, ImportFileError, reason
 from alula.runtime.graph import TensorSpec
 from alula.runtime.ops import REGISTRY
 
@@ -67,7 +67,7 @@ def _checked(where: str) -> Iterator[None]:
         raise
     except (ConvertError, InferenceError, RuntimeError, TypeError, ValueError) as error:
         raise GraphError(
-            f"{where}: expected functions that can be written out, got: {one_line(error)}; check the model"
+            f"{where}: expected functions that can be written out, got: {reason(error)}; check the model"
         ) from None
 
 

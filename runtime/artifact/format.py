@@ -9,7 +9,7 @@ import json
 import struct
 from typing import Any
 
-from alula.runtime.errors import ArtifactError
+from alula.runtime.errors import ArtifactError, reason
 
 MAGIC = b"\x89ALULA\r\n"  # not text, and damaged by whatever changes line ends
 VERSION = 1
@@ -58,7 +58,7 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{where}: expected a JSON header, got {_one_line(error)}; {DAMAGED}") from None
+        raise ArtifactError(f"{where}: expected a JSON header, got {reason(error)}; {DAMAGED}") from None
     return as_dict(value, where)
 
 
@@ -71,10 +71,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> float:
     raise ValueError(f"the number {constant}")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 # What a header may hold. `where` says which part of which file is being read.

@@ -16,7 +16,7 @@ from alula.runtime.data.dataset import Array
 from alula.runtime.data.header import HEAD_BYTES, UNREAD, Header, format_of, is_animated, read_header
 from alula.runtime.data.opencv import opencv
 from alula.runtime.data.pnm import decode_pnm
-from alula.runtime.errors import DataError
+from alula.runtime.errors import DataError, reason
 
 NATIVE = frozenset({".ppm", ".pgm", ".pnm"})
 SUFFIXES = NATIVE | {
@@ -146,7 +146,7 @@ def _by_opencv(encoded: bytes, channels: int | None) -> Array:
     try:
         pixels: Array | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except cv2.error as error:  # more pixels, a longer row, or more memory than OpenCV has
-        raise ValueError(" ".join(str(error.err or error).split())[:120]) from error
+        raise ValueError(reason(error.err or error, 120)) from error
     if pixels is None or not pixels.size:
         raise ValueError("damaged, or of a kind that OpenCV does not read")
     return pixels[:, :, None] if pixels.ndim == 2 else pixels

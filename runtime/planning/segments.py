@@ -166,9 +166,12 @@ class _Undecided(Exception):
 
 
 class _Head(Walk):
-    """What can be planned of a network now. A tensor is late if it is made by a node that is left.
+    """What can be planned of a network now. A tensor is late if the node that makes it does not run in this segment's program.
 
     flags : of branches that wait for their condition
+
+    Its lists: `_left` nodes of the rest; `_between` nodes that run as their reference after the program; `_wanted` tensors for
+    whose values the rest is planned.
     """
 
     def __init__(self, graph: Graph, inputs: dict[str, TensorSpec], folded: dict[str, Array], flags: set[str]) -> None:
@@ -199,6 +202,7 @@ class _Head(Walk):
                 self._leave(node)
             missing = [node.inputs[0]]
         if missing and not open_guard and find(node.op, node.label).data_sized:
+            # for its checks alone: how much it gives is not known yet
             infer(node, [self._spec(name) if name else None for name in node.inputs], [None] * len(node.inputs))
             self._between.append(node)
             self._late.update(filter(None, node.outputs))
