@@ -20,7 +20,7 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
 
 def add_layout(parser: argparse._ActionsContainer) -> None:
     """The order of the axes of an image, for inputs whose shape does not tell."""
-    from alula.runtime.data.layout import LAYOUTS
+    from alula.runtime.data.choices import LAYOUTS
 
     parser.add_argument(
         "--layout",
@@ -36,7 +36,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def add_alpha(parser: argparse._ActionsContainer) -> None:
     """What transparent images are laid over."""
-    from alula.runtime.data.image import ALPHA
+    from alula.runtime.data.choices import ALPHA
 
     parser.add_argument("--alpha", choices=ALPHA, default=ALPHA[0],
                         help="what transparent images are laid over (white); drop: nothing, their own colours are seen")  # fmt: skip

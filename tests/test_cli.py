@@ -77,6 +77,17 @@ def test_help_names_every_command_and_imports_none() -> None:
     assert shown.endswith("False\n")
 
 
+def test_help_of_a_command_needs_no_numpy() -> None:
+    code = """import contextlib, io, sys
+from alula.cli import COMMANDS, main
+for command in COMMANDS:
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main([command, "--help"])
+    if "numpy" in sys.modules:
+        sys.exit(command)"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stderr == ""
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_json(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -18,7 +18,6 @@ from alula.arguments import add_alpha, add_file, add_layout, add_shape, add_thre
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
-from alula.runtime.data.listing import tell_left_out
 from alula.runtime.files import printable, write_whole
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ def _flight_report(
 
     note : on the annotated video
     """
+    from alula.runtime.data.listing import tell_left_out
+
     columns = ("from s", "to s") if source.sequence else ("image",)
     rows: list[tuple[Cell, ...]] = []
     for sign in flight.signs:

@@ -16,7 +16,6 @@ from alula.arguments import add_alpha, add_layout, add_threads, natural, positiv
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
-from alula.runtime.data.listing import tell_left_out
 from alula.runtime.files import printable
 
 if TYPE_CHECKING:
@@ -281,6 +280,8 @@ def _report(
     resumed : where it went on
     damaged : images that were left out
     """
+    from alula.runtime.data.listing import tell_left_out
+
     document = {"epochs": records, "output": args.output and str(args.output), "resumed": resumed, "damaged": damaged,
                 "memory_total_bytes": step_bytes}  # fmt: skip
     rows: list[tuple[Cell, ...]] = [

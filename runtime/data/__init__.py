@@ -5,11 +5,15 @@ Needs only NumPy; images other than PPM and PGM need the extra `vision`.
 
 from __future__ import annotations
 
-from alula.runtime.data.augment import Augment, Moments, moments
-from alula.runtime.data.dataset import ArraySet, Dataset, Subset, check_classes, holdout
-from alula.runtime.data.loader import Batch, Loader
-from alula.runtime.data.npz import save_npz
-from alula.runtime.data.opening import open_data
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alula.runtime.data.augment import Augment, Moments, moments
+    from alula.runtime.data.dataset import ArraySet, Dataset, Subset, check_classes, holdout
+    from alula.runtime.data.loader import Batch, Loader
+    from alula.runtime.data.npz import save_npz
+    from alula.runtime.data.opening import open_data
 
 __all__ = [
     "ArraySet",
@@ -25,3 +29,14 @@ __all__ = [
     "open_data",
     "save_npz",
 ]
+_FILES = ("augment", "dataset", "loader", "npz", "opening")
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `__all__`, from its file: what needs no arrays is imported without NumPy."""
+    if name in __all__:
+        for file in _FILES:
+            found = importlib.import_module(f"{__name__}.{file}")
+            if name in vars(found):
+                return vars(found)[name]
+    raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from alula.runtime.data.choices import LAYOUTS
 from alula.runtime.data.dataset import Array, Dataset, Labels
-from alula.runtime.data.layout import LAYOUTS
 from alula.runtime.data.order import CROP_X, CROP_Y, FLIP, below, draws
 from alula.runtime.errors import DataError
 from alula.runtime.frozen import frozen

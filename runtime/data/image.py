@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from alula.runtime.data.choices import ALPHA
 from alula.runtime.data.dataset import Array
 from alula.runtime.data.header import HEAD_BYTES, UNREAD, Header, format_of, is_animated, read_header
 from alula.runtime.data.opencv import opencv
@@ -24,7 +25,6 @@ SUFFIXES = NATIVE | {
 }  # fmt: skip
 # A TIFF inside, but of it only a thumbnail can be read
 RAW = frozenset({".dng", ".nef", ".cr2", ".arw", ".orf", ".rw2", ".pef", ".srw", ".raf", ".nrw"})
-ALPHA = ("white", "black", "drop")  # the ground that transparent images are laid over
 MAX_PIXELS = 1 << 27  # 134 million: 400 MB in three channels
 MAX_BYTES = 1 << 30  # of a file
 

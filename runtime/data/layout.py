@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from alula.runtime.errors import ShapeError
 
-LAYOUTS = ("NCHW", "NHWC")
 CHANNELS = (1, 3)  # grey, or red, green and blue
 
 
