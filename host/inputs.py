@@ -16,6 +16,7 @@ from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import DTypeError, ShapeError, SourceError
 from alula.runtime.files import check_file, printable
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.memory.aligned import native
 
 Shapes = dict[str, tuple[int, ...]]
 # What numpy.load raises on files that are no arrays: of zip files also when they are encrypted or compressed otherwise
@@ -102,23 +103,33 @@ def load_inputs(
     if is_image(path):
         return {next(iter(specs)): _image(path, specs, resolve_shapes(specs, shapes or {}, str(path)), layout, alpha)}
     try:
-        loaded = np.load(path, allow_pickle=False)
-        values = dict(loaded) if hasattr(loaded, "files") else {next(iter(specs)): loaded}
+        values, names = _arrays(path, list(specs))
     except UNREADABLE as error:
+        # whatever numpy takes for a pickle is an array of objects, or no array at all
+        got = "objects, or a file of another kind" if "pickle" in str(error) else error
         raise SourceError(
-            f"{path}: expected a .npy or .npz file of arrays, got {error}; save it with numpy.save"
+            f"{path}: expected a .npy or .npz file of numbers, got {got}; save them with numpy.save"
         ) from None
     for name, spec in specs.items():
         if name not in values:
             raise ShapeError(
-                f"{path}: expected an array for input {name}, got {', '.join(values)}; name it so in the .npz"
+                f"{path}: expected an array for input {name}, got {', '.join(names)}; name it so in the .npz"
             )
-        if values[name].dtype != spec.dtype:
-            raise DTypeError(
-                f"{path}: expected {name} in {spec.dtype}, got {values[name].dtype}; convert it with astype"
-            )
+        dtype = np.asarray(values[name]).dtype  # what is no array in the archive comes as bytes
+        if dtype.newbyteorder("=") != spec.dtype:
+            kind = "text" if dtype.kind in "SU" else dtype
+            raise DTypeError(f"{path}: expected {name} in {spec.dtype}, got {kind}; convert it with astype")
         _resolve(spec, values[name].shape, f"{path}: input {name}")
-    return {name: values[name] for name in specs}
+    return {name: native(value).reshape(value.shape) for name, value in values.items()}
+
+
+def _arrays(path: Path, wanted: list[str]) -> tuple[dict[str, Array], list[str]]:
+    """The arrays of these names, and the names of all that there are."""
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {wanted[0]: loaded}, wanted[:1]
+    with loaded:
+        return {name: loaded[name] for name in wanted if name in loaded}, list(loaded.files)
 
 
 def is_image(path: Path) -> bool:

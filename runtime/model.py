@@ -17,7 +17,7 @@ from alula.runtime.errors import DTypeError, GraphError
 from alula.runtime.forks import ForkLock
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.memory.aligned import native
+from alula.runtime.memory.aligned import checked_array, native
 from alula.runtime.memory.arena import Arena
 from alula.runtime.memory.weights import WeightStore
 from alula.runtime.planning.binding import Parts
@@ -85,7 +85,7 @@ class Model:
         """Bytes of packed weights, once a program was planned."""
         return self._store.nbytes
 
-    def __call__(self, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
+    def __call__(self, /, *arrays: Array, **named: Array) -> Array | tuple[Array, ...]:
         """Run the network.
 
         arrays : one array per input, in order or by name; dtypes must match, nothing is converted silently
@@ -101,7 +101,8 @@ class Model:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Like calling the model, with inputs and outputs by name."""
-        if len(inputs) == len(self._names) and self._names and all(name in inputs for name in self._names):
+        named = isinstance(inputs, dict) and len(inputs) == len(self._names)
+        if named and self._names and all(name in inputs for name in self._names):
             arrays = [inputs[name] for name in self._names]
             if call := self._call(arrays):
                 return dict(zip(self.graph.outputs, call(arrays)))
@@ -174,6 +175,11 @@ class Model:
 
     def _ready(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs in C order and this machine's order of bytes."""
+        if not isinstance(inputs, Mapping):
+            raise DTypeError(
+                f"graph {self.graph.name}: expected arrays by the names of inputs, got {type(inputs).__name__}; "
+                "pass a dict, or call the model"
+            )
         return {name: native(self._checked(name, array)).reshape(np.shape(array)) for name, array in inputs.items()}
 
     def _checked(self, name: str, array: Array) -> Array:
@@ -181,9 +187,7 @@ class Model:
             raise GraphError(
                 f"graph {self.graph.name}: expected the inputs {', '.join(self.graph.inputs)}, got {name!r}; rename it"
             )
-        if not isinstance(array, np.ndarray):
-            raise DTypeError(f"input {name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
-        return array
+        return checked_array(name, array)
 
     def _program_for(self, inputs: Mapping[str, Array]) -> Program:
         return self._plan(self._specs(inputs), {name: inputs[name] for name in self._static if name in inputs})

@@ -201,7 +201,7 @@ class _Walk:
             return dense(attribute.sparse_tensor, self.files, label)
         if attribute.type in (kinds.GRAPH, kinds.GRAPHS):
             raise GraphError(
-                f"{where}: expected a network without branches or loops, got a sub-graph; export without them"
+                f"{where}: expected a network without loops, got a sub-graph that runs several times; export it unrolled"
             )
         value = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):

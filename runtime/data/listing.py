@@ -21,7 +21,7 @@ HIDDEN = frozenset(
         "lost+found",
     }
 )  # in lower case; and all names that begin with a dot
-HIDDEN_WHY, OTHER_WHY, FOLDER_WHY = "hidden", "not an image", "a folder"
+HIDDEN_WHY, OTHER_WHY, FOLDER_WHY, LINK_WHY = "hidden", "not an image", "a folder", "a link"
 EXAMPLES, REASONS = 2, 4  # that a line names
 
 
@@ -34,24 +34,22 @@ def list_images(folder: Path, left_out: dict[str, str], deep: bool = False) -> l
     """The image files of a folder, sorted by path.
 
     left_out : takes what is none: path -> why, for `tell_left_out`
-    deep     : those of its sub-folders too, hidden ones excepted; a link back to a folder above is not followed
+    deep     : those of its sub-folders too, hidden ones excepted, and links to folders: what they hold belongs elsewhere
     raise    : OSError
     """
     images: list[Path] = []
-    waiting = [(folder, frozenset({folder.resolve()}))]
+    waiting = [folder]
     while waiting:
-        place, above = waiting.pop()
-        with os.scandir(place) as entries:
+        with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 path = Path(entry.path)
                 if is_hidden(entry.name):
                     left_out[printable(path)] = HIDDEN_WHY
                 elif entry.is_dir():
-                    real = path.resolve()
-                    if deep and real not in above:
-                        waiting.append((path, above | {real}))
+                    if deep and not entry.is_symlink():
+                        waiting.append(path)
                     else:
-                        left_out[printable(path)] = FOLDER_WHY
+                        left_out[printable(path)] = LINK_WHY if deep else FOLDER_WHY
                 elif why := _no_image(entry):
                     left_out[printable(path)] = why
                 else:

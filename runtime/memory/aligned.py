@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 
+from alula.runtime.errors import DTypeError
 from alula.runtime.graph import Array
 
 ALIGNMENT = 64
@@ -29,6 +30,20 @@ def aligned_empty(size: int, dtype: str = "float32") -> Array:
         raw[:] = POISON
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + nbytes].view(dtype)
+
+
+def checked_array(name: str, array: object) -> Array:
+    """What was given for an input, if it is an array of which every element counts.
+
+    raise : DTypeError, which names the input
+    """
+    if not isinstance(array, np.ndarray):
+        raise DTypeError(f"input {name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
+    if type(array) is not np.ndarray and np.ma.is_masked(array):
+        raise DTypeError(
+            f"input {name}: expected an array without a mask, got masked elements; give them values with filled"
+        )
+    return array
 
 
 def native(array: Array) -> Array:

@@ -24,8 +24,10 @@ def drop_no_ops(graph: Graph) -> Graph:
 
 def _same_as(node: Node, rewrite: Rewrite, shapes: Shapes) -> str:
     """The tensor that the node's first output equals, or ""."""
-    if node.fused or not node.inputs or any(name and rewrite.readers(name) for name in node.outputs[1:]):
+    if node.fused or not node.inputs:
         return ""
+    if any(name and (name in rewrite.outputs or rewrite.readers(name)) for name in node.outputs[1:]):
+        return ""  # the mask of a Dropout
     x = node.inputs[0]
     if node.op == "Identity" or (node.op == "Concat" and len(node.inputs) == 1):
         return x

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.errors import DTypeError, GraphError, MemoryBudgetError, ShapeError
+from alula.runtime.errors import GraphError, MemoryBudgetError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, ConstantPool, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
-from alula.runtime.memory.aligned import native, trim_heap
+from alula.runtime.memory.aligned import checked_array, native, trim_heap
 from alula.runtime.memory.arena import Arena
 from alula.runtime.memory.variables import State, Variables
 from alula.runtime.memory.weights import WeightStore
@@ -294,9 +294,7 @@ class Trainer:
     def _specs(self, arrays: Sequence[Array]) -> dict[str, TensorSpec]:
         specs = {}
         for name, array in zip(self.graph.inputs, arrays, strict=False):
-            if not isinstance(array, np.ndarray):
-                raise DTypeError(f"input {name}: expected a NumPy array, got {type(array).__name__}; use np.asarray")
-            if 0 in array.shape:
+            if 0 in checked_array(name, array).shape:
                 raise ShapeError(f"input {name}: expected a batch of 1 or more, got shape {array.shape}; leave it out")
             specs[name] = TensorSpec.of(array)
         return specs

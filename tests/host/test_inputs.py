@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -65,14 +66,33 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "double.npy", np.zeros((1, 3, 4, 4)))
     np.save(tmp_path / "grey.npy", np.zeros((1, 1, 4, 4), np.float32))
     np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
+    np.savez(tmp_path / "object.npz", x=np.array([{}], object))
+    np.savez(tmp_path / "text.npz", x=np.array(["1.0"]))
+    (tmp_path / "words.npy").write_text("1.0, 2.0")
+    with zipfile.ZipFile(tmp_path / "words.npz", "w") as archive:
+        archive.writestr("x", "1.0, 2.0")
     for name, error in (
         ("y.npz", ShapeError),
         ("double.npy", DTypeError),
         ("grey.npy", ShapeError),
         ("object.npy", SourceError),
+        ("object.npz", SourceError),
+        ("words.npy", SourceError),
+        ("text.npz", DTypeError),
+        ("words.npz", DTypeError),
     ):
-        with pytest.raises(error, match=name):
+        with pytest.raises(error, match=name) as caught:
             load_inputs(tmp_path / name, IMAGE)
+        assert "pickle" not in str(caught.value)
+
+
+def test_only_the_arrays_of_inputs_are_read_in_either_order_of_bytes(tmp_path: Path) -> None:
+    x = np.arange(48, dtype=np.float32).reshape(1, 3, 4, 4)
+    np.save(tmp_path / "big.npy", x.astype(">f4"))
+    np.savez(tmp_path / "more.npz", x=x.astype(">f4"), more=np.array([{}], object))
+    for name in ("big.npy", "more.npz"):
+        loaded = load_inputs(tmp_path / name, IMAGE)
+        assert list(loaded) == ["x"] and loaded["x"].dtype.isnative and np.array_equal(loaded["x"], x)
 
 
 def test_an_image_is_resized_and_scaled(tmp_path: Path) -> None:

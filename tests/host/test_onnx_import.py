@@ -233,6 +233,10 @@ def _broken(**changes: Any) -> onnx.ModelProto:
 NAN = f32(4, 3, 3, 3)
 NAN[1, 2], NAN[0, 0, 0, 0] = np.nan, np.inf
 EMPTY = helper.make_graph([], "nothing", [], [])
+ROW = helper.make_graph(
+    [node("Relu", "row", "out")], "row",
+    *([helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [3, 8, 8])] for name in ("row", "out")),
+)  # fmt: skip
 BRANCH = helper.make_node("If", ["x"], ["y"], then_branch=EMPTY, else_branch=EMPTY)
 BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
     "unknown op": (_broken(node=node("Convv", "x w")), GraphError, r"the_convv \(Convv\): .*'Convv'; the nearest are Conv"),
@@ -258,6 +262,7 @@ BAD: dict[str, tuple[onnx.ModelProto, type[AlulaError], str]] = {
         GraphError, "expected channels that 0 groups divide",
     ),
     "a branch of somebody's own": (_broken(node=helper.make_node("If", ["x"], ["y"], domain="own")), GraphError, "got one of 'own'"),
+    "a loop": (_broken(node=helper.make_node("Scan", ["x"], ["y"], body=ROW, num_scan_inputs=1)), GraphError, "network without loops"),
     "no nodes": (model([], {"x": f32(2)}, outputs=("x",)), ImportFileError, "without nodes"),
     "no outputs": (model([node("Relu", "x")], {"x": f32(2)}, outputs=()), ImportFileError, "without outputs"),
 }  # fmt: skip

@@ -148,9 +148,11 @@ def _cubic(distance: Array, a: float) -> Array:
 def resize_geometry(
     attrs: ResizeAttrs, shape: tuple[int, ...], roi: Array | None, scales: Array | None, sizes: Array | None
 ) -> tuple[AxisGeometry, ...]:
-    """The axes that are resized. Arrays that are absent are None or empty.
+    """The axes that have elements, which may be resized. Arrays that are absent are None or empty.
 
-    raise : ShapeError unless exactly one of scales and sizes is given, with one positive number per axis
+    An axis without elements stays as it is: its scale is 1, or its size 0.
+
+    raise : ShapeError unless exactly one of scales and sizes is given, with one positive number per axis that has elements
     """
     axes = [checks.axis_of(axis, len(shape)) for axis in attrs.axes] or list(range(len(shape)))
     if len(set(axes)) != len(axes):
@@ -159,23 +161,27 @@ def resize_geometry(
     given, name = (scales, "scales") if sizes is None else (sizes, "sizes")
     if given is None or (scales is not None and sizes is not None):
         raise ShapeError(f"expected either scales or sizes, got {'none' if given is None else 'both'}; check the model")
-    if given.shape != (len(axes),) or not np.all(np.isfinite(given)) or np.any(given <= 0):
+    empty = np.array([shape[axis] == 0 for axis in axes], bool)
+    idle = empty & (given == (1 if sizes is None else 0)) if given.shape == (len(axes),) else empty
+    if given.shape != (len(axes),) or not np.all(np.isfinite(given)) or np.any((given <= 0) & ~idle):
         raise ShapeError(f"expected {len(axes)} positive {name}, one per axis, got {given.tolist()}; check the model")
     windows = [(0.0, 1.0)] * len(axes)
     if attrs.coordinate_transformation_mode == "tf_crop_and_resize":
         if roi is None or roi.shape != (2 * len(axes),) or not np.all(np.isfinite(roi)):
             raise ShapeError(f"expected roi of {2 * len(axes)} finite numbers, got {roi}; tf_crop_and_resize needs it")
         windows = list(zip(map(float, roi[: len(axes)]), map(float, roi[len(axes) :]), strict=True))
-    if min(shape[axis] for axis in axes) < 1:
+    if np.any(empty & ~idle):
         raise ShapeError(f"expected an input with elements along the resized axes, got {checks.show(shape)}")
     found = []
     factors: Array = np.asarray(given, np.float32)
     if sizes is not None:
-        factors = factors / np.array([shape[axis] for axis in axes], np.float32)
-        if attrs.keep_aspect_ratio_policy != "stretch":
-            bound = factors.min() if attrs.keep_aspect_ratio_policy == "not_larger" else factors.max()
-            factors = np.full_like(factors, bound)
+        factors = factors / np.array([max(shape[axis], 1) for axis in axes], np.float32)
+        if attrs.keep_aspect_ratio_policy != "stretch" and not idle.all():
+            choose = np.min if attrs.keep_aspect_ratio_policy == "not_larger" else np.max
+            factors = np.full_like(factors, choose(factors[~idle]))
     for i, axis in enumerate(axes):
+        if idle[i]:
+            continue
         with np.errstate(over="ignore"):
             reached = factors[i] * np.float32(shape[axis])
         if not np.isfinite(reached):

@@ -7,19 +7,20 @@ from alula.runtime.files import printable
 from tests.runtime.data.formats import random_images, write_ppm
 
 
-def test_images_of_sub_folders_are_found_and_a_link_back_is_not_followed(tmp_path: Path) -> None:
+def test_images_of_sub_folders_are_found_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     (image,), _ = random_images(1)
     for name in ("b.ppm", "a/1.ppm", "a/.hidden/2.ppm"):
         write_ppm(tmp_path / name, image)
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "gone.ppm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c.ppm").symlink_to(tmp_path / "b.ppm")
     left_out: dict[str, str] = {}
     found = list_images(tmp_path, left_out, deep=True)
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a/1.ppm", "b.ppm"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a/1.ppm", "b.ppm", "c.ppm"]
     assert {Path(path).name: why for path, why in left_out.items()} == {
-        ".hidden": "hidden", "up": "a folder", "gone.ppm": "not an image"
+        ".hidden": "hidden", "up": "a link", "gone.ppm": "not an image"
     }  # fmt: skip
-    assert [path.name for path in list_images(tmp_path, {})] == ["b.ppm"]
+    assert [path.name for path in list_images(tmp_path, {})] == ["b.ppm", "c.ppm"]
 
 
 def test_the_line_counts_each_reason_and_stays_short() -> None:

@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alula.host.onnx.importer import import_onnx
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array
+from alula.runtime.model import Model
 from alula.runtime.ops.resize.op import COORDINATES, NEAREST, AxisGeometry, ResizeAttrs, axis_table
+from alula.runtime.passes import optimise
+from tests.host.onnx_models import model, node
 from tests.runtime.ops.oracle import channels_first, channels_last, close, inferred, onnxruntime_node, ours
 
 MODERN = [mode for mode in COORDINATES if mode != "tf_half_pixel_for_nn"]
@@ -112,6 +116,29 @@ def test_weights_of_a_table_sum_to_one_and_indices_are_inside(mode: str) -> None
             assert table.indices.min() >= 0 and table.indices.max() < 10
             np.testing.assert_allclose(table.weights.sum(axis=1), 1, atol=1e-6)
             assert not table.outside.any()
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_an_axis_that_is_not_resized_may_be_empty(mode: str) -> None:
+    for shape in ((0, 6, 9, 3), (2, 6, 9, 0)):
+        whole = np.array([shape[0], 12, 18, shape[3]], np.int64)
+        scales = np.array([1, 2, 2, 1], np.float32)
+        some = [axis for axis in range(4) if axis in (1, 2) or not shape[axis]]
+        larger = {"axes": some, "keep_aspect_ratio_policy": "not_larger"}
+        for given, attrs in (([scales], {}), ([None, whole], {}), ([None, whole[some]], larger)):
+            (y,) = ours("Resize", [np.zeros(shape, np.float32), None, *given], {"mode": mode, **attrs})
+            assert y.shape == (shape[0], 12, 18, shape[3])
+    for wrong in ([0, 0, 18, 3], [1, 12, 18, 3]):
+        with pytest.raises(ShapeError, match="expected"):
+            inferred("Resize", [np.zeros((0, 6, 9, 3), np.float32), None, None, np.array(wrong)], {"mode": mode})
+
+
+def test_an_empty_batch_is_resized_in_a_network() -> None:
+    x = np.zeros((0, 3, 6, 9), np.float32)
+    nodes = [node("Resize", "x - s", "t", mode="linear"), node("Relu", "t")]
+    proto = model(nodes, {"x": x}, {"s": np.array([1, 1, 2, 2], np.float32)}, shapes={"x": ["n", 3, 6, 9]})
+    network = Model(optimise(import_onnx(proto).graph))
+    assert network(x).shape == (0, 3, 12, 18) and network(np.ones((2, 3, 6, 9), np.float32)).all()
 
 
 REFUSED = {

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from alula.runtime.graph import Node, TensorSpec
+from alula.runtime.model import Model
+from alula.runtime.passes import optimise
 from alula.runtime.passes.constant_folding import fold_constants
 from alula.runtime.passes.dead_code import drop_dead_code
 from alula.runtime.passes.no_ops import drop_no_ops
 from alula.runtime.passes.shapes import Shapes
+from alula.runtime.planning.reference import evaluate
 from tests.runtime.passes.networks import SIZES, Builder, difference, image, ops_of
 
 
@@ -44,6 +49,22 @@ def test_idle_nodes_vanish_and_outputs_keep_their_names() -> None:
     graph = b.graph(b.node("Identity", y))
     clean = drop_no_ops(graph)
     assert [(node.op, node.outputs) for node in clean.nodes] == [("Relu", graph.outputs)]
+
+
+def test_a_dropout_stays_where_its_mask_is_an_output() -> None:
+    b = Builder(x=image())
+    y = b.node("Dropout", b.node("Relu", b.conv("x", 4, 6, 3)))
+    graph = b.graph(b.node("Tanh", y))
+    nodes = [replace(node, outputs=(*node.outputs, "mask")) if node.op == "Dropout" else node for node in graph.nodes]
+    graph = replace(graph, nodes=tuple(nodes), outputs=(*graph.outputs, "mask"))
+    x = np.random.default_rng(0).standard_normal((2, 4, 9, 8), np.float32)
+    wanted, found = evaluate(graph, {"x": x}), Model(optimise(graph)).run({"x": x})
+    assert (
+        found["mask"].dtype == bool
+        and found["mask"].all()
+        and found["mask"].shape == wanted["mask"].shape == (2, 6, 7, 6)
+    )
+    np.testing.assert_allclose(found[graph.outputs[0]], wanted[graph.outputs[0]], atol=1e-5)
 
 
 def test_what_only_looks_idle_stays() -> None:

@@ -65,6 +65,12 @@ def test_what_is_not_as_planned_is_converted_or_refused_as_in_the_first_call(qui
     np.testing.assert_array_equal(model(x=x), wanted)
     with pytest.raises(DTypeError, match="expected a NumPy array, got list"):
         model(x.tolist())
+    np.testing.assert_array_equal(model(np.ma.array(x)), wanted)
+    with pytest.raises(DTypeError, match="input x: expected an array without a mask"):
+        model(np.ma.masked_greater(x, 0))
+    for listed in ([x], [], (x,), x, None):
+        with pytest.raises(DTypeError, match="pass a dict"):
+            model.run(listed)
     with pytest.raises(DTypeError, match="float64"):
         model(x.astype(np.float64))
     with pytest.raises(ShapeError):
@@ -105,6 +111,11 @@ def test_inputs_by_name_come_in_any_order(quick: Callable[..., Model]) -> None:
             np.testing.assert_array_equal(model.run(named)["d"], x - u)
             np.testing.assert_array_equal(model(**named)[0], x - u)
     assert len(model._programs) == 1 and is_short(model)
+
+
+def test_an_input_may_have_any_name(quick: Callable[..., Model]) -> None:
+    graph = dense(node("Sub", "x self", "d"), outputs=("d",), inputs="x self")
+    np.testing.assert_array_equal(quick(graph)(x=feed(0), self=feed(1)), feed(0) - feed(1))
 
 
 def test_large_and_small_inputs_take_turns_on_one_arena(quick: Callable[..., Model]) -> None:
