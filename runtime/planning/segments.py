@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -234,8 +233,7 @@ class _Head(Walk):
         known = {name: self.folded[name] for name in sorted(reads) if name in self.folded}
         computed = tuple(sorted(reads - set(known) - set(self.inputs)))
         now = tuple(name for name in whole.outputs if name not in self._late)
-        self.graph = replace(whole, outputs=tuple(dict.fromkeys((*now, *computed))))
-        program = plan(self.finished())
+        program = plan(self.finished(tuple(dict.fromkeys((*now, *computed)))))
         wanted = tuple(name for name in self._wanted if name in reads)
         if not left:
             return Segment(program, tuple(self.inputs), tuple(self._between), (), known, (), None)

@@ -140,7 +140,7 @@ class Walk:
         self._check_known()
         for node in self.graph.nodes:
             self.visit(node)
-        return self.finished()
+        return self.finished(self.graph.outputs)
 
     def _check_known(self) -> None:
         for name, value in self.folded.items():
@@ -148,18 +148,18 @@ class Walk:
             if self.inputs.get(name) != spec:
                 raise GraphError(f"input {name}: expected a value of the input's spec, got {spec}; pass the same")
 
-    def finished(self) -> Specialised:
-        """What was walked, without nodes that nothing needs."""
-        needed = {name for name in self.graph.outputs if name not in self.folded}
+    def finished(self, outputs: tuple[str, ...]) -> Specialised:
+        """What was walked, without nodes that these outputs do not need."""
+        needed = {name for name in outputs if name not in self.folded}
         kept = []
         for node in reversed(self.nodes):
             if any(name in needed for name in node.outputs):
                 kept.append(node)
                 needed.update(node.reads)
-        for name in self.graph.outputs:
+        for name in outputs:
             self._spec(name)
-        graph, nodes, values = self.graph, tuple(reversed(kept)), Known(self.graph, self.folded)
-        return Specialised(self.inputs, graph.outputs, nodes, self.specs, values, graph.constants)
+        nodes, values = tuple(reversed(kept)), Known(self.graph, self.folded)
+        return Specialised(self.inputs, outputs, nodes, self.specs, values, self.graph.constants)
 
     def _spec(self, name: str) -> TensorSpec:
         spec = self.specs.get(name)

@@ -122,6 +122,16 @@ def test_a_branch_that_does_not_fit_these_shapes_is_planned_only_if_it_is_taken(
     check(proto, tmp_path, {"x": -np.abs(normal(2, 3))}, {"x": np.abs(normal(2, 7))})
 
 
+def test_a_branch_computes_what_its_own_shapes_depend_on(tmp_path: Path) -> None:
+    then = arm([node("Exp", "x", "e"), node("Greater", "e one", "g"), node("Compress", "e g", "t", axis=0)], "t")
+    size = [node("Abs", "x", "a"), node("ReduceMax", "a", "m", keepdims=1), node("Ceil", "m", "up")]
+    other = arm([*size, node("Cast", "up", "size", to=onnx.TensorProto.INT64), node("Expand", "zero size", "t")], "t")
+    nodes = [*positive(), choice("c", then, other, "y")]
+    constants = {**ZERO, "one": np.array(1, np.float32)}
+    proto = model(nodes, {"x": normal(3)}, constants, outputs=("y",), shapes={"x": ["n"]}, opset=18)
+    check(proto, tmp_path, *({"x": sign * np.array(v, np.float32)} for sign in (1, -1) for v in ([1, 2, -0.5], [3, 1])))
+
+
 def test_training_refuses_a_branch_by_name_unless_shapes_decide_it() -> None:
     graph = import_onnx(nested()).graph
     trainer = Trainer(graph, loss=MSE())
