@@ -43,6 +43,7 @@ class Op:
     reference     : (attrs, *inputs) -> outputs, NumPy; an absent optional input is None
     macs          : (attrs, input specs, output specs) -> multiply-adds
     static_inputs : inputs whose values decide shapes; they must be known when a program is planned
+    checked_inputs : others whose values `infer` checks where they are known: small ones, such as indices
     data_sized    : how much it gives depends on the values of its static inputs; where they are computed, its reference runs
                     before what follows is planned (planning/segments.py), and `infer`, without the values, makes its checks
     domain        : of its name in an ONNX file; "" is ONNX's own
@@ -71,6 +72,7 @@ class Op:
     n_inputs: tuple[int, int] = (1, 1)
     macs: Callable[[Any, Specs, Sequence[TensorSpec]], int] | None = None
     static_inputs: tuple[int, ...] = ()
+    checked_inputs: tuple[int, ...] = ()
     data_sized: bool = False
     domain: str = ""
     in_storage: bool = False

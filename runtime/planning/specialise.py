@@ -265,7 +265,8 @@ class Walk:
                 "decides a shape, got a computed tensor; export the model without data-dependent shapes"
             )
         values: list[Array | None] = [None] * len(node.inputs)
-        for index in find(node.op, node.label).static_inputs:
+        op = find(node.op, node.label)
+        for index in (*op.static_inputs, *op.checked_inputs):
             if index < len(node.inputs) and node.inputs[index]:
                 values[index] = self.value(node.inputs[index])
         return infer(node, [self._spec(name) if name else None for name in node.inputs], values)

@@ -234,9 +234,12 @@ def scatter_nd(attrs: ScatterNDAttrs, x: Array, indices: Array, updates: Array) 
 
 
 register(
-    Op("GatherElements", infer_gather_elements, gather_elements, GatherElementsAttrs, n_inputs=(2, 2), rank=first),
-    Op("GatherND", infer_gather_nd, gather_nd, GatherNDAttrs, n_inputs=(2, 2)),
+    Op("GatherElements", infer_gather_elements, gather_elements, GatherElementsAttrs, (2, 2), checked_inputs=(1,), rank=first),
+    Op("GatherND", infer_gather_nd, gather_nd, GatherNDAttrs, (2, 2), checked_inputs=(1,)),
     Op("GatherNDGrad", _infer_gather_nd_grad, gather_nd_grad, GatherNDGradAttrs, n_inputs=(2, 2)),
-    Op("ScatterElements", infer_scatter_elements, scatter_elements, ScatterElementsAttrs, n_inputs=(3, 3), rank=first, has_buffers=True),
-    Op("ScatterND", infer_scatter_nd, scatter_nd, ScatterNDAttrs, n_inputs=(3, 3), rank=first, has_buffers=True),
+    Op(
+        "ScatterElements", infer_scatter_elements, scatter_elements, ScatterElementsAttrs, (3, 3), checked_inputs=(1,), rank=first,
+        has_buffers=True,
+    ),
+    Op("ScatterND", infer_scatter_nd, scatter_nd, ScatterNDAttrs, (3, 3), checked_inputs=(1,), rank=first, has_buffers=True),
 )  # fmt: skip

@@ -334,7 +334,7 @@ register(
     Op("Split", infer_split, reference_split, SplitAttrs, n_inputs=(1, 2), static_inputs=(1,), rank=first),
     Op("Slice", infer_slice, reference_slice, n_inputs=(3, 5), static_inputs=(1, 2, 3, 4), rank=first),
     Op(
-        "Gather", infer_gather, reference_gather, GatherAttrs, n_inputs=(2, 2), rank=_gathered, has_buffers=True,
+        "Gather", infer_gather, reference_gather, GatherAttrs, (2, 2), checked_inputs=(1,), rank=_gathered, has_buffers=True,
         operands={0: Operand(TABLE, outputs=0)},
     ),
     Op("Transpose", infer_transpose, reference_transpose, TransposeAttrs, is_view=True, rank=first),

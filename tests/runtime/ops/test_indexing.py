@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from alula.host.onnx.importer import import_onnx
 from alula.runtime import ops
 from alula.runtime.errors import DTypeError, ShapeError
 from alula.runtime.graph import Array, TensorSpec
+from alula.runtime.model import Model
+from tests.host.onnx_models import model, node
 from tests.runtime.ops.onnx_oracle import check, evaluate, sample
 
 
@@ -74,6 +77,18 @@ def test_known_indices_must_be_in_range_and_computed_ones_are_clamped() -> None:
     assert evaluate("GatherND", {}, [np.arange(6).reshape(3, 2), i64(9, -9)])[0] == 4
     (y,) = evaluate("ScatterND", {}, [np.zeros(3), i64(9).reshape(1, 1), np.ones(1)])
     assert y.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("op", ["Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"])
+def test_a_constant_index_out_of_range_is_refused_when_a_program_is_planned(op: str) -> None:
+    x, index, updates = np.arange(4, dtype=np.float32), i64(-9, 7), np.array([8, 9], np.float32)
+    index = index.reshape(-1, 1) if op.endswith("ND") else index
+    names = "x i u" if op.startswith("Scatter") else "x i"
+    feeds = {"x": x, "u": updates} if "u" in names else {"x": x}
+    with pytest.raises(ShapeError, match=rf"the_{op.lower()} .*expected indices in \[-4, 4\), got -9 to 7"):
+        Model(import_onnx(model([node(op, names)], feeds, {"i": index})).graph).run(feeds)
+    computed = Model(import_onnx(model([node(op, names)], {**feeds, "i": index})).graph)
+    assert computed.run({**feeds, "i": index})["y"].tolist() == ([8, 1, 2, 9] if "u" in names else [0, 3])
 
 
 def test_what_does_not_fit_is_refused() -> None:
