@@ -16,6 +16,8 @@ def note_rank(step: Step, build: Build) -> None:
     rule = op.rank or (broadcast if op.pointwise or op.elementwise else None)
     ranks = [len(build.shapes[name]) if name in build.shapes else None for name in step.inputs]
     rank = rule(step.attrs, ranks, [_length(name, build) for name in step.inputs]) if rule else None
+    if step.op == "Shape" and ranks[0] is not None:  # a list of as many sizes, which ONNX may not have known
+        build.shapes[step.outputs[0]] = (len(range(ranks[0])[step.attrs.get("start", 0) : step.attrs.get("end")]),)
     for name in step.outputs:
         if rank is not None and name and name not in build.shapes:
             build.shapes[name] = (None,) * rank

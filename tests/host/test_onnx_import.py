@@ -194,6 +194,12 @@ def test_ranks_are_followed_where_onnx_cannot() -> None:
              node("Reshape", "x i", "r"), node("Relu", "r", "q"), node("GlobalMaxPool", "q")]  # fmt: skip
     inputs = {"x": f32(2, 3, 4, 5)}
     assert_same_as_onnxruntime(model(nodes, inputs, shapes={"x": ["n", 3, "h", "w"]}), inputs)
+    # and from there on through what adds or removes axes
+    nodes[4:] = [node("Unsqueeze", "r one", "u"), node("ReduceSum", "u one", "t", keepdims=0), node("Shape", "t", "ts"),
+                 node("Expand", "half ts", "e"), node("Mul", "t e", "m"), node("Reshape", "m ts", "v"),
+                 node("GlobalMaxPool", "v")]  # fmt: skip
+    constants = {"one": np.array([1]), "half": f32(1)}
+    assert_same_as_onnxruntime(model(nodes, inputs, constants, shapes={"x": ["n", 3, "h", "w"]}), inputs)
 
 
 def test_an_unknown_op_that_onnx_defines_by_others_is_written_out() -> None:

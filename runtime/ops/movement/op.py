@@ -324,6 +324,10 @@ def reference_space_to_depth(attrs: SpaceToDepthAttrs, x: Array) -> tuple[Array,
     return (y.reshape(n, h // b, w // b, b * b * c),)
 
 
+def _expanded(attrs: Mapping[str, Any], ranks: Sequence[int | None], lengths: Sequence[int | None]) -> int | None:
+    return None if len(ranks) < 2 or ranks[0] is None or lengths[1] is None else max(ranks[0], lengths[1])
+
+
 def _gathered(attrs: Mapping[str, Any], ranks: Sequence[int | None], lengths: Sequence[int | None]) -> int | None:
     return None if len(ranks) < 2 or ranks[0] is None or ranks[1] is None else ranks[0] + ranks[1] - 1
 
@@ -338,7 +342,7 @@ register(
         operands={0: Operand(TABLE, outputs=0)},
     ),
     Op("Transpose", infer_transpose, reference_transpose, TransposeAttrs, is_view=True, rank=first),
-    Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,), has_buffers=True),
+    Op("Expand", infer_expand, reference_expand, n_inputs=(2, 2), static_inputs=(1,), rank=_expanded, has_buffers=True),
     Op("Tile", infer_tile, reference_tile, n_inputs=(2, 2), static_inputs=(1,), rank=first, has_buffers=True),
     Op(
         "DepthToSpace", infer_depth_to_space, reference_depth_to_space, DepthToSpaceAttrs, channels_last=ChannelsLast(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,8 +78,24 @@ def reduction(name: str, function: Function, dtypes: tuple[str, ...] = SUMMABLE,
 
     return Op(
         name, infer, reference, attrs=ReduceAttrs, n_inputs=(1, 2), static_inputs=(1,),
-        rank=lambda attrs, ranks, lengths: ranks[0] if ranks and attrs.get("keepdims", 1) else None,
+        rank=_rank,
     )  # fmt: skip
+
+
+def _rank(attrs: Mapping[str, Any], ranks: Sequence[int | None], lengths: Sequence[int | None]) -> int | None:
+    """As the input's, less the axes that go. Without axes all go, or none if `noop_with_empty_axes` says so."""
+    if not ranks or ranks[0] is None or attrs.get("keepdims", 1):
+        return ranks[0] if ranks else None
+    if len(ranks) < 2:
+        return ranks[0] if attrs.get("noop_with_empty_axes") else 0
+    return ranks[0] - lengths[1] if lengths[1] else None
+
+
+def _arg_rank(attrs: Mapping[str, Any], ranks: Sequence[int | None], lengths: Sequence[int | None]) -> int | None:
+    """As the input's, less the axis that goes."""
+    if not ranks or ranks[0] is None:
+        return None
+    return ranks[0] if attrs.get("keepdims", 1) else ranks[0] - 1
 
 
 def mean(x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
@@ -147,6 +163,6 @@ register(
     reduction("ReduceLogSumExp", log_sum_exp),
     reduction("ReduceMax", largest, NUMBERS + BOOL, wide=False),
     reduction("ReduceMin", smallest, NUMBERS + BOOL, wide=False),
-    Op("ArgMax", infer_arg, reference_arg(np.argmax), attrs=ArgAttrs),
-    Op("ArgMin", infer_arg, reference_arg(np.argmin), attrs=ArgAttrs),
+    Op("ArgMax", infer_arg, reference_arg(np.argmax), attrs=ArgAttrs, rank=_arg_rank),
+    Op("ArgMin", infer_arg, reference_arg(np.argmin), attrs=ArgAttrs, rank=_arg_rank),
 )
