@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,37 @@ def _spread_statistics(module: Any) -> None:
             part.running_var.uniform_(0.6, 1.4)
 
 
-def _from_torchvision(architecture: Architecture) -> Any:
-    from torchvision import models
+def _no_check() -> None:
+    pass
 
+
+@cache
+def _import_torchvision() -> Any:
+    """torchvision beside a torch without CUDA: its wheel's own ops need one, so non-maximum suppression is written here."""
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for op in ("nms", "qnms"):
+        library.define(f"{op}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+    def nms(boxes: Any, scores: Any, threshold: float) -> Any:
+        left, kept = scores.argsort(descending=True, stable=True), []
+        while len(left):
+            best, left = left[0], left[1:]
+            kept.append(best)
+            left = left[boxes_module.box_iou(boxes[best][None], boxes[left])[0] <= threshold]
+        return torch.stack(kept) if kept else left
+
+    library.impl("nms", nms, "CPU")
+    import torchvision
+    from torchvision.ops import boxes as boxes_module
+
+    boxes_module._assert_has_ops = _no_check
+    return torchvision, library  # the library lives as long as its ops
+
+
+def _from_torchvision(architecture: Architecture) -> Any:
+    models = _import_torchvision()[0].models
     kinds = (models, models.segmentation, models.detection)
     builder = next(getattr(kind, architecture.name) for kind in kinds if hasattr(kind, architecture.name))
     module = builder(weights=None, **dict(architecture.options))
@@ -157,6 +186,7 @@ def _from_torchvision(architecture: Architecture) -> Any:
 
 
 def _from_timm(architecture: Architecture) -> Any:
+    _import_torchvision()
     import timm
 
     return timm.create_model(architecture.name, pretrained=False, **dict(architecture.options))
