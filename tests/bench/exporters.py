@@ -55,7 +55,7 @@ ARCHITECTURES = [
     *_torchvision("googlenet", init_weights=False),
     *_torchvision("inception_v3", size=96, init_weights=False),
     *_torchvision("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", weights_backbone=None),
-    *_torchvision("ssdlite320_mobilenet_v3_large", size=320, weights_backbone=None),
+    *_torchvision("ssdlite320_mobilenet_v3_large", size=320, weights_backbone=None, topk_candidates=10, score_thresh=0.012),
     *_timm("ghostnet_050", "tinynet_e", "lcnet_035", "mobileone_s0", "repvgg_a0", "mobilenetv4_conv_small_035"),
     *_timm("edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050", "fastvit_t8", "poolformerv2_s12", "starnet_s1"),
     *_timm("test_vit", "test_mambaout", "test_nfnet", "test_byobnet", size=96),
