@@ -8,9 +8,9 @@ what was not right.
 
 An export is right if it packs, loads and answers what onnxruntime answers, at batch 1 and (where the batch is free) 3:
 each output within 1e-4 of its range; where float32 itself is no better (onnxruntime without its optimisations is as far
-off), within three times that; for a quantised network within half of what quantisation itself changed, or what
-onnxruntime's optimisations change, since a value on the edge between two codes may fall on either side. An export that
-the exporter or onnxruntime refuses is `unusable`.
+off), within three times that; for a quantised network within half of what quantisation itself changed, what
+onnxruntime's optimisations change, or two codes of the output, since a value on the edge between two codes may fall on
+either side. An export that the exporter or onnxruntime refuses is `unusable`.
 
 Summary: exports_right_ratio (of those that are usable), right, wrong, refused, crashed, unusable, architectures.
 """
@@ -42,6 +42,7 @@ Array = np.ndarray[Any, Any]
 Values = dict[str, Array]  # by tensor
 FLOAT_MARGIN = 3.0
 QUANTISATION_MARGIN = 0.5
+TWO_CODES = 2.5 / 255  # of an output's range: such an output is itself one of 255 codes
 SECONDS = 1500.0
 VERDICTS = ("right", "wrong", "refused", "crashed", "unusable")
 
@@ -128,8 +129,8 @@ def _allowed(
     if variant in QUANTISERS:
         whole = OrtModel(path.with_name(f"{float_variant(architecture)}.onnx"), 1)(values).get(name)
         if whole is None or whole.shape != reference.shape:
-            return itself
-        return max(QUANTISATION_MARGIN * compare(name, whole, reference).ratio, itself)
+            return max(TWO_CODES, itself)
+        return max(TWO_CODES, QUANTISATION_MARGIN * compare(name, whole, reference).ratio, itself)
     return FLOAT_MARGIN * itself
 
 
