@@ -78,9 +78,10 @@ def variants(architecture: Architecture) -> list[str]:
     return [f"{exporter}-{opset}" for exporter, opsets in TORCH_EXPORTERS.items() for opset in opsets] + [*QUANTISERS]
 
 
-def float_variant(architecture: Architecture) -> str:
-    """The export that is quantised."""
-    return variants(architecture)[0]
+def float_variant(architecture: Architecture, folder: Path) -> str:
+    """The export that is quantised: the first that there is."""
+    names = [name for name in variants(architecture) if name not in QUANTISERS]
+    return next((name for name in names if (folder / f"{name}.onnx").exists()), names[0])
 
 
 def images(architecture: Architecture, batch: int, seed: int = 0) -> Array:
@@ -107,7 +108,7 @@ def write(architecture: Architecture, variant: str, folder: Path) -> Path:
     with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         warnings.simplefilter("ignore")
         if variant in QUANTISERS:
-            _quantise(architecture, variant, folder / f"{float_variant(architecture)}.onnx", partial)
+            _quantise(architecture, variant, folder / f"{float_variant(architecture, folder)}.onnx", partial)
         elif variant == "keras":
             _keras(architecture, partial)
         else:

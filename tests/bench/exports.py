@@ -69,7 +69,7 @@ def judge(architecture: Architecture, variant: str, folder: Path) -> Outcome:
         return Outcome(architecture.label, variant, "unusable", _line(error))
     try:
         packed = path.with_suffix(".alula")
-        pack({"net": import_onnx(path)}, packed)
+        pack({"net": import_onnx(path)}, packed, entropy=False)
         model = alula.load(packed, threads=1)
         packed.unlink()
         worst = 0.0
@@ -127,7 +127,7 @@ def _allowed(
     """How far an answer may be off where it is not within the tolerance."""
     itself = compare(name, _unoptimised(path, values)[name], reference).ratio
     if variant in QUANTISERS:
-        whole = OrtModel(path.with_name(f"{float_variant(architecture)}.onnx"), 1)(values).get(name)
+        whole = OrtModel(path.with_name(f"{float_variant(architecture, path.parent)}.onnx"), 1)(values).get(name)
         if whole is None or whole.shape != reference.shape:
             return max(TWO_CODES, itself)
         return max(TWO_CODES, QUANTISATION_MARGIN * compare(name, whole, reference).ratio, itself)
