@@ -56,16 +56,14 @@ ARCHITECTURES = [
     *_torchvision("inception_v3", size=96, init_weights=False),
     *_torchvision("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", weights_backbone=None),
     *_torchvision("ssdlite320_mobilenet_v3_large", size=320, weights_backbone=None, topk_candidates=10, score_thresh=0.012),
-    *_timm("ghostnet_050", "tinynet_e", "lcnet_035", "mobileone_s0", "repvgg_a0", "mobilenetv4_conv_small_035"),
-    *_timm("edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050", "fastvit_t8", "poolformerv2_s12", "starnet_s1"),
-    *_timm("test_vit", "test_mambaout", "test_nfnet", "test_byobnet", size=96),
-    *_timm("deit_tiny_patch16_224", "cait_xxs24_224", "xcit_nano_12_p16_224", "crossvit_tiny_240", size=64, img_size=64),
-    *_timm("mixer_s32_224", "resmlp_12_224", "gmlp_s16_224", "coat_lite_tiny", "tiny_vit_5m_224", size=64, img_size=64),
-    *_timm("levit_128s", "efficientformerv2_s0", size=224),
-    *_timm("hrnet_w18_small", "res2net50_26w_4s", "skresnet18", "dla46_c", "rexnet_100", "selecsls42b"),
-    *_timm("eca_nfnet_l0", "hardcorenas_a", "convmixer_768_32", "repghostnet_050", "inception_next_tiny"),
     *[Architecture("torch", name, size) for name, size in (("unet", 48), ("lstm", 16), ("gru", 16), ("transformer", 16), ("detector", 64))],
     *[Architecture("keras", name, 64) for name in ("MobileNetV2", "MobileNetV3Small", "EfficientNetV2B0", "NASNetMobile", "Xception")],
+    *_timm("test_vit", "test_mambaout", "test_nfnet", "test_byobnet", size=96),
+    *_timm("ghostnet_050", "tinynet_e", "lcnet_035", "mobileone_s0", "repvgg_a0", "mobilenetv4_conv_small_035"),
+    *_timm("edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050", "fastvit_t8", "poolformerv2_s12", "starnet_s1"),
+    *_timm("deit_tiny_patch16_224", "mixer_s32_224", "resmlp_12_224", "tiny_vit_5m_224", size=64, img_size=64),
+    *_timm("levit_128s", size=224),
+    *_timm("res2net50_26w_4s", "skresnet18", "dla46_c", "rexnet_100", "selecsls42b", "hardcorenas_a", "repghostnet_050"),
 ]  # fmt: skip
 TORCH_EXPORTERS = {"script": (13, 17), "dynamo": (18, 21)}  # torch's tracing exporter, and the one of today
 QUANTISERS = ("static", "static-qoperator", "dynamic")
