@@ -231,7 +231,7 @@ class Run:
                     break
         self._place = _Place(epoch, step, best=self._place.best)
         self.save()
-        advice = "correct the data" if where.startswith("input ") else "lower the learning rate or clip the gradients"
+        advice = "correct the data" if where.startswith("input ") else "lower the rate or clip gradients"
         raise DivergedError(
             f"epoch {epoch + 1}, step {step + 1}: expected a finite loss and finite weights, got none: first not finite is "
             f"{where or 'a new weight'}; {advice}"

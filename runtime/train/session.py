@@ -78,10 +78,10 @@ class Session:
             path = self.output or (self.folder / LAST if self.folder else None)
             if path is None:
                 raise DivergedError(
-                    f"{error}. The weights from before are lost: -o FILE.alula would have kept them"
+                    f"{error}; the weights from before are lost: -o FILE.alula would have kept them"
                 ) from None
             self._write(path, self.run.trainer.trained_graph())
-            raise DivergedError(f"{error}. The weights from before that step are in {path}") from None
+            raise DivergedError(f"{error}; the weights from before are in {path}") from None
 
     def _write(self, path: Path, graph: Graph) -> None:
         latest = self.records[-1] if self.records else {}

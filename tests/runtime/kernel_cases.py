@@ -78,6 +78,8 @@ def tests() -> Iterator[Case]:
     yield Case("Equal", (Input((3, 5), "uint8"), Input((5,), "uint8")), exact=True, kernel=False)
     for shape in ((), (V + 1,), (3, 4097), (0,)):
         yield Case("Not", (Input(shape, "bool"),), exact=True)
+    for value in (0, (1,)):
+        yield Case("Branch", (Input(dtype="bool", value=value),), exact=True, n_outputs=2)
     shapes = [((3, 5), (3, 5), (3, 5)), ((3, 1), (5,), ()), ((), (3, 5), (5,)), ((5,), (3, 1), (3, 5)), ((2, 1, 4, 1), (1, 3, 1, 5), (5,)),
               ((1, 4097), (2, 4097), ()), ((2, 1, 5, 5), (2, 3, 5, 5), ()), ((5,), (), ()), ((), (), ()), ((0, 3), (3,), ())]  # fmt: skip
     for (c, a, b), dtype in itertools.product(shapes, ("float32", "int64", "int32", "uint8", "bool", "float16")):

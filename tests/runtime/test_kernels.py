@@ -28,7 +28,8 @@ def close(case: Case, got: Array, wanted: Array) -> None:
 
 def only_program(model: Model) -> Program:
     """The program of a model that ran once."""
-    (program,) = model._programs.values()
+    segments = model._segments._kept.values() if model._segments else ()
+    (program,) = [*model._programs.values(), *(segment.program for segment in segments)]
     return program
 
 
