@@ -4,7 +4,7 @@
 
 Needs the extra `exporters`; what its packages cannot build is listed and not counted. Every architecture runs in a
 process of its own and leaves a file in DIR, so that a run can be resumed. `--again` judges anew
-what was not right.
+what was usable and not right.
 
 An export is right if it packs, loads and answers what onnxruntime answers, at batch 1 and (where the batch is free) 3:
 each output within 1e-4 of its range; where float32 itself is no better (onnxruntime without its optimisations is as far
@@ -151,7 +151,7 @@ def _serve(number: int, work: Path, again: bool) -> None:
     folder = work / architecture.label.replace(":", "-")
     stored = folder / "outcomes.json"
     rows = json.loads(stored.read_text()) if stored.exists() else []
-    done = {row["variant"]: row for row in rows if row["verdict"] == "right" or not again}
+    done = {row["variant"]: row for row in rows if row["verdict"] in ("right", "unusable") or not again}
     for variant in variants(architecture):
         if variant not in done:
             done[variant] = asdict(judge(architecture, variant, folder))
@@ -193,7 +193,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
     parser.add_argument("--only", default="", metavar="SUBSTRING", help="architectures whose name holds this")
-    parser.add_argument("--again", action="store_true", help="judge again what was not right")
+    parser.add_argument("--again", action="store_true", help="judge again what was usable and not right")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve is not None:
