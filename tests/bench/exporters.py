@@ -226,6 +226,7 @@ def _keras(architecture: Architecture, path: Path) -> None:
     keras.utils.set_random_seed(0)
     side = architecture.size
     model = getattr(keras.applications, architecture.name)(weights=None, input_shape=(side, side, CHANNELS), classes=10)
+    model(images(architecture, 1))  # or keras says that it was never called
     model.export(str(path), format="onnx", verbose=False)
 
 
