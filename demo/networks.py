@@ -57,7 +57,7 @@ def packed_networks(given: Path | None, target: Path) -> Packed:
             return Packed(place)
     raise SourceError(
         f"demo: expected the packed networks in {places[0]}, got none, and no OCR networks to pack here; "
-        f"run `alula demo` where they are installed (README.md), and copy its {NAME} to that place"
+        f"run `alula demo` where those are installed (README.md), and copy its {NAME}"
     )
 
 

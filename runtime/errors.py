@@ -24,7 +24,9 @@ import re
 from types import ModuleType
 
 MAX_LINE = 280  # characters of a message: what the command puts in front of it fits into 300
-MIN_PART = 40  # of a part of it that is shortened
+MIN_PART = 30  # of a part of it that is shortened
+FRAME = ": expected |, got |; "
+A_PATH = r"(?<![^\s'\"`])~?/[^\s:;,]{1,180}"  # whoever reads the line copies it
 
 
 class AlulaError(Exception):
@@ -93,16 +95,18 @@ class MeterError(AlulaError, OSError):
 def one_line(text: str) -> str:
     """A message as one line of at most MAX_LINE printable characters: names in it come from files that may be hostile.
 
-    Its longest parts (where, expected, got, what to do) lose their middles.
+    Its longest parts (where, expected, got, what to do) lose their middles; paths only where nothing else is left to cut.
     """
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    parts = re.split(r"(: expected |, got |; )", line)
-    while (excess := sum(map(len, parts)) - MAX_LINE) > 0:
-        longest = max(range(len(parts)), key=lambda index: len(parts[index]))
-        parts[longest] = _cut(parts[longest], max(len(parts[longest]) - excess, MIN_PART))
-        if len(parts[longest]) <= MIN_PART:  # many short parts
-            return _cut("".join(parts), MAX_LINE)
-    return "".join(parts)
+    if len(line) <= MAX_LINE:
+        return line
+    for kept in (f"({FRAME}|{A_PATH})", f"({FRAME})"):
+        parts = re.split(kept, line)
+        for longest in range(MAX_LINE, MIN_PART - 1, -1):
+            shorter = "".join(part if index % 2 else _cut(part, longest) for index, part in enumerate(parts))
+            if len(shorter) <= MAX_LINE:
+                return shorter
+    return _cut(line, MAX_LINE)  # many short parts
 
 
 def reason(error: object, max_length: int = 150) -> str:

@@ -22,9 +22,17 @@ def test_a_short_message_stays_as_it_is() -> None:
     assert str(pickle.loads(pickle.dumps(error))) == error.args[0]
 
 
+def test_a_path_stays_whole_where_words_can_be_cut() -> None:
+    path = f"/home/pi/{'a-long-folder/' * 10}net.alula"
+    text = f"demo: expected the networks in {path} {'and many words ' * 9}, got nothing; {'do this or that ' * 9}at the end"
+    told = one_line(text)
+    assert path in told and len(told) <= MAX_LINE and told.endswith("at the end") and ", got nothing; do this" in told
+    assert one_line(f"{path}: {'words ' * 90}").startswith(f"{path}: words")
+
+
 def test_no_text_is_longer_than_a_line() -> None:
     generator = np.random.default_rng(0)
-    pieces = ["; ", ": expected ", ", got ", "x" * 90, "\n", "'ä "]
+    pieces = ["; ", ": expected ", ", got ", "x" * 90, "\n", "'ä ", " /a/b", "/" * 70]
     for _ in range(500):
         text = "".join(generator.choice(pieces, int(generator.integers(0, 200))))
         assert len(one_line(text)) <= MAX_LINE and one_line(text).isprintable()
