@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alula.runtime.errors import GraphError
 
 if TYPE_CHECKING:
+    from alula.runtime.artifact.task import Task
     from alula.runtime.graph import Graph
+    from alula.runtime.model import Model
 
 ZOO, ONNX = "zoo:", ".onnx"
 
 
-def open_graph(model: str, name: str | None = None, seed: int = 0) -> Graph:
-    """The graph of a model. Only ONNX needs `host/`.
+@dataclass(frozen=True)
+class Source:
+    """A network. task : what it is for, if it says so; trainable : whether inference has something to fold"""
 
-    name : one of the graphs of an .alula file
-    seed : of the fresh weights of the zoo
+    graph: Graph
+    task: Task | None = None
+    trainable: bool = True
+
+
+def open_graph(model: str, name: str | None = None, seed: int = 0, classes: int | None = None) -> Source:
+    """A model. Only ONNX needs `host/`.
+
+    name    : one of the graphs of an .alula file
+    seed    : of the fresh weights of the zoo
+    classes : outputs of a network of the zoo, if not its own number
     """
     if name and (model.startswith(ZOO) or model.endswith(ONNX)):
         raise GraphError(f"--graph: expected an .alula file with it, got {model}; leave it out")
@@ -24,15 +37,35 @@ def open_graph(model: str, name: str | None = None, seed: int = 0) -> Graph:
         from alula.host.onnx.importer import import_onnx
         from alula.host.zoo import build
 
-        return import_onnx(build(model.removeprefix(ZOO), seed)).graph
+        return Source(import_onnx(build(model.removeprefix(ZOO), seed, classes)).graph)
     if model.endswith(ONNX):
         from alula.host.onnx.importer import import_onnx
+        from alula.host.onnx.task import read_metadata
 
-        return import_onnx(model).graph
+        imported = import_onnx(model)
+        return Source(imported.graph, read_metadata(imported.metadata, model, imported.graph).task)
     from alula.runtime.artifact import open_artifact
+    from alula.runtime.artifact.task import task_of
 
-    graphs = open_artifact(model).graphs
+    artifact = open_artifact(model)
+    graphs = artifact.graphs
     chosen = name or (next(iter(graphs)) if len(graphs) == 1 else None)
     if chosen not in graphs:
         raise GraphError(f"{model}: expected one of the graphs {', '.join(graphs)}, got {chosen}; choose with --graph")
-    return graphs[chosen]
+    return Source(graphs[chosen], task_of(artifact.metadata, chosen, model), artifact.trainable)
+
+
+def open_model(path: str, name: str | None = None, threads: int | None = None) -> tuple[Model, Task | None]:
+    """A model that runs, and what it is for; an ONNX file is packed on the fly, which needs `host/`.
+
+    raise : MissingExtraError that names the extra
+    """
+    from alula.runtime.model import Model, load
+
+    if not path.endswith(ONNX) and not path.startswith(ZOO):
+        model = load(path, name, threads)
+        return model, model.task
+    from alula.runtime.passes import optimise
+
+    source = open_graph(path, name)
+    return Model(optimise(source.graph), threads), source.task

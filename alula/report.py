@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from alula.runtime.artifact.task import Task
 
 Cell = str | int | float | None
 
@@ -83,6 +86,14 @@ def _json(document: dict[str, Any], encoding: str) -> str:
     except UnicodeEncodeError:
         return json.dumps(document, indent=2, default=_plain)
     return text
+
+
+def tell_task(task: Task) -> str:
+    """What a network is for, in one line."""
+    shown = ", ".join(task.classes[:4]) + (", ..." if len(task.classes) > 4 else "")
+    classes = f" {len(task.classes)} classes ({shown})" if task.classes else ""
+    how = f"sees images as {task.preprocessing}" if task.preprocessing else "without preprocessing, so for arrays alone"
+    return f"{task.kind}{classes}; {how}"
 
 
 def _plain(value: object) -> object:

@@ -10,18 +10,18 @@ from tokenize import TokenError
 
 import numpy as np
 
-from alula.runtime.data.image import is_image_file, read_image
-from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
-from alula.runtime.data.opencv import opencv
-from alula.runtime.errors import DTypeError, ShapeError, SourceError
+from alula.runtime.data.decoder import open_picture
+from alula.runtime.data.image import is_image_file
+from alula.runtime.data.preprocessing import Preprocessing
+from alula.runtime.errors import DataError, DTypeError, ShapeError, SourceError
 from alula.runtime.files import check_file, printable
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.memory.aligned import native
+from alula.runtime.tasks.classify import without_preprocessing
 
 Shapes = dict[str, tuple[int, ...]]
 # What numpy.load raises on files that are no arrays: of zip files also when they are encrypted or compressed otherwise
 UNREADABLE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SyntaxError, TokenError)
-PIXELS = ("float32", "float16", "uint8")  # dtypes of inputs that take an image
 
 
 def parse_shapes(texts: Sequence[str]) -> Shapes:
@@ -85,23 +85,26 @@ def random_inputs(specs: Mapping[str, TensorSpec], shapes: Shapes, seed: int = 0
 
 
 def load_inputs(
-    path: Path,
-    specs: Mapping[str, TensorSpec],
-    shapes: Shapes | None = None,
-    layout: str | None = None,
-    alpha: str = "white",
+    path: Path, specs: Mapping[str, TensorSpec], how: Preprocessing | None = None, alpha: str = "white"
 ) -> dict[str, Array]:
     """Arrays from a .npy (the only input), a .npz (one array an input, by name), or an image.
 
-    shapes : what an image is resized to, (1, C, H, W) or (1, H, W, C); its values become -1..1, in the order B, G, R;
-             an input of uint8 gets them as they are
-    layout : which of the two, if the shape does not tell
-    alpha  : white, black or drop: what a transparent image is laid over
-    raise  : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit
+    how   : what the network expects of an image
+    alpha : white, black or drop: what a transparent image is laid over
+    raise : SourceError if the file is none of these, ShapeError or DTypeError if an array does not fit, DataError for an image
+            without preprocessing
     """
     check_file(path)
     if is_image(path):
-        return {next(iter(specs)): _image(path, specs, resolve_shapes(specs, shapes or {}, str(path)), layout, alpha)}
+        name, spec = next(iter(specs.items()))
+        if how is None:
+            raise DataError(without_preprocessing(printable(path)))
+        if len(specs) != 1:
+            raise ShapeError(
+                f"{path}: expected a network with one input for an image, got {', '.join(specs)}; give a .npz"
+            )
+        ready = how.for_input(spec, str(path), how.layout)
+        return {name: ready(open_picture(path, ready.channels, alpha))}
     try:
         values, names = _arrays(path, list(specs))
     except UNREADABLE as error:
@@ -135,30 +138,3 @@ def _arrays(path: Path, wanted: list[str]) -> tuple[dict[str, Array], list[str]]
 def is_image(path: Path) -> bool:
     """Whether an input is an image, by its suffix or its content, and no array."""
     return path.suffix.lower() not in (".npy", ".npz") and path.is_file() and is_image_file(path)
-
-
-def _image(path: Path, specs: Mapping[str, TensorSpec], shapes: Shapes, layout: str | None, alpha: str) -> Array:
-    (spec, *others), shape = specs.values(), next(iter(shapes.values()))
-    if others or len(shape) != 4 or shape[0] != 1 or spec.dtype not in PIXELS:
-        raise ShapeError(
-            f"{path}: expected a network with one input (1, 3, H, W) for an image, got {shapes}; give a .npz"
-        )
-    known = image_layout(
-        spec.shape if any(isinstance(spec.shape[axis], int) for axis in (1, 3)) else shape, str(path), layout
-    )
-    height, width, channels = (shape[axis] for axis in image_axes(known))
-    if channels not in CHANNELS:
-        raise ShapeError(
-            f"{path}: expected an input of 1 or 3 channels for an image, got {shape} ({known}); give a .npz"
-        )
-    try:
-        image = read_image(path, channels, alpha)
-    except ValueError as error:
-        raise SourceError(
-            f"{printable(path)}: expected an image that can be decoded, got one that is not: {error}; is it damaged?"
-        ) from error
-    cv2 = opencv("resizing an image")
-    pixels = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).reshape(height, width, channels)
-    if spec.dtype != "uint8":
-        pixels = (pixels.astype(np.float32) / 127.5 - 1).astype(spec.dtype)
-    return np.ascontiguousarray(pixels[None] if known == "NHWC" else pixels.transpose(2, 0, 1)[None])

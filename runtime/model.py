@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alula.runtime.compiler.loader import library
-from alula.runtime.errors import DTypeError, GraphError
+from alula.runtime.errors import DataError, DTypeError, GraphError
 from alula.runtime.forks import ForkLock
 from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.kernels.tiles import for_cpu
@@ -29,6 +30,8 @@ from alula.runtime.threads import checked_threads, team
 
 if TYPE_CHECKING:
     from alula.runtime.artifact import Artifact
+    from alula.runtime.artifact.task import Task
+    from alula.runtime.tasks.classify import Classification, Classifier
     from alula.runtime.train.trainer import Trainer
 
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
@@ -61,6 +64,7 @@ class Model:
         self._static = static_input_names(graph)
         self._segments = Segments(graph, self._made) if needs_segments(graph) else None
         self._names = tuple(graph.inputs)
+        self._classifier: Classifier | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as the network that it is, its constants as the file stores them; programs are planned again."""
@@ -134,6 +138,48 @@ class Model:
         if self._segments:
             return self._segments.only(self._specs(ready)).parts(ready)
         return self._program_for(ready).parts(ready)
+
+    @property
+    def task(self) -> Task | None:
+        """What the network is for, if its file says so.
+
+        raise : ArtifactError if that cannot be read
+        """
+        from alula.runtime.artifact.task import task_of
+
+        return task_of(self.metadata, self.graph.name, f"graph {self.graph.name}")
+
+    def predict(self, image: str | os.PathLike[str] | Array, top: int = 5, alpha: str = "white") -> Classification:
+        """The best classes of an image, as the file's task says.
+
+        image : a file, or (H, W, 3), blue green red as OpenCV has it, or (H, W), uint8
+        alpha : of a file: white, black or drop, what a transparent image is laid over
+        raise : DataError if the file has no such task or no preprocessing, SourceError if the image cannot be read
+        """
+        from alula.runtime.data.decoder import open_picture
+        from alula.runtime.data.image import as_bgr
+
+        if self._classifier is None:
+            self._classifier = self.classifier()
+        if isinstance(image, str | os.PathLike):
+            pixels: Array | None = open_picture(Path(image), self._classifier.preprocessing.channels, alpha)
+        else:
+            pixels = as_bgr(image)
+        if pixels is None:
+            raise DataError(f"predict: expected a file or an image (H, W, 3) uint8, got {_shown(image)}; convert it")
+        return self._classifier.answer(self._classifier(pixels), top)
+
+    def classifier(self, task: Task | None = None, where: str = "") -> Classifier:
+        """What tells classes apart with this network; `task` in place of the file's own. where : what messages call it
+
+        raise : DataError, GraphError
+        """
+        from alula.runtime.tasks.classify import Classifier, without_preprocessing
+
+        task, where = task or self.task, where or f"graph {self.graph.name}"
+        if task is None:
+            raise DataError(without_preprocessing(where))
+        return Classifier(self.run, self.graph, task, where)
 
     def trainer(self, **options: Any) -> Trainer:
         """A trainer that starts from this network; the model itself stays as it is.
@@ -221,6 +267,10 @@ class Model:
 
     def _made(self, network: Specialised) -> Program:
         return Program(network, self._store, self._arena, for_cpu(library().cpu), team(self.threads), self.max_bytes)
+
+
+def _shown(image: object) -> str:
+    return f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
 
 
 def load(

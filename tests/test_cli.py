@@ -165,8 +165,11 @@ def test_an_array_of_the_wrong_dtype_is_refused(
     assert "float64" in refused(capsys, "run", packed, tmp_path / "x.npy")
 
 
-def test_a_file_that_is_no_array_is_refused(packed: Path, onnx_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "expected a .npy" in refused(capsys, "run", packed, onnx_file)
+def test_a_source_that_is_no_array_and_no_image_is_refused(
+    packed: Path, onnx_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--preset imagenet" in refused(capsys, "run", packed, onnx_file)
+    assert "expected a video" in refused(capsys, "run", packed, onnx_file, "--preset", "raw")
 
 
 def test_an_interrupt_ends_with_one_line_and_130(

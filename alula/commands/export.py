@@ -21,16 +21,19 @@ def run(args: argparse.Namespace) -> Report:
     """Write the ONNX file."""
     from alula.host.onnx.exporter import export_onnx
     from alula.runtime.artifact import open_artifact
+    from alula.runtime.artifact.task import ONNX_KEY, task_of
     from alula.runtime.errors import GraphError
 
     check_outputs([args.output], [args.file])
-    graphs = open_artifact(args.file).graphs
+    artifact = open_artifact(args.file)
+    graphs = artifact.graphs
     name = args.graph or (next(iter(graphs)) if len(graphs) == 1 else None)
     if name not in graphs:
         raise GraphError(
             f"{args.file}: expected one of the graphs {', '.join(graphs)}, got {name}; choose with --graph"
         )
-    model = export_onnx(graphs[name])
+    task = task_of(artifact.metadata, name, str(args.file))
+    model = export_onnx(graphs[name], metadata={ONNX_KEY: task.text()} if task else None)
     content = model.SerializeToString()
     write_whole(args.output, lambda handle: handle.write(content))
     document = {"path": str(args.output), "graph": name, "size_bytes": len(content)}

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from alula.arguments import add_file, add_shape, add_threads
-from alula.report import Cell, Report, Table, count, size
+from alula.report import Cell, Report, Table, count, size, tell_task
 
 SHOWN_FLAGS = 3  # in the list of what they skip
 
@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> Report:
     """Tensors, encodings and bits per weight; memory and multiply-adds for the given shapes."""
     from alula.host.inputs import parse_shapes
     from alula.runtime.artifact import open_artifact
+    from alula.runtime.artifact.task import task_of
     from alula.runtime.errors import GraphError, ShapeError
 
     artifact = open_artifact(args.file)
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> Report:
             f"{args.file}: expected shapes for the inputs {', '.join(sorted(known))}, got one for {unknown[0]}; check --shape"
         )
     graphs = [_graph(artifact, name, shapes, args.threads) for name in names]
+    tasks = {name: task_of(artifact.metadata, name, str(args.file)) for name in names}
     tensors: list[dict[str, Any]] = [
         {"graph": t.graph, "tensor": t.name, "shape": t.spec.shape, "dtype": t.spec.dtype, "encoding": t.encoding,
          "bits_per_weight": t.bits_per_weight, "stored_bytes": t.stored_size}
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> Report:
         if g.get("reference_nodes")
     ]
     parts += [_guards(g) for g in graphs if g["guards"]]
+    parts += [f"{name}: {tell_task(task)}" for name, task in tasks.items() if task]
     weights = sum(t.spec.size for t in artifact.tensors if t.graph in names)
     bits = 8 * sum(t["stored_bytes"] for t in tensors) / max(weights, 1)
     parts.append(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import alula
-from alula.arguments import named_path
+from alula.arguments import add_layout, named_path
+from alula.imaging import add_imaging, chosen_task, given
 from alula.outputs import check_outputs
 from alula.progress import Progress
-from alula.report import Cell, Report, Table, size
+from alula.report import Cell, Report, Table, size, tell_task
 from alula.runtime.files import check_file
 
 
@@ -27,14 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bits", action="append", default=[], metavar="[NAME=]N",
                         help="bits per weight: 1 to 8, or 16; for one graph or for all. Default: weights stay exact")  # fmt: skip
     parser.add_argument(
-        "--metadata", type=Path, metavar="FILE.json", help="a JSON object to store with the graphs: task, labels"
+        "--metadata", type=Path, metavar="FILE.json", help="a JSON object to store with the graphs: provenance, say"
     )
+    add_imaging(parser)
+    add_layout(parser)
 
 
 def run(args: argparse.Namespace) -> Report:
     """Import, choose encodings, write."""
     from alula.host.onnx.importer import import_onnx
+    from alula.host.onnx.task import read_metadata
     from alula.host.pack import pack
+    from alula.runtime.artifact.task import with_tasks
     from alula.runtime.errors import GraphError
 
     models = [(name or path.stem, path) for name, path in [*([("", args.model)] if args.model else []), *args.graph]]
@@ -43,15 +48,24 @@ def run(args: argparse.Namespace) -> Report:
         raise GraphError(
             f"pack: expected models under different names, got {', '.join(names) or 'none'}; name them with --graph NAME=FILE"
         )
-    check_outputs([args.output], [*(path for _, path in models), args.metadata])
+    if given(args) and len(models) > 1:
+        raise GraphError(
+            f"{given(args)[0]}: expected one model, which it is for, got {', '.join(names)}; pack them one by one"
+        )
+    check_outputs([args.output], [*(path for _, path in models), args.metadata, args.labels])
     with Progress("packing") as progress:
         imported = {}
         for number, (name, path) in enumerate(models):
             progress(number, len(models), path.name)
             imported[name] = import_onnx(path, name)
-        metadata = _metadata(args.metadata) | {
+        found = {name: read_metadata(imported[name].metadata, path.name, imported[name].graph) for name, path in models}
+        tasks = {
+            name: chosen_task(args, found[name].task, imported[name].graph, path.name, args.layout)
+            for name, path in models
+        }
+        metadata = with_tasks(_metadata(args.metadata), tasks) | {
             "packed_by": f"alula {alula.__version__}",
-            "sources": {name: {"file": path.name, **imported[name].metadata} for name, path in models},
+            "sources": {name: {"file": path.name, **_others(imported[name].metadata)} for name, path in models},
         }
         result = pack(imported, args.output, _bits(args.bits, names), metadata, progress)
     tensors = [asdict(row) for row in result.tensors]
@@ -59,7 +73,8 @@ def run(args: argparse.Namespace) -> Report:
     source_bytes = sum(path.stat().st_size for _, path in models)
     document = {"path": result.path, "size_bytes": result.size_bytes, "source_bytes": source_bytes,
                 "raw_bytes": result.raw_bytes, "largest_error_ratio": worst, "tensors": tensors,
-                "notes": {name: imported[name].notes for name in names}}  # fmt: skip
+                "notes": {name: imported[name].notes for name in names},
+                "tasks": {name: task.document() for name, task in tasks.items() if task}}  # fmt: skip
     rows: list[tuple[Cell, ...]] = []
     for name, path in models:
         mine = [row for row in result.tensors if row.graph == name]
@@ -69,7 +84,16 @@ def run(args: argparse.Namespace) -> Report:
     columns = ("graph", "from", "ONNX", "tensors", "weights", "packed", "times smaller")
     line = f"{result.path}: {size(result.size_bytes)}, from {size(source_bytes)}; largest error of a tensor {worst:.2%}"
     notes = [f"{name}: {note}" for name in names for note in imported[name].notes]
-    return Report(document, [Table(columns, rows), *notes, line])
+    notes += [f"{name}: {found[name].note}" for name in names if found[name].note and not tasks[name]]
+    told = [f"{name}: {tell_task(task)}" for name, task in tasks.items() if task]
+    return Report(document, [Table(columns, rows), *notes, *told, line])
+
+
+def _others(metadata: dict[str, str]) -> dict[str, str]:
+    """What is not the task, which the file says once."""
+    from alula.runtime.artifact.task import ONNX_KEY
+
+    return {key: value for key, value in metadata.items() if key != ONNX_KEY}
 
 
 def _bits(texts: list[str], names: list[str]) -> int | dict[str, int | None] | None:

@@ -1,7 +1,7 @@
-"""`alula run F.alula INPUT`: read the signs in a video, or run a model on an array.
+"""`alula run MODEL SOURCE`: what the model's file says that it is for.
 
-A file with the graphs `detect`, `classify` and `recognise` reads signs; INPUT is then a video, a camera, a stream or a
-folder of images, or one image. Any other file runs one graph on a .npy, a .npz or an image.
+A file with the graphs `detect`, `classify` and `recognise` reads signs. A network that tells classes apart names what it
+sees in an image, a folder, a video or a camera. Any other one gives its outputs for a .npy, a .npz or an image.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import alula
-from alula.arguments import add_alpha, add_file, add_layout, add_shape, add_threads, positive
+from alula.arguments import add_alpha, add_layout, add_shape, add_threads, positive
+from alula.classifying import classify, energy_log, tell_energy, tell_lost
+from alula.imaging import add_imaging, chosen_task, given
+from alula.models import ONNX, open_model
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -24,25 +27,34 @@ if TYPE_CHECKING:
     from alula.device.camera import Frame, FrameSource
     from alula.device.tasks.spotter import Flight
     from alula.runtime.artifact import Artifact
+    from alula.runtime.artifact.task import Task
+    from alula.runtime.model import Model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to run on, where the results go."""
-    add_file(parser)
     parser.add_argument(
-        "input", metavar="INPUT", help="a video, camera index, stream or folder; or a .npy, .npz or image"
+        "file", type=Path, metavar="MODEL", help="a packed file, or an ONNX model, which is packed on the fly"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="signs as JSON lines, or outputs as .npz")
-    parser.add_argument("--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the signs drawn on it")
+    parser.add_argument("--graph", metavar="NAME", help="one of the graphs of a packed file; default: the only one")
+    parser.add_argument(
+        "input", metavar="SOURCE", help="an image, a folder, a video, a camera's number or a stream; or a .npy or .npz"
+    )
+    parser.add_argument("--top", type=positive, metavar="K", help="classes of each answer (5)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="answers as JSON lines, or outputs as .npz")
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE.mp4", help="a copy of the video with the answers drawn on it"
+    )
     parser.add_argument(
         "--energy", type=Path, metavar="FILE.json", help="an energy log: the summary here, samples in a .csv beside it"
     )
-    parser.add_argument("--meter", help="power meter for the energy log (auto)")
+    parser.add_argument("--meter", help="power meter (auto); alone it prints the energy and writes no log")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--every", type=positive, metavar="N", help="read one frame of N (1)")
     parser.add_argument(
         "--sequence", action="store_true", help="a folder's images are frames of a video; by default each is read alone"
     )
+    add_imaging(parser)
     add_alpha(parser)
     add_layout(parser)
     add_shape(parser)
@@ -53,27 +65,45 @@ def run(args: argparse.Namespace) -> Report:
     """Choose by what the file holds."""
     from alula.device.tasks.networks import GRAPHS
     from alula.runtime.artifact import open_artifact
-    from alula.runtime.errors import SourceError
+    from alula.runtime.artifact.task import CLASSIFY
 
-    if args.meter and not args.energy:
-        raise SourceError(
-            "--meter: expected --energy FILE.json with it, got none; there is no energy log to measure for"
-        )
     samples = args.energy.with_suffix(".csv") if args.energy else None
-    check_outputs([args.out, args.video, args.energy, samples], [args.file, args.input])
-    artifact = open_artifact(args.file)
-    if args.graph is None and set(GRAPHS) <= set(artifact.graphs):
-        return _spot(args, artifact)
-    return _infer(args)
+    check_outputs([args.out, args.video, args.energy, samples], [args.file, args.input, args.labels])
+    if args.graph is None and args.file.suffix != ONNX:
+        artifact = open_artifact(args.file)
+        if set(GRAPHS) <= set(artifact.graphs):
+            return _spot(args, artifact)
+    model, found = open_model(str(args.file), args.graph, args.threads)
+    if _is_array(args.input):
+        return _arrays(args, model, None)
+    if args.shape:
+        _refuse_unused(args, "--shape", "arrays have shapes, and --size says how large an image is; leave it out")
+    task = chosen_task(args, found, model.graph, str(args.file), args.layout)
+    if task is None or task.preprocessing is None or task.kind == CLASSIFY:
+        return classify(args, model.classifier(task, str(args.file)))
+    return _arrays(args, model, task)
+
+
+def _is_array(source: str) -> bool:
+    """Whether a source is an array: by its suffix, or a file that is neither an image nor a video by its first bytes."""
+    path = Path(source)
+    if path.suffix.lower() in (".npy", ".npz"):
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(6) == b"\x93NUMPY"
 
 
 def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     if args.shape:
         _refuse_unused(args, "--shape", "the images give the shapes; leave it out, or choose one network with --graph")
+    if args.top or given(args):
+        option = "--top" if args.top else given(args)[0]
+        _refuse_unused(args, option, "the file's networks read signs; leave it out, or choose one network with --graph")
     if args.layout:
         _refuse_unused(args, "--layout", "the networks' own is known; leave it out, or choose one network with --graph")
     from alula.device.camera import open_source
-    from alula.device.power import EnergyLog, select_meter
     from alula.device.tasks.annotate import AnnotatedVideo
     from alula.device.tasks.networks import assemble, spotter_charset
     from alula.device.tasks.spotter import SpotterConfig, signs_as_json
@@ -82,10 +112,7 @@ def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
     models = alula.load_all(args.file, threads=args.threads)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(args.input, args.sequence, args.alpha))
-        log = None
-        if args.energy:
-            meter = stack.enter_context(contextlib.closing(select_meter(args.meter or "auto")))
-            log = stack.enter_context(EnergyLog(meter, args.energy.with_suffix(".csv"), args.energy))
+        log = stack.enter_context(energy_log(args))
         drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
         progress = stack.enter_context(Progress("reading signs"))
         every = args.every or 1
@@ -129,42 +156,39 @@ def _flight_report(
         where = (f"{sign.first_time_s:.1f}", f"{sign.last_time_s:.1f}") if source.sequence else (sign.picture,)
         rows.append((sign.text, f"{sign.confidence:.2f}", *where, sign.sightings))
     rate = flight.frames / max(flight.duration_s, 1e-9)
-    lost = {name: n for name, n in flight.counts.items() if name in ("dropped", "unreadable") and n}
     parts: list[Table | str] = [Table(("sign", "confidence", *columns, "seen"), rows)]
     parts.append(
         f"{len(rows)} signs in {flight.frames} frames, {rate:.1f} frames/s"
         + (f"; written to {printable(out)}" if out else "")
     )
-    parts += [f"frames that were {name}: {n:.0f}" for name, n in lost.items()]
-    notes = [tell_left_out(source.damaged, "unreadable"), tell_left_out(source.left_out), note]
-    parts += [line for line in notes if line]
-    if energy:
-        each = energy["counters"].get("frame", {}).get("each_j")
-        shown = "" if each is None else f", {each:.3g} J per frame"
-        parts.append(f"energy ({energy['accuracy']}, {energy['source']}){shown}")
+    parts += [*tell_lost(source, flight.counts), *([note] if note else []), *([tell_energy(energy)] if energy else [])]
     document = {"signs": [asdict(sign) for sign in flight.signs], "frames": flight.frames, "duration_s": flight.duration_s,
                 "counts": flight.counts, "damaged": source.damaged, "left_out": source.left_out, "energy": energy}  # fmt: skip
     return Report(document, parts)
 
 
-def _infer(args: argparse.Namespace) -> Report:
+def _arrays(args: argparse.Namespace, model: Model, task: Task | None) -> Report:
+    """The outputs of a network as they are.
+
+    task : with the preprocessing of an image; None for arrays
+    """
     import numpy as np
 
-    from alula.device.tasks.networks import GRAPHS
-    from alula.host.inputs import is_image, load_inputs, parse_shapes
+    from alula.host.inputs import load_inputs
 
-    image = is_image(Path(args.input))
-    if args.shape and not image:
-        _refuse_unused(args, "--shape", "it is what an image is resized to, and arrays have shapes; leave it out")
-    if args.layout and not image:
-        _refuse_unused(args, "--layout", "it is for an image, and arrays have the network's; leave it out")
-    for name in ("video", "energy", "frames", "every", "sequence"):
-        if getattr(args, name):
-            _refuse_unused(
-                args, f"--{name}", f"it is for a file with the graphs {', '.join(GRAPHS)} on a video; leave it out"
-            )
-    model = alula.load(args.file, graph=args.graph, threads=args.threads)
-    inputs = load_inputs(Path(args.input), model.inputs, parse_shapes(args.shape), args.layout, args.alpha)
+    image = task is not None
+    if args.shape:
+        _refuse_unused(args, "--shape", "arrays have shapes; leave it out")
+    unused = [
+        f"--{name}"
+        for name in ("video", "energy", "meter", "frames", "every", "sequence", "top")
+        if getattr(args, name)
+    ]
+    unused += [] if image else [*given(args), *(["--layout"] if args.layout else [])]
+    if unused:
+        _refuse_unused(args, unused[0], "its outputs are given as arrays; leave it out")
+    how = task.preprocessing if task else None
+    inputs = load_inputs(Path(args.input), model.inputs, how, args.alpha)
     model.run(inputs)  # plans the program
     start = time.perf_counter()
     outputs = model.run(inputs)

@@ -19,11 +19,14 @@ from alula.report import Cell, Report, Table, size
 from alula.runtime.files import printable
 
 if TYPE_CHECKING:
+    from alula.models import Source
+    from alula.runtime.artifact.task import Task
     from alula.runtime.data import Loader
     from alula.runtime.graph import Graph
     from alula.runtime.train import Step, Trainer
-    from alula.runtime.train.classes import Images
+    from alula.runtime.train.classes import Batches, Images, Opened
     from alula.runtime.train.energy import EnergyLog
+    from alula.runtime.train.head import FittedClasses
     from alula.runtime.train.hyperparameters import Hyperparameters
     from alula.runtime.train.records import Record
 
@@ -32,6 +35,8 @@ MOST = 3.4e38  # of a float32
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to train, on what, how, and where the results go."""
+    from alula.runtime.train.head import HEADS
+
     parser.add_argument("model", metavar="MODEL", help="MODEL.onnx, FILE.alula, or zoo:NAME with random weights")
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="a folder or file in a format of docs/data.md"
@@ -74,6 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what is trained: all, bias, norm, last:2 or names, separated by commas; layer:0.25 for a part of its channels; "
         "auto:64MB for the layers that contribute most within this memory",
     )
+    recipe.add_argument(
+        "--head", choices=HEADS, help="where the classes of the data are not the network's: new trains a fresh head for them, "
+        "keep trains the first outputs of the old one"
+    )  # fmt: skip
     recipe.add_argument("--seed", type=natural, default=0, help="seed of random weights, order and augmentation (0)")
     images = parser.add_argument_group("images")
     images.add_argument(
@@ -125,23 +134,45 @@ def memory(text: str) -> int:
 def run(args: argparse.Namespace) -> Report:
     """Plan, then train."""
     from alula.models import open_graph
+    from alula.runtime.artifact.task import CLASSIFY, Task
     from alula.runtime.errors import GraphError
     from alula.runtime.train.classes import Images, count_classes
 
     if args.resume and not args.checkpoints:
         raise GraphError("--resume: expected --checkpoints DIR with it, got none; the run's state lies there")
     _check_files(args)
-    graph = open_graph(args.model, args.graph, args.seed)
-    classes = count_classes(graph, args.model)
-    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout, args.alpha)
-    data = images.batches(args.data, graph, classes, args.batch, args.seed)
-    train, test = data.train, data.test
+    source = open_graph(args.model, args.graph, args.seed)
+    known = source.task.preprocessing if source.task else None
+    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout, args.alpha, known)
+    outputs = count_classes(source.graph, args.model)
+    opened = images.open(args.data, source.graph, args.seed)
+    fitted = _fitted(args, source, outputs, opened)
+    if fitted.places:
+        opened = opened.relabelled(fitted.classes, fitted.places)
+    data = images.loaders(opened, fitted.graph, len(fitted.classes), args.batch, args.seed)
     how = _hyperparameters(args)
-    update, lines = _chosen(args, how, graph, train)
-    trainer = how.trainer(graph, train, update)
-    report = _dry_run(args, trainer, train) if args.dry_run else _train(args, trainer, train, test, images)
-    document = {**report.document, "update": list(trainer.trained), "notes": list(data.notes)}
-    return Report(document, [*lines, *report.parts, *data.notes])
+    update, lines = _chosen(args, how, fitted.graph, data.train)
+    trainer = how.trainer(fitted.graph, data.train, update)
+    task = Task(CLASSIFY, fitted.classes, data.preprocessing)
+    report = _dry_run(args, trainer, data.train) if args.dry_run else _train(args, trainer, data, images, task)
+    notes = [*fitted.notes, *data.notes]
+    document = {**report.document, "update": list(trainer.trained), "notes": notes, "classes": list(fitted.classes)}
+    return Report(document, [*lines, *report.parts, *notes])
+
+
+def _fitted(args: argparse.Namespace, source: Source, outputs: int, opened: Opened) -> FittedClasses:
+    """The network with outputs for the classes of the data."""
+    from alula.models import ZOO, open_graph
+    from alula.runtime.train.head import KEEP, FittedClasses, fit_classes
+
+    classes = opened.train.classes
+    if args.model.startswith(ZOO) and len(classes) != outputs and args.head != KEEP:
+        fresh = open_graph(args.model, seed=args.seed, classes=len(classes)).graph
+        return FittedClasses(
+            fresh, classes, None, (f"a network of {len(classes)} outputs, one for each class of the data",)
+        )
+    known = source.task.classes if source.task else ()
+    return fit_classes(source.graph, outputs, known, classes, args.head, args.seed, args.model)
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -243,16 +274,19 @@ def _roles(trainer: Trainer) -> Table:
     )
 
 
-def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Loader | None, images: Images) -> Report:
+def _train(args: argparse.Namespace, trainer: Trainer, data: Batches, images: Images, task: Task) -> Report:
     """The run itself."""
     from alula.runtime.train.fit import Run
     from alula.runtime.train.rehearsal import step_memory
     from alula.runtime.train.session import CHECKPOINT, Session
 
+    train, test = data.train, data.test
     memory = step_memory(trainer, train)
     options = {
         "images": str(images), "update": args.update, "epochs": str(args.epochs), "clip": str(args.clip_norm),
     }  # fmt: skip
+    if args.head:
+        options["head"] = args.head
     checkpoint = args.checkpoints / CHECKPOINT if args.checkpoints else None
     title = f"training, {size(memory.total)} a step"
     with _energy_log(args) as energy, Progress(title) as progress:
@@ -261,7 +295,7 @@ def _train(args: argparse.Namespace, trainer: Trainer, train: Loader, test: Load
             progress(epoch * train.steps + step, args.epochs * train.steps, f"epoch {epoch + 1}, loss {done.loss:.4f}")
 
         whole = Run(trainer, train, args.epochs, test, checkpoint, args.every, options, watch, energy.phase)
-        session = Session(whole, energy, args.output, args.checkpoints, args.log)
+        session = Session(whole, energy, args.output, args.checkpoints, args.log, task)
         resumed = session.resume() if args.resume else ""
         session.train()
     session.finish()

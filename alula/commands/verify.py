@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alula.arguments import add_file, add_layout, add_shape, add_threads, named_path, natural
+from alula.imaging import add_imaging, chosen_task
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
+
+if TYPE_CHECKING:
+    from alula.runtime.graph import Array
+    from alula.runtime.model import Model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="maximum difference, relative to the output's range (1e-4)"
     )
+    add_imaging(parser)
     add_layout(parser)
     add_shape(parser)
     add_threads(parser)
@@ -31,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Report:
     """Compare; exit status 1 if an output is beyond the tolerance."""
-    from alula.host.inputs import load_inputs, parse_shapes
+    from alula.host.inputs import parse_shapes
     from alula.host.verify import verify
     from alula.runtime.model import load
 
@@ -41,7 +48,7 @@ def run(args: argparse.Namespace) -> Report:
         for number, (name, path) in enumerate(args.against):
             progress(number, len(args.against), path.name)
             model = load(args.file, graph=name or args.graph, threads=args.threads)
-            inputs = load_inputs(args.input, model.inputs, shapes, args.layout) if args.input else None
+            inputs = _inputs(args, model) if args.input else None
             results.append(
                 verify(
                     model, path, name or args.graph or model.graph.name, inputs=inputs, shapes=shapes,
@@ -74,3 +81,11 @@ def run(args: argparse.Namespace) -> Report:
     document = {"passed": passed, "largest_ratio": worst if math.isfinite(worst) else None,
                 "graphs": [result.document() for result in results]}  # fmt: skip
     return Report(document, [table, *parts], status=0 if passed else 1)
+
+
+def _inputs(args: argparse.Namespace, model: Model) -> dict[str, Array]:
+    """The arrays of a file, or an image as the network sees it."""
+    from alula.host.inputs import load_inputs
+
+    task = chosen_task(args, model.task, model.graph, str(args.file), args.layout)
+    return load_inputs(args.input, model.inputs, task.preprocessing if task else None)

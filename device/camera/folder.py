@@ -20,14 +20,17 @@ class ImageFolder(SourceBase):
 
     sequence : they are frames of a video, at `fps`; else each is looked at alone
     alpha    : white, black or drop: what transparent images are laid over
+    channels : 3, or 1 for networks that see grey
     raise    : SourceError if there is no such folder or file, no image in it, or not one that can be read
     """
 
-    def __init__(self, place: str | Path, fps: float = 1.0, sequence: bool = False, alpha: str = "white") -> None:
+    def __init__(
+        self, place: str | Path, fps: float = 1.0, sequence: bool = False, alpha: str = "white", channels: int = 3
+    ) -> None:
         super().__init__(str(place), live=False, sequence=sequence)
         opencv("images")
         check_alpha(alpha)
-        self.fps, self._alpha = fps, alpha
+        self.fps, self._alpha, self._channels = fps, alpha, channels
         place = Path(place)
         if place.is_dir():
             self._paths = sorted(list_images(place, self.left_out), key=_natural)
@@ -48,7 +51,7 @@ class ImageFolder(SourceBase):
         for index, path in enumerate(self._paths):
             name = printable(path.name)
             try:
-                image = read_image(path, 3, self._alpha)
+                image = read_image(path, self._channels, self._alpha)
             except ValueError as error:
                 self.counts.unreadable += 1
                 self.damaged[name] = why = str(error)

@@ -13,11 +13,14 @@ from alula.runtime.data.image import is_still
 from alula.runtime.files import check_name
 
 
-def open_source(where: str | int | Path, sequence: bool = False, alpha: str = "white") -> FrameSource:
+def open_source(
+    where: str | int | Path, sequence: bool = False, alpha: str = "white", channels: int = 3
+) -> FrameSource:
     """Open a camera (`0`, `/dev/video0`), a stream (`rtsp://...`), a folder of images, one image, or a video file.
 
     sequence : a folder's images are frames of a video; by default each is looked at alone
     alpha    : white, black or drop: what transparent images are laid over
+    channels : of image files: 3, or 1 for networks that see grey
     raise    : SourceError if it is none of these
     """
     text = str(where)
@@ -28,5 +31,5 @@ def open_source(where: str | int | Path, sequence: bool = False, alpha: str = "w
         return LiveCamera(text)
     path = Path(text)
     if path.is_dir() or (path.is_file() and is_still(path)):
-        return ImageFolder(path, sequence=sequence, alpha=alpha)
+        return ImageFolder(path, sequence=sequence, alpha=alpha, channels=channels)
     return VideoFile(path)

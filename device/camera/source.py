@@ -29,7 +29,7 @@ Image = NDArray[np.uint8]
 class Frame:
     """One image and when it was taken.
 
-    image  : (H, W, 3) uint8, blue green red
+    image  : (H, W, 3) uint8, blue green red; (H, W, 1) of a folder that is read in grey
     index    : number of the frame in its source, from 0; frames that were lost have numbers too
     time_s   : position in the recording, or seconds since a camera was opened
     taken_s  : `time.monotonic()` when the image reached this process

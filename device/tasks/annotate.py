@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ MIN_SIDE, MAX_SIDE = 16, 4096  # of the video, pixels: what the encoders take
 
 
 class AnnotatedVideo:
-    """Give its `watch` to `Spotter.run`. Boxes are green where they were read whole, grey at the image's edge.
+    """Give its `watch` to `Spotter.run`: boxes are green where they were read whole, grey at the image's edge. Or give it
+    frames with lines of text.
 
     The video has the size of its first frame, up to MAX_SIDE. Frames of another size are scaled to fit, with black borders.
 
@@ -48,19 +50,36 @@ class AnnotatedVideo:
     def watch(self, frame: Frame, seen: list[tuple[Track, Sighting]]) -> None:
         """Draw one frame and add it to the video."""
         cv2 = self._cv2
-        if self._writer is None:
-            self._open(frame.image.shape[1], frame.image.shape[0])
-        image, scale, corner = self._fit(frame.image)
+        image, scale, corner = self._begun(frame)
         for track, sighting in seen:
             colour = GREEN if sighting.whole else GREY
             quad = sighting.quad * np.float32(scale) + np.array(corner, np.float32)
             cv2.polylines(image, [np.round(quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
-            # OpenCV's drawn letters are ASCII; others come out as question marks.
-            label = f"{track.number} {track.text()}".encode("ascii", "replace").decode()
             left, top = int(quad[:, 0].min()), int(quad[:, 1].min())
-            at = (max(2, left), max(14, top - 5))
-            for thickness, ink in ((4, BLACK), (1, colour)):
-                cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thickness, cv2.LINE_AA)
+            self._write_text(image, f"{track.number} {track.text()}", (max(2, left), max(14, top - 5)), colour)
+        self._add(image)
+
+    def watch_lines(self, frame: Frame, lines: Sequence[str]) -> None:
+        """Write lines in the upper left corner of one frame, the first one green, and add it to the video."""
+        image, _, _ = self._begun(frame)
+        for number, line in enumerate(lines):
+            self._write_text(image, line, (6, 18 + 18 * number), GREEN if number == 0 else GREY)
+        self._add(image)
+
+    def _begun(self, frame: Frame) -> tuple[Image, float, tuple[int, int]]:
+        """A copy of a frame to draw on, as `_fit` gives it."""
+        pixels = frame.image if frame.image.shape[2] == 3 else np.repeat(frame.image, 3, axis=2)
+        if self._writer is None:
+            self._open(pixels.shape[1], pixels.shape[0])
+        return self._fit(pixels)
+
+    def _write_text(self, image: Image, text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:
+        cv2 = self._cv2
+        label = text.encode("ascii", "replace").decode()  # OpenCV's drawn letters are ASCII; others are question marks
+        for thickness, ink in ((4, BLACK), (1, colour)):
+            cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thickness, cv2.LINE_AA)
+
+    def _add(self, image: Image) -> None:
         self._writer.write(image)
         self.frames += 1
 

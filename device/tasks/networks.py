@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from alula.runtime.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from alula.device.tasks.spotter import Log, Spotter, SpotterConfig
+    from alula.device.tasks.log import Log
+    from alula.device.tasks.spotter import Spotter, SpotterConfig
     from alula.runtime.artifact import Artifact
 
 GRAPHS = ("detect", "classify", "recognise")

@@ -17,16 +17,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
 from alula.device.camera.source import Frame, FrameSource, Image
 from alula.device.tasks.boxes import Box, BoxConfig, Floats, find_boxes
 from alula.device.tasks.crops import crop_quad, detector_input, detector_size
+from alula.device.tasks.log import Log, NoLog
 from alula.device.tasks.motion import Motion
 from alula.device.tasks.recognise import Network, Reading, read, upside_down
 from alula.device.tasks.track import Sighting, Track, TrackConfig, Tracker
@@ -100,29 +99,6 @@ class Flight:
     duration_s: float
     times: list[FrameTimes]
     counts: dict[str, float]
-
-
-class Log(Protocol):
-    """What the spotter tells an energy log: the phases it goes through, and the frames it has done."""
-
-    def phase(self, name: str) -> AbstractContextManager[Any]:
-        """Everything inside belongs to `name`."""
-        ...
-
-    def count(self, name: str) -> Any:
-        """One more of `name`."""
-        ...
-
-
-class NoLog:
-    """Logs nothing."""
-
-    def phase(self, name: str) -> AbstractContextManager[Any]:
-        """A context that does nothing."""
-        return nullcontext()
-
-    def count(self, name: str) -> None:
-        """Nothing."""
 
 
 Watcher = Callable[[Frame, "list[tuple[Track, Sighting]]"], None]

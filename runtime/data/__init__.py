@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from alula.runtime.data.loader import Batch, Loader
     from alula.runtime.data.npz import save_npz
     from alula.runtime.data.opening import open_data
+    from alula.runtime.data.preprocessing import Preprocessing
 
 __all__ = [
     "ArraySet",
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "Loader",
     "Moments",
+    "Preprocessing",
     "Subset",
     "check_classes",
     "holdout",
@@ -29,7 +31,7 @@ __all__ = [
     "open_data",
     "save_npz",
 ]
-_FILES = ("augment", "dataset", "loader", "npz", "opening")
+_FILES = ("augment", "dataset", "loader", "npz", "opening", "preprocessing")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from alula.runtime.data.choices import LAYOUTS
 from alula.runtime.data.dataset import Array, Dataset, Labels
+from alula.runtime.data.normalise import Normaliser
 from alula.runtime.data.order import CROP_X, CROP_Y, FLIP, below, draws
 from alula.runtime.errors import DataError
 from alula.runtime.frozen import frozen
@@ -108,10 +109,7 @@ class Augmenter:
         else:
             self._padded = self.stored = np.empty((batch, *data.shape), data.dtype)
             channels = 1
-        scale = augment.scale if augment.scale is not None else (1 / 255 if data.dtype == np.uint8 else 1.0)
-        mean = np.broadcast_to(np.array(augment.mean or (0.0,), np.float64), channels)
-        std = np.broadcast_to(np.array(augment.std or (1.0,), np.float64), channels)
-        self._factor, self._offset = (scale / std).astype(np.float32), (-mean / std).astype(np.float32)
+        self._normaliser = Normaliser(augment.mean, augment.std, augment.scale, channels, data.dtype)
 
     def __call__(self, epoch: int, index: Labels, out: Array) -> None:
         """Turn the first len(index) images of `stored` into network inputs.
@@ -120,19 +118,9 @@ class Augmenter:
         out   : (B, *out_shape) float32
         """
         if len(self._sample) != 3:
-            np.multiply(self.stored[: len(index)], self._factor, out=out)
-            out += self._offset
-            return
-        images = self._cropped(epoch, index)
-        if self._planar:
-            np.multiply(images.transpose(0, 3, 1, 2), self._factor[:, None, None], out=out)
-            out += self._offset[:, None, None]
-            return
-        b, h, w, c = images.shape
-        # Rows as one axis: NumPy's inner loop is then W * C long instead of C
-        rows = out.reshape(b, h, w * c)
-        np.multiply(images.reshape(b, h, w * c), np.tile(self._factor, w), out=rows)
-        rows += np.tile(self._offset, w)
+            self._normaliser.samples(self.stored[: len(index)], out)
+        else:
+            self._normaliser.images(self._cropped(epoch, index), out, self._planar)
 
     def _cropped(self, epoch: int, index: Labels) -> Array:
         padded = self._padded[: len(index)]

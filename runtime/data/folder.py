@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.data.dataset import Array, Labels, Mask
-from alula.runtime.data.image import NATIVE, SUFFIXES, Decoder
+from alula.runtime.data.decoder import Decoder
+from alula.runtime.data.image import NATIVE, SUFFIXES
 from alula.runtime.data.listing import is_hidden, list_images, visible_folders
 from alula.runtime.data.opencv import opencv
+from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError, NoSplitError
 from alula.runtime.files import printable
 
@@ -23,8 +25,7 @@ class ImageSet:
     """Labelled image files of one size, (H, W, C) uint8.
 
     files      : paths, and the label of each
-    size       : (H, W) to scale to; None: all have the size of the first that can be read
-    channels   : 3 (RGB) or 1 (grey)
+    how        : their colours, and how they reach their size; without a size all have that of the first that can be read
     alpha      : what transparent images are laid over, as in `read_image`
     left_out   : what else lay there: path -> why
     keep_bytes : keep decoded images if all of them need no more
@@ -37,24 +38,19 @@ class ImageSet:
         files: list[Path],
         labels: list[int],
         classes: tuple[str, ...],
-        size: tuple[int, int] | None = None,
-        channels: int = 3,
+        how: Preprocessing,
         keep_bytes: int = KEEP_BYTES,
         alpha: str = "white",
         left_out: Mapping[str, str] | None = None,
     ) -> None:
-        if channels not in (1, 3) or (size is not None and min(size) < 1):
-            raise DataError(
-                f"{name}: expected 1 or 3 channels and a size from 1x1, got channels {channels}, size {size}"
-            )
-        if size or any(path.suffix.lower() in SUFFIXES - NATIVE for path in files):
+        if how.size or any(path.suffix.lower() in SUFFIXES - NATIVE for path in files):
             opencv(f"{name}: images")
         self.name, self.classes = name, classes
         self.labels: Labels = np.array(labels, np.int64)
         self.damaged: MutableMapping[str, str] = {}
         self.left_out: Mapping[str, str] = dict(left_out or {})
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
-        self._files, self._decode = files, Decoder(size, channels, alpha)
+        self._files, self._decode = files, Decoder(how, alpha)
         self._bad: set[int] = set()
         self.files = tuple(path.name for path in files)
         first = next((image for sample in range(len(files)) if (image := self._image(sample)) is not None), None)
@@ -108,8 +104,7 @@ def find_images(folder: Path) -> bool:
 def open_images(
     folder: Path,
     split: str,
-    size: tuple[int, int] | None,
-    channels: int,
+    how: Preprocessing,
     keep_bytes: int = KEEP_BYTES,
     alpha: str = "white",
 ) -> ImageSet:
@@ -153,7 +148,7 @@ def open_images(
             f"{printable(place)}: expected images ({', '.join(sorted(SUFFIXES))}) in class folders, got none; add some"
         )
     names = tuple(printable(name) for name in classes)
-    return ImageSet(printable(place), files, labels, names, size, channels, keep_bytes, alpha, left_out)
+    return ImageSet(printable(place), files, labels, names, how, keep_bytes, alpha, left_out)
 
 
 def _inner(folder: Path) -> Path:

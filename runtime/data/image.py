@@ -89,42 +89,13 @@ def decode(encoded: bytes, channels: int = 3, alpha: str = "white") -> Array:
     if header.damage or (header.format == "JPEG" and is_cut_off(encoded)):
         raise ValueError(header.damage or "a JPEG that is cut off")
     if encoded[:2] in (b"P5", b"P6") and header.maximum <= 255:
-        rgb = _with_channels(decode_pnm(encoded), channels)
+        rgb = with_channels(decode_pnm(encoded), channels)
     elif header.transparent and alpha != "drop":
         bgr = _over(header, _by_opencv(encoded, None), 255 if alpha == "white" else 0)
-        rgb = _with_channels(bgr[:, :, ::-1], channels)
+        rgb = with_channels(bgr[:, :, ::-1], channels)
     else:
         return _by_opencv(encoded, channels)
     return np.ascontiguousarray(rgb[:, :, ::-1])
-
-
-class Decoder:
-    """Reads image files for training, red before green before blue.
-
-    size     : (H, W) to scale to, by area; None: as it is
-    channels : 3 (RGB) or 1 (grey)
-    alpha    : as in `read_image`
-    raise    : DataError if there is no such alpha
-    """
-
-    def __init__(self, size: tuple[int, int] | None, channels: int, alpha: str = "white") -> None:
-        check_alpha(alpha)
-        self._size, self._channels, self._alpha = size, channels, alpha
-
-    def __call__(self, path: Path) -> Array | str:
-        """The image (H, W, C) uint8, or why it cannot be read."""
-        try:
-            pixels = np.ascontiguousarray(read_image(path, self._channels, self._alpha)[:, :, ::-1])
-        except ValueError as error:
-            return str(error)
-        if self._size is None or pixels.shape[:2] == self._size:
-            return pixels
-        cv2 = opencv("scaling images")
-        smaller = pixels.shape[0] >= self._size[0] and pixels.shape[1] >= self._size[1]
-        scaled: Array = cv2.resize(
-            pixels, self._size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        )
-        return scaled.reshape(*self._size, self._channels)
 
 
 def check_alpha(alpha: str) -> None:
@@ -193,7 +164,7 @@ def turned(pixels: Array, orientation: int) -> Array:
     return np.ascontiguousarray(pixels)
 
 
-def _with_channels(pixels: Array, channels: int) -> Array:
+def with_channels(pixels: Array, channels: int) -> Array:
     """RGB or grey as RGB or grey, (H, W, channels)."""
     if pixels.shape[2] == channels:
         return pixels
@@ -218,7 +189,7 @@ def as_bgr(image: Any) -> Array | None:
         return None
     pixels: Array = image
     if pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        pixels = np.ascontiguousarray(_with_channels(_eight_bits(pixels[:, :, :3]), 3))
+        pixels = np.ascontiguousarray(with_channels(_eight_bits(pixels[:, :, :3]), 3))
     return pixels
 
 

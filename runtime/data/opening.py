@@ -6,11 +6,13 @@ from pathlib import Path
 
 from alula.runtime.data.cifar import find_cifar, open_cifar
 from alula.runtime.data.dataset import Dataset, check_classes
-from alula.runtime.data.folder import KEEP_BYTES, find_images, open_images
+from alula.runtime.data.folder import KEEP_BYTES, ImageSet, find_images, open_images
 from alula.runtime.data.idx import find_idx, open_idx
 from alula.runtime.data.listing import visible_folders
 from alula.runtime.data.npz import open_npz
-from alula.runtime.errors import DataError, SourceError
+from alula.runtime.data.preprocessing import Preprocessing
+from alula.runtime.data.seen_as import ReversedChannels
+from alula.runtime.errors import DataError, NoSplitError, SourceError
 from alula.runtime.files import printable
 
 SPLITS = ("train", "test")
@@ -29,6 +31,7 @@ def open_data(
     names: tuple[str, str] | None = None,
     layout: str = "NHWC",
     labels: str = "fine",
+    images: Preprocessing | None = None,
 ) -> Dataset:
     """Open a folder of class folders, CIFAR-10/100 binary files, MNIST-like idx files, or an .npz file; see docs/data.md.
 
@@ -41,6 +44,7 @@ def open_data(
     names      : of x and y in an .npz file; None: the usual ones
     layout     : NHWC or NCHW, of x in an .npz file
     labels     : fine or coarse, of CIFAR-100
+    images     : in place of size and channels: what a network expects, its colours and how images reach its size
     return     : uint8 images (H, W, C), except where an .npz file holds something else
     raise      : SourceError if the path cannot be read, DataError if what it holds cannot be trained on
     """
@@ -48,7 +52,7 @@ def open_data(
     if split not in SPLITS:
         raise DataError(f"{path}: expected split {' or '.join(SPLITS)}, got {split!r}")
     try:
-        data = _open(place, split, size, channels, keep_bytes, alpha, names, layout, labels)
+        data = _open(place, split, images or _plain(path, size, channels), keep_bytes, alpha, names, layout, labels)
     except OSError as error:
         if isinstance(error, SourceError):
             raise
@@ -56,14 +60,21 @@ def open_data(
             f"{path}: expected a readable data set, got {error.strerror or error}; check the path"
         ) from error
     check_classes(data, n_classes, complete=split == "train")
+    if images and images.colour == "bgr" and not isinstance(data, ImageSet):
+        return ReversedChannels(data)
     return data
+
+
+def _plain(path: str, size: tuple[int, int] | None, channels: int) -> Preprocessing:
+    if channels not in (1, 3) or (size is not None and min(size) < 1):
+        raise DataError(f"{path}: expected 1 or 3 channels and a size from 1x1, got channels {channels}, size {size}")
+    return Preprocessing(colour="rgb" if channels == 3 else "grey", size=size)
 
 
 def _open(
     path: Path,
     split: str,
-    size: tuple[int, int] | None,
-    channels: int,
+    how: Preprocessing,
     keep_bytes: int,
     alpha: str,
     names: tuple[str, str] | None,
@@ -88,8 +99,10 @@ def _open(
     archive = path / f"{split}.npz"
     if archive.is_file():
         return open_npz(archive, split, names, layout)
+    if any((path / f"{other}.npz").is_file() for other in SPLITS):
+        raise NoSplitError(f"{printable(archive)}: expected this file beside that of the other split, got none; add it")
     if find_images(path):
-        return open_images(path, split, size, channels, keep_bytes, alpha)
+        return open_images(path, split, how, keep_bytes, alpha)
     if any(path.glob("data_batch_[1-5]")):
         raise DataError(
             f"{printable(path)}: expected CIFAR's binary version, got its pickled one; download cifar-10-binary.tar.gz"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from alula.runtime.data import Augment, Dataset, Loader, holdout, moments, open_data
+import numpy as np
+
+from alula.runtime.data import Augment, Dataset, Loader, Preprocessing, check_classes, holdout, moments, open_data
 from alula.runtime.data.layout import image_axes, image_layout
 from alula.runtime.data.listing import tell_left_out
+from alula.runtime.data.preprocessing import DTYPES
+from alula.runtime.data.seen_as import Relabelled
 from alula.runtime.errors import DataError, GraphError, NoSplitError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Graph, TensorSpec
@@ -36,16 +41,32 @@ def count_classes(graph: Graph, where: str) -> int:
 
 
 @frozen
+class Opened:
+    """The sets of a run. test : None if there is none; how : what the network expects of an image, None if it takes none"""
+
+    train: Dataset
+    test: Dataset | None
+    how: Preprocessing | None
+
+    def relabelled(self, classes: tuple[str, ...], places: tuple[int, ...]) -> Opened:
+        """With labels that are places among the classes of a network."""
+        test = self.test and Relabelled(self.test, classes, places)
+        return replace(self, train=Relabelled(self.train, classes, places), test=test)
+
+
+@frozen
 class Batches:
     """What a run is fed with.
 
-    test  : None if the data set has no test set
-    notes : what the user should know of the data, a line each
+    test          : None if the data set has no test set
+    notes         : what the user should know of the data, a line each
+    preprocessing : with which an image becomes what the network is trained on; None if the data are no images in bytes
     """
 
     train: Loader
     test: Loader | None
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
 
 @frozen
@@ -58,6 +79,7 @@ class Images:
     holdout : test with this part of the training set
     layout  : NCHW or NHWC, of the network's input; None: told by where its channels are
     alpha   : white, black or drop: what transparent images are laid over
+    known   : the preprocessing that the network was trained with, which stays
     """
 
     pad: int = 0
@@ -66,18 +88,27 @@ class Images:
     holdout: float | None = None
     layout: str | None = None
     alpha: str = "white"
+    known: Preprocessing | None = None
 
-    def batches(self, path: Path, graph: Graph, classes: int, batch: int, seed: int) -> Batches:
-        """Batches to train and to test with."""
-        whole = next(iter(graph.inputs.values())).shape
-        shape = tuple(int(dim) for dim in whole[1:])
-        layout, crop = "NHWC", None
+    def open(self, path: Path, graph: Graph, seed: int, classes: int | None = None) -> Opened:
+        """The sets, in the size that the network takes.
+
+        classes : of the network, to refuse labels that it has no output for
+        """
+        if self.known and self.raw:
+            raise DataError(f"--raw: expected the network's own preprocessing ({self.known}), got --raw; leave it out")
+        spec = next(iter(graph.inputs.values()))
+        how: Preprocessing | None = None
         options: dict[str, Any] = {"n_classes": classes}
-        if len(shape) == 3:
-            layout = image_layout(whole, graph.name, self.layout)
-            height, width, channels = (int(whole[axis]) for axis in image_axes(layout))
-            crop = (height, width)
-            options |= {"size": crop, "channels": channels, "alpha": self.alpha}
+        if len(spec.shape) == 4:
+            layout = image_layout(spec.shape, graph.name, self.layout)
+            height, width, channels = (int(spec.shape[axis]) for axis in image_axes(layout))
+            colour = "grey" if channels == 1 else self.known.colour if self.known else "rgb"
+            dtype = spec.dtype if spec.dtype in DTYPES else "float32"
+            how = replace(
+                self.known or Preprocessing(), colour=colour, size=(height, width), layout=layout, dtype=dtype
+            )
+            options |= {"images": how, "alpha": self.alpha}
         data: Dataset = open_data(path, "train", **options)
         test: Dataset | None = None
         if self.holdout:
@@ -85,9 +116,29 @@ class Images:
         else:
             with contextlib.suppress(NoSplitError):
                 test = open_data(path, "test", **options)
+        return Opened(data, test, how)
+
+    def batches(self, path: Path, graph: Graph, classes: int, batch: int, seed: int) -> Batches:
+        """Batches to train and to test with."""
+        return self.loaders(self.open(path, graph, seed, classes), graph, classes, batch, seed)
+
+    def loaders(self, opened: Opened, graph: Graph, classes: int, batch: int, seed: int) -> Batches:
+        """Batches of sets whose labels are outputs of the network."""
+        data, test, how = opened.train, opened.test, opened.how
+        for part in filter(None, (data, test)):
+            check_classes(part, classes, complete=False)
+        shape = tuple(int(dim) for dim in next(iter(graph.inputs.values())).shape[1:])
+        crop, layout = (how.size, how.layout) if how else (None, "NHWC")
         notes = [tell_left_out({**data.left_out, **(test.left_out if test else {})})]
         normal: dict[str, Any] = {}
-        if not self.raw:
+        if self.known:
+            if data.dtype != np.uint8:
+                raise DataError(
+                    f"{data.name}: expected images in bytes, for the network's preprocessing ({self.known}), got {data.dtype}; "
+                    "convert them to uint8"
+                )
+            normal = {"mean": self.known.mean, "std": self.known.std, "scale": self.known.scale}
+        elif not self.raw:
             found = moments(data)
             normal = dict(found.as_options())
             if found.constant:
@@ -101,14 +152,17 @@ class Images:
             raise DataError(
                 f"{data.name}: expected samples {shape}, got {loader.sample_shape}; choose another network, or --layout"
             )
+        made = replace(how, **normal) if how and data.dtype == np.uint8 and how.dtype != "uint8" else None
+        said = tuple(filter(None, notes))
         if test is None:
-            return Batches(loader, None, tuple(filter(None, notes)))
+            return Batches(loader, None, said, made)
         plain = Augment(crop=crop, **normal).for_evaluation()
         tester = Loader(test, min(TEST_BATCH, len(test)), shuffle=False, augment=plain, layout=layout)
-        return Batches(loader, tester, tuple(filter(None, notes)))
+        return Batches(loader, tester, said, made)
 
     def __str__(self) -> str:
         """As a checkpoint knows it."""
         others = [f", layout {self.layout}"] if self.layout else []
         others += [f", alpha {self.alpha}"] if self.alpha != "white" else []
+        others += [f", {self.known!r}"] if self.known else []
         return f"pad {self.pad}, flip {self.flip}, raw {self.raw}, holdout {self.holdout}{''.join(others)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alula.runtime.artifact import write_trainable
+from alula.runtime.artifact.task import Task, with_tasks
 from alula.runtime.errors import DivergedError
 from alula.runtime.graph import Graph
 from alula.runtime.train.energy import EnergyLog, since_asked
@@ -30,6 +31,7 @@ class Session:
     output  : the trained network; also the weights from before a divergence
     folder  : of the checkpoints: the best network, and the last one of a run that diverges and has no output
     log     : one line of JSON for each epoch
+    task    : what the network is for, which every file says
     records : of the epochs that are done
     """
 
@@ -38,6 +40,7 @@ class Session:
     output: Path | None = None
     folder: Path | None = None
     log: Path | None = None
+    task: Task | None = None
     records: list[Record] = field(default_factory=list)
 
     def resume(self) -> str:
@@ -85,4 +88,4 @@ class Session:
 
     def _write(self, path: Path, graph: Graph) -> None:
         latest = self.records[-1] if self.records else {}
-        write_trainable(path, {graph.name: graph}, {"training": latest})
+        write_trainable(path, {graph.name: graph}, with_tasks({"training": latest}, {graph.name: self.task}))

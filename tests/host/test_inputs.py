@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from alula.host.inputs import load_inputs, parse_shapes, random_inputs, resolve_shapes
-from alula.runtime.errors import DTypeError, ShapeError, SourceError
+from alula.runtime.data import Preprocessing
+from alula.runtime.errors import DataError, DTypeError, ShapeError, SourceError
 from alula.runtime.graph import TensorSpec
 
 IMAGE = {"x": TensorSpec(("batch", 3, "height", "width"))}
@@ -95,9 +96,10 @@ def test_only_the_arrays_of_inputs_are_read_in_either_order_of_bytes(tmp_path: P
         assert list(loaded) == ["x"] and loaded["x"].dtype.isnative and np.array_equal(loaded["x"], x)
 
 
-def test_an_image_is_resized_and_scaled(tmp_path: Path) -> None:
+def test_an_image_is_what_the_preprocessing_makes_of_it(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
-    x = load_inputs(tmp_path / "p.png", IMAGE, {"x": (1, 3, 4, 6)})["x"]
+    how = Preprocessing(colour="bgr", size=(4, 6), scale=1 / 127.5, mean=(1,))
+    x = load_inputs(tmp_path / "p.png", IMAGE, how)["x"]
     assert x.shape == (1, 3, 4, 6) and x.dtype == np.float32
     assert x[0, 0].max() == -1 and x[0, 1].min() == 1
 
@@ -105,32 +107,14 @@ def test_an_image_is_resized_and_scaled(tmp_path: Path) -> None:
 def test_an_image_is_known_by_its_content_and_laid_over_white(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "p.png"), np.zeros((10, 20, 4), np.uint8))
     (tmp_path / "p.png").rename(tmp_path / "bare")
-    assert load_inputs(tmp_path / "bare", IMAGE, {"x": (1, 3, 4, 6)})["x"].min() == 1
-    assert load_inputs(tmp_path / "bare", IMAGE, {"x": (1, 3, 4, 6)}, alpha="black")["x"].max() == -1
+    assert load_inputs(tmp_path / "bare", IMAGE, Preprocessing())["x"].min() == 1
+    assert load_inputs(tmp_path / "bare", IMAGE, Preprocessing(), "black")["x"].max() == 0
 
 
-def test_a_damaged_image_is_refused(tmp_path: Path) -> None:
+def test_an_image_is_refused_without_preprocessing_or_if_it_is_damaged(tmp_path: Path) -> None:
     for name, content in (("empty.png", b""), ("text.jpg", b"no image")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(SourceError, match=name):
-            load_inputs(tmp_path / name, IMAGE, {"x": (1, 3, 4, 6)})
-
-
-def test_an_image_has_its_channels_where_the_input_has_them(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
-    for dtype, values in (("float32", [-1, 1, 1]), ("float16", [-1, 1, 1]), ("uint8", [0, 255, 255])):
-        last = load_inputs(tmp_path / "p.png", {"x": TensorSpec(("n", 4, 6, 3), dtype)})["x"]
-        assert last.shape == (1, 4, 6, 3) and last.dtype == dtype and last[0, 0, 0].tolist() == values
-    free = {"x": TensorSpec((1, "h", "w", 3))}
-    assert load_inputs(tmp_path / "p.png", free, {"": (1, 3, 6, 3)})["x"].shape == (1, 3, 6, 3)
-
-
-def test_an_image_for_a_shape_that_allows_both_orders_needs_to_be_told(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "p.png"), np.full((10, 20, 3), (0, 255, 255), np.uint8))
-    both = {"x": TensorSpec((1, 3, 6, 3))}
-    with pytest.raises(ShapeError, match="--layout NCHW or NHWC"):
-        load_inputs(tmp_path / "p.png", both)
-    first, last = (load_inputs(tmp_path / "p.png", both, layout=order)["x"] for order in ("NCHW", "NHWC"))
-    assert first[0, 0].max() == -1 and last[0, :, :, 0].max() == -1
-    with pytest.raises(ShapeError, match="1 or 3 channels"):
-        load_inputs(tmp_path / "p.png", {"x": TensorSpec((1, 8, 6, 4))})
+            load_inputs(tmp_path / name, IMAGE, Preprocessing())
+        with pytest.raises(DataError, match=r"--preset imagenet.*--bgr"):
+            load_inputs(tmp_path / name, IMAGE)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from alula.runtime.data import open_data
-from alula.runtime.data.image import Decoder, as_bgr, decode, is_image_file, is_still, read_image, turned
+from alula.runtime.data.decoder import Decoder
+from alula.runtime.data.image import as_bgr, decode, is_image_file, is_still, read_image, turned
 from alula.runtime.data.pnm import decode_pnm
+from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError
 from tests.runtime.data.formats import random_images, write_class_folders, write_ppm
 from tests.runtime.data.pictures import exif, letters, png, png_rows
@@ -45,10 +47,11 @@ def test_lossless_files_are_read_in_rgb_or_grey(tmp_path, suffix, channels):
     image = random_images(1, 5, 4, 3)[0][0]
     path = tmp_path / f"x{suffix}"
     cv2.imwrite(str(path), image[:, :, ::-1])
+    colour = "rgb" if channels == 3 else "grey"
     expected = image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None]
     # libpng has its own rounding of grey
-    np.testing.assert_allclose(Decoder(None, channels)(path), expected, rtol=0, atol=0 if channels == 3 else 1)
-    assert Decoder((10, 3), channels)(path).shape == (10, 3, channels)
+    np.testing.assert_allclose(Decoder(Preprocessing(colour))(path), expected, rtol=0, atol=0 if channels == 3 else 1)
+    assert Decoder(Preprocessing(colour, (10, 3)))(path).shape == (10, 3, channels)
 
 
 @needs_opencv
@@ -59,10 +62,10 @@ def test_a_file_that_was_cut_off_anywhere_is_not_read(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     cv2.imwrite(str(path), random_images(1, 24, 24)[0][0])
     whole = path.read_bytes()
-    assert not isinstance(Decoder(None, 3)(path), str)
+    assert not isinstance(Decoder(Preprocessing())(path), str)
     for size in (0, 1, 20, len(whole) // 2, len(whole) - 20):
         path.write_bytes(whole[:size])
-        assert isinstance(Decoder(None, 3)(path), str)
+        assert isinstance(Decoder(Preprocessing())(path), str)
 
 
 def test_an_image_of_another_size_is_an_error_that_names_the_option(tmp_path):
@@ -107,7 +110,7 @@ def test_alpha_can_be_dropped():
 
     assert decode(cv2.imencode(".png", letters())[1].tobytes(), 3, "drop")[0, 5].tolist() == [200, 120, 40]
     with pytest.raises(DataError, match="white, black, drop"):
-        Decoder(None, 3, "blue")
+        Decoder(Preprocessing(), "blue")
 
 
 @needs_opencv

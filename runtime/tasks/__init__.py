@@ -1,0 +1,1 @@
+"""What networks are for: from their outputs to answers. One file for each task; needs NumPy alone."""

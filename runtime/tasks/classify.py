@@ -1,0 +1,170 @@
+"""Which class an image shows: a network's scores, as probabilities with names.
+
+answer = alula.load("net.alula").predict("photo.jpg")
+answer.name, answer.probability          # of the best
+answer.names, answer.probabilities       # best first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from alula.runtime.artifact.task import CLASSIFY, Task
+from alula.runtime.data.layout import image_axes
+from alula.runtime.data.preprocessing import Preprocessing
+from alula.runtime.errors import DataError, GraphError
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array, Graph, TensorSpec
+from alula.runtime.planning.segments import needs_segments
+from alula.runtime.planning.specialise import specialise
+
+# What only moves or renames numbers
+PASSED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Transpose"})
+PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})  # Sigmoid: each class for itself
+LOGARITHMS = frozenset({"LogSoftmax"})
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+
+@frozen
+class Classification:
+    """The classes of one image, best first.
+
+    names         : of the best classes; the number of a class without a name
+    probabilities : of these, 0 to 1
+    places        : of these, among the network's outputs
+    all           : (C,) float64, of every class in the order of the outputs
+    """
+
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    places: tuple[int, ...]
+    all: Array
+
+    @property
+    def name(self) -> str:
+        """The best class."""
+        return self.names[0]
+
+    @property
+    def probability(self) -> float:
+        """Of the best class."""
+        return self.probabilities[0]
+
+    def results(self) -> list[dict[str, Any]]:
+        """As the lines of `alula run --out` have them."""
+        rows = zip(self.places, self.names, self.probabilities, strict=True)
+        return [{"class": place, "name": name, "probability": round(value, 6)} for place, name, value in rows]
+
+
+class Classifier:
+    """Tells classes apart with a network.
+
+    run   : from inputs to outputs, by name: `model.run`, or that of another runtime
+    graph : of the network
+    task  : with its preprocessing
+    where : what messages call it
+    raise : DataError if preprocessing is missing or classes do not fit the outputs; GraphError if there are no scores
+    """
+
+    def __init__(self, run: Run, graph: Graph, task: Task, where: str) -> None:
+        if task.kind != CLASSIFY:
+            raise DataError(f"{where}: expected a network that tells classes apart, got the task {task.kind!r}")
+        if task.preprocessing is None:
+            raise DataError(without_preprocessing(where))
+        if len(graph.inputs) != 1:
+            raise GraphError(
+                f"{where}: expected one input, an image, got {', '.join(graph.inputs)}; give arrays in a .npz"
+            )
+        self.input, spec = next(iter(graph.inputs.items()))
+        self.preprocessing = task.preprocessing.for_input(spec, where, task.preprocessing.layout)
+        self.classes, self.graph, self._run, self._where = task.classes, graph, run, where
+        self._kind = kind_of_scores(graph)
+        outputs = count_scores(graph, self.preprocessing, where)
+        check_classes_fit(self.classes, outputs, where)
+
+    def __call__(self, image: Array) -> Array:
+        """Probabilities of the classes, (C,) float64.
+
+        image : (H, W, C) uint8, 3 channels blue green red, or 1
+        """
+        return self.of_pixels(self.preprocessing.normalise(self.preprocessing.fit(image)))
+
+    def of_pixels(self, x: Array) -> Array:
+        """The same, of an input as the preprocessing gives it."""
+        scores = np.asarray(self._run({self.input: x})[self.graph.outputs[0]], np.float64)
+        return probabilities(scores.reshape(-1), self._kind)
+
+    def answer(self, probabilities: Array, top: int = 5) -> Classification:
+        """The best classes; equal ones in the order of the outputs."""
+        places = np.argsort(-probabilities, kind="stable")[:top]
+        names = tuple(self.classes[place] if self.classes else str(place) for place in places)
+        return Classification(
+            names, tuple(probabilities[places].tolist()), tuple(int(place) for place in places), probabilities
+        )
+
+
+def without_preprocessing(where: str) -> str:
+    """The message that refuses a picture."""
+    return (
+        f"{where}: expected preprocessing for a picture, got none; say it with --preset imagenet|inception|caffe|raw or --mean, --std, "
+        "--scale, --size, --bgr, --letterbox, here or to alula pack, which keeps it"
+    )
+
+
+def probabilities(scores: Array, kind: str = "scores") -> Array:
+    """(C,) float64 of scores, their logarithms, or themselves."""
+    if kind == "probabilities":
+        return scores
+    powers = np.exp(scores - scores.max()) if kind == "scores" else np.exp(scores)
+    shares: Array = powers / powers.sum() if kind == "scores" else powers
+    return shares
+
+
+def kind_of_scores(graph: Graph) -> str:
+    """scores, probabilities or logarithms: what the network's last op that changes numbers gives."""
+    makers = graph.producers()
+    name = graph.outputs[0]
+    while (node := makers.get(name)) is not None:
+        op = node.fused[-1].op if node.fused else node.op
+        if op in PROBABILITIES:
+            return "probabilities"
+        if op in LOGARITHMS:
+            return "logarithms"
+        if op not in PASSED or node.fused:
+            break
+        name = node.inputs[0]
+    return "scores"
+
+
+def count_scores(graph: Graph, how: Preprocessing | None, where: str) -> int | None:
+    """How many scores the network gives for one image; None if that is known only when it runs.
+
+    raise : GraphError unless its first output is (1, C), also with axes of 1 behind
+    """
+    name, spec = next(iter(graph.inputs.items()))
+    shape = [1, *spec.shape[1:]] if isinstance(spec.shape[0], str) else list(spec.shape)
+    if how is not None and how.size is not None:
+        for axis, side in zip(image_axes(how.layout), how.size):
+            shape[axis] = side
+    if len(graph.inputs) != 1 or any(isinstance(dim, str) for dim in shape) or needs_segments(graph):
+        return None
+    fixed = specialise(graph, {name: TensorSpec(tuple(shape), spec.dtype)})
+    dims = fixed.specs[graph.outputs[0]].dims
+    if len(dims) < 2 or dims[0] != 1 or any(dim != 1 for dim in dims[2:]):
+        raise GraphError(f"{where}: expected scores (1, C) to tell classes apart, got {dims}; use --task arrays")
+    return dims[1]
+
+
+def check_classes_fit(classes: tuple[str, ...], outputs: int | None, where: str) -> None:
+    """Refuse names that do not fit the outputs.
+
+    raise : DataError
+    """
+    if classes and outputs is not None and len(classes) != outputs:
+        more = "; the first of 1001 is usually the background" if outputs == len(classes) + 1 == 1001 else ""
+        raise DataError(
+            f"{where}: expected {outputs} names of classes, one for each output, got {len(classes)}; correct the labels{more}"
+        )
