@@ -43,7 +43,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path) -> Path:
     path = data / "net.alula"
     onnx_file = write_network(data / "small.onnx")
-    words = ["train", onnx_file, "--data", data, "--epochs", 2, "--batch", 8, "--lr", 0.05, "--threads", 1, "-o", path]
+    words = ["train", onnx_file, "--data", data, "--epochs", 2, "--batch", 8, "--lr", 0.05, "--threads", 1, "-o", path,
+             "--log", data / "log.jsonl"]  # fmt: skip
     assert main([str(word) for word in words]) == 0
     return path
 
@@ -230,6 +231,35 @@ def test_a_video_is_smoothed_and_drawn(trained: Path, tmp_path: Path, capsys: py
     assert json.loads((tmp_path / "energy.json").read_text())["counters"]["frame"]["count"] == 8
     drawn = cv2.VideoCapture(str(tmp_path / "out.avi"))
     assert int(drawn.get(cv2.CAP_PROP_FRAME_COUNT)) == 8
+
+
+def test_evaluation_counts_what_run_says(trained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = ran(capsys, "eval", trained, "--data", data)
+    said = {name: names(ran(capsys, "run", trained, data / "test" / name)) for name in ("blue", "red")}
+    counts = [[sum(one == other for one in said[name].values()) for other in said] for name in said]
+    assert document["confusion"] == counts and document["samples"] == 16
+    assert document["accuracy"] == (counts[0][0] + counts[1][1]) / 16
+    wrong = {(name, image) for name, answers in said.items() for image, answer in answers.items() if answer != name}
+    assert {(one["label"], one["image"]) for one in document["worst"]} == set(list(wrong)[:10])  # type: ignore
+    last = json.loads((data / "log.jsonl").read_text().splitlines()[-1])["test_classes"]
+    assert last["confusion"] == counts and [row["name"] for row in last["classes"]] == ["blue", "red"]
+    assert main(["eval", str(trained), "--data", str(data / "test")]) == 0  # a folder of classes alone
+    shown = capsys.readouterr().out
+    assert f"{counts[0][0] + counts[1][1]} of 16 right" in shown and "recall" in shown
+
+
+def test_an_evaluation_that_cannot_be_is_one_line(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures(tmp_path / "cyan", {"cyan": 0, "red": 2}, 2, 0)
+    assert "got 2 in the data (cyan, red)" in refused(capsys, "eval", trained, "--data", tmp_path / "cyan")
+    assert "--preset" in refused(capsys, "eval", data / "small.onnx", "--data", data)
+    np.savez(tmp_path / "x.npz", x=np.zeros((4, 8, 9, 3), np.float32), y=np.arange(4) % 2)
+    assert "in bytes" in refused(capsys, "eval", trained, "--data", tmp_path / "x.npz")
+    pictures(tmp_path / "uneven", {"blue": 0}, 6, 0)
+    pictures(tmp_path / "uneven", {"red": 2}, 2, 0)
+    assert main(["eval", str(trained), "--data", str(tmp_path / "uneven")]) == 0
+    assert "uneven classes: 6 samples of blue, 2 of red" in capsys.readouterr().out
 
 
 def test_export_and_task_text_are_the_same(trained: Path) -> None:

@@ -276,6 +276,8 @@ def _roles(trainer: Trainer) -> Table:
 
 def _train(args: argparse.Namespace, trainer: Trainer, data: Batches, images: Images, task: Task) -> Report:
     """The run itself."""
+    from alula.runtime.tasks.classify import kind_of_scores
+    from alula.runtime.tasks.evaluate import Tally
     from alula.runtime.train.fit import Run
     from alula.runtime.train.rehearsal import step_memory
     from alula.runtime.train.session import CHECKPOINT, Session
@@ -294,7 +296,8 @@ def _train(args: argparse.Namespace, trainer: Trainer, data: Batches, images: Im
         def watch(epoch: int, step: int, done: Step) -> None:
             progress(epoch * train.steps + step, args.epochs * train.steps, f"epoch {epoch + 1}, loss {done.loss:.4f}")
 
-        whole = Run(trainer, train, args.epochs, test, checkpoint, args.every, options, watch, energy.phase)
+        tally = Tally(len(task.classes), kind_of_scores(trainer.graph)) if test else None
+        whole = Run(trainer, train, args.epochs, test, checkpoint, args.every, options, watch, energy.phase, tally)
         session = Session(whole, energy, args.output, args.checkpoints, args.log, task)
         resumed = session.resume() if args.resume else ""
         session.train()

@@ -18,6 +18,7 @@ from alula.runtime.errors import DataError, GraphError, NoSplitError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Graph, TensorSpec
 from alula.runtime.planning.specialise import specialise
+from alula.runtime.tasks.evaluate import tell_imbalance
 
 TEST_BATCH = 100
 
@@ -129,7 +130,7 @@ class Images:
             check_classes(part, classes, complete=False)
         shape = tuple(int(dim) for dim in next(iter(graph.inputs.values())).shape[1:])
         crop, layout = (how.size, how.layout) if how else (None, "NHWC")
-        notes = [tell_left_out({**data.left_out, **(test.left_out if test else {})})]
+        notes = [tell_left_out({**data.left_out, **(test.left_out if test else {})}), tell_imbalance(data)]
         normal: dict[str, Any] = {}
         if self.known:
             if data.dtype != np.uint8:

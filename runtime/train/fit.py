@@ -22,6 +22,7 @@ from alula.runtime.data import Batch, Dataset, Loader
 from alula.runtime.errors import DivergedError, GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array
+from alula.runtime.tasks.evaluate import Tally
 from alula.runtime.train.checkpoint import (
     Checkpoint,
     fingerprint,
@@ -94,6 +95,7 @@ class Run:
     options    : more options that must be the same when the run resumes, by name
     watch      : called after every step with (epoch, step in the epoch, what the step gave)
     log        : a context that is entered as log("train") and log("test")
+    tally      : takes what the network says of the test set after the last epoch
     """
 
     trainer: Trainer
@@ -105,6 +107,7 @@ class Run:
     options: Mapping[str, str] = field(default_factory=dict)
     watch: Callable[[int, int, Step], None] = lambda epoch, step, done: None
     log: Callable[[str], contextlib.AbstractContextManager[Any]] = lambda phase: contextlib.nullcontext()
+    tally: Tally | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -204,7 +207,8 @@ class Run:
         if self.test is not None:
             try:
                 with self.log("test"):
-                    scores = evaluate(self.trainer.infer, self.test)
+                    last = place.epoch + 1 == self.epochs
+                    scores = evaluate(self.trainer.infer, self.test, self.tally if last else None)
             except KeyboardInterrupt:
                 self.save()
                 raise
@@ -280,10 +284,13 @@ def _data_fingerprint(data: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def evaluate(model: Callable[[Array], Array | tuple[Array, ...]], test: Loader) -> Scores:
+def evaluate(
+    model: Callable[[Array], Array | tuple[Array, ...]], test: Loader, tally: Tally | None = None
+) -> Scores:
     """Mean cross-entropy and accuracy over a set, in float64.
 
     model : first output: scores (N, C)
+    tally : told of every image
     """
     loss, right, near, count = 0.0, 0, 0, 0
     for batch in test:
@@ -293,6 +300,8 @@ def evaluate(model: Callable[[Array], Array | tuple[Array, ...]], test: Loader) 
         each = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(scores)), batch.y]
         own = scores[np.arange(len(scores)), batch.y][:, None]
         ahead = (scores > own).sum(axis=1)
+        if tally:
+            tally.add_scores(batch.samples, batch.y, scores)
         loss, count = loss + float(each.sum()), count + len(scores)
         right, near = right + int((scores.argmax(axis=1) == batch.y).sum()), near + int((ahead < 5).sum())
     return Scores(loss / max(count, 1), right / max(count, 1), near / max(count, 1), count)

@@ -45,8 +45,9 @@ class FittedClasses:
 
 
 def fit_classes(
-    graph: Graph, outputs: int, known: tuple[str, ...], data: tuple[str, ...], head: str | None, seed: int, where: str
-) -> FittedClasses:
+    graph: Graph, outputs: int, known: tuple[str, ...], data: tuple[str, ...], head: str | None, seed: int, where: str,
+    advise: bool = True,
+) -> FittedClasses:  # fmt: skip
     """Bring a network and the classes of a data set together.
 
     outputs : of the network
@@ -54,6 +55,7 @@ def fit_classes(
     data    : the classes of the data; numbers if they have no names
     head    : new, keep, or None: what to do where they differ
     seed    : of a fresh head
+    advise  : tell of the heads that can be trained
     raise   : GraphError if they differ and nothing is said, or the head cannot be found
     """
     named = data != tuple(map(str, range(len(data))))
@@ -81,7 +83,10 @@ def fit_classes(
         else ", --head keep cannot: too few outputs"
     )
     have = f"{outputs} classes ({_some(known)})" if known else f"{outputs} classes, one for each output"
-    raise GraphError(f"{where}: expected {have}, got {len(data)} in the data ({_some(data)}); {advice}")
+    raise GraphError(
+        f"{where}: expected {have}, got {len(data)} in the data ({_some(data)}); "
+        + (advice if advise else "give data of the network's classes")
+    )
 
 
 def with_new_head(graph: Graph, outputs: int, classes: int, seed: int, where: str) -> tuple[str, Graph]:

@@ -15,6 +15,8 @@ from alula.runtime.train.fit import Epoch, Run
 from alula.runtime.train.records import Record, read_log, record, write_log
 
 AVERAGED_BATCHES = 100  # of which an averaged network takes its running statistics
+CLASSES = "test_classes"  # in the last record: what `alula eval` says
+MOST_CONFUSED = 100  # classes whose confusion matrix is in a record
 CHECKPOINT, BEST, LAST = "run.checkpoint", "best.alula", "last.alula"  # in the folder of the checkpoints
 
 
@@ -59,6 +61,11 @@ class Session:
         for epoch in self._kept():
             summary = self.energy.summary()
             self.records.append(record(epoch, spent(), summary["source"], summary["accuracy"]))
+            if epoch.number == self.run.epochs and self.run.tally and self.run.test and self.task:
+                files = getattr(self.run.test.data, "files", ())
+                self.records[-1][CLASSES] = self.run.tally.document(self.task.classes, files)
+                if len(self.task.classes) > MOST_CONFUSED:
+                    del self.records[-1][CLASSES]["confusion"]
             if self.log:
                 write_log(self.log, self.records)
             if epoch.best and self.folder:
@@ -87,5 +94,5 @@ class Session:
             raise DivergedError(f"{error}; the weights from before are in {path}") from None
 
     def _write(self, path: Path, graph: Graph) -> None:
-        latest = self.records[-1] if self.records else {}
+        latest = {key: value for key, value in (self.records[-1] if self.records else {}).items() if key != CLASSES}
         write_trainable(path, {graph.name: graph}, with_tasks({"training": latest}, {graph.name: self.task}))
