@@ -6,7 +6,8 @@ import argparse
 import contextlib
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -36,7 +37,7 @@ def classify(args: argparse.Namespace, classifier: Classifier) -> Report:
         source = stack.enter_context(open_source(args.input, args.sequence, args.alpha, channels))
         log = stack.enter_context(energy_log(args))
         drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
-        lines = stack.enter_context(args.out.open("w", encoding="utf-8")) if args.out else None
+        lines = stack.enter_context(JsonLines(args.out)) if args.out else None
         progress = stack.enter_context(Progress("looking"))
         watch = ClassWatch(classifier, top, every, log=log)
         total = args.frames or -(-len(source) // every)
@@ -47,8 +48,7 @@ def classify(args: argparse.Namespace, classifier: Classifier) -> Report:
                 best = zip(answer.names[:3], answer.probabilities[:3], strict=True)
                 drawn.watch_lines(seen.frame, [f"{name} {probability:.2f}" for name, probability in best])
             if lines:
-                lines.write(seen.as_json() + "\n")
-                lines.flush()
+                lines.write(seen.as_json())
             kept.append(seen.document())
             took_ms.append(seen.took_ms)
             progress(min(watch.frames, total) if total else 0, total, seen.answer.name)
@@ -56,6 +56,27 @@ def classify(args: argparse.Namespace, classifier: Classifier) -> Report:
         energy = log.summary() if log else None
         note = drawn.note() if drawn else ""
     return _report(args, source, watch, list(kept), list(took_ms), duration_s, energy, note)
+
+
+class JsonLines:
+    """A file of lines that are there as soon as they are written; no file before the first one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._stream = path, contextlib.ExitStack()
+        self._file: TextIO | None = None
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        if self._file is None:
+            self._file = self._stream.enter_context(self._path.open("w", encoding="utf-8"))
+        self._file.write(line + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
 
 
 @contextlib.contextmanager
@@ -110,7 +131,7 @@ def _report(
     line = f"{watch.frames} {what}, {watch.frames / max(duration_s, 1e-9):.1f}/s, {middle_ms:.2f} ms each (median)"
     parts.append(line + (f"; written to {printable(args.out)}" if args.out else ""))
     if watch.frames > 1 and not source.sequence:
-        parts.append(", ".join(f"{count} {name}" for name, count in watch.best.most_common(8)))
+        parts.append("most often: " + ", ".join(f"{name} ({count})" for name, count in watch.best.most_common(8)))
     counts = source.counts.as_dict()
     parts += [*tell_lost(source, counts), *([note] if note else []), *([tell_energy(energy)] if energy else [])]
     document = {"task": "classify", "answers": answers, "frames": watch.frames,

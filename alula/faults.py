@@ -26,7 +26,9 @@ def refusal(error: BaseException) -> str:
     if isinstance(error, AlulaError):
         return str(error)
     if isinstance(error, OSError):
-        names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | Path)]
+        names = [
+            os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | Path)
+        ]
         reason = error.strerror or str(error) or type(error).__name__
         return ": ".join([" and ".join(names), reason]) if names else reason
     if isinstance(error, MemoryError):

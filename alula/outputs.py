@@ -44,7 +44,5 @@ def check_outputs(
                 f"{path}: expected a folder that can be written to, got {error.strerror}; choose another"
             ) from error
         if real(path) in taken:
-            raise SourceError(
-                f"{path}: expected a name of its own, got that of {taken[real(path)]}; choose another"
-            )
+            raise SourceError(f"{path}: expected a name of its own, got that of {taken[real(path)]}; choose another")
         taken[real(path)] = "another output"

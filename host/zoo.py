@@ -6,13 +6,15 @@ python -c "from alula.host.zoo import build; open('r20.onnx', 'wb').write(build(
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alula.host import zoo_networks as networks
 from alula.host.torch_weights import load_torch_weights
 from alula.host.zoo_builder import Net
+from alula.runtime.artifact.task import ONNX_KEY, Task
+from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import GraphError, require
 from alula.runtime.graph import Array
 
@@ -29,6 +31,10 @@ class Entry:
     num_classes: int
 
 
+# What the networks with trained weights expect of an image; a trained model says it in its metadata
+TRAINED_FOR = {
+    "efficientnet-lite0": Preprocessing(resize="crop", crop=0.875, scale=1.0, mean=(127.0,), std=(128.0,)),
+}
 _CIFAR, _IMAGENET = (3, 32, 32), (3, 224, 224)
 ZOO: dict[str, Entry] = {
     "lenet-300-100": Entry(networks.lenet_300_100, (1, 28, 28), 10),
@@ -56,13 +62,20 @@ def build(
     if name not in ZOO:
         raise GraphError(f"zoo: expected one of {', '.join(ZOO)}, got {name!r}; choose one of these")
     entry = ZOO[name]
+    trained = isinstance(weights, str)
     if isinstance(weights, str):
         if weights != "pretrained":
             raise GraphError(f"zoo: expected weights by name or 'pretrained', got {weights!r}; load the file first")
         weights = pretrained(name)
     net = Net(name, seed, weights)
     logits = entry.make(net, net.input("input", entry.input_shape), num_classes or entry.num_classes)
-    return net.model(logits)
+    model = net.model(logits)
+    if trained:
+        how = replace(TRAINED_FOR[name], size=entry.input_shape[1:])
+        require("onnx", "host", "building a network of the zoo").helper.set_model_props(
+            model, {ONNX_KEY: Task(preprocessing=how).text()}
+        )
+    return model
 
 
 def pretrained(name: str) -> dict[str, Array]:

@@ -52,7 +52,7 @@ def open_data(
     if split not in SPLITS:
         raise DataError(f"{path}: expected split {' or '.join(SPLITS)}, got {split!r}")
     try:
-        data = _open(place, split, images or _plain(path, size, channels), keep_bytes, alpha, names, layout, labels)
+        data = _open(place, split, images or (size, channels), keep_bytes, alpha, names, layout, labels)
     except OSError as error:
         if isinstance(error, SourceError):
             raise
@@ -74,7 +74,7 @@ def _plain(path: str, size: tuple[int, int] | None, channels: int) -> Preprocess
 def _open(
     path: Path,
     split: str,
-    how: Preprocessing,
+    how: Preprocessing | tuple[tuple[int, int] | None, int],
     keep_bytes: int,
     alpha: str,
     names: tuple[str, str] | None,
@@ -102,6 +102,8 @@ def _open(
     if any((path / f"{other}.npz").is_file() for other in SPLITS):
         raise NoSplitError(f"{printable(archive)}: expected this file beside that of the other split, got none; add it")
     if find_images(path):
+        if not isinstance(how, Preprocessing):
+            how = _plain(printable(path), *how)
         return open_images(path, split, how, keep_bytes, alpha)
     if any(path.glob("data_batch_[1-5]")):
         raise DataError(

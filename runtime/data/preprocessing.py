@@ -109,13 +109,14 @@ class Preprocessing:
         """
         if image.shape[2] != self.channels:
             image = with_channels(image[:, :, ::-1], self.channels)[:, :, ::-1]
-        if self.colour == "rgb":
-            image = image[:, :, ::-1]
-        image = np.ascontiguousarray(image)
-        if self.size is None or image.shape[:2] == self.size:
-            return image
+        if self.size is not None and image.shape[:2] != self.size:
+            image = self._resized(np.ascontiguousarray(image), *self.size)
+        # The channels change places last, where the image is small
+        return np.ascontiguousarray(image[:, :, ::-1] if self.colour == "rgb" else image)
+
+    def _resized(self, image: Array, h: int, w: int) -> Array:
+        """An image in the size (h, w)."""
         height, width = image.shape[:2]
-        h, w = self.size
         if self.resize == "stretch":
             return self._scaled(image, h, w)
         if self.resize == "letterbox":
@@ -129,7 +130,7 @@ class Preprocessing:
         factor = self.crop * min(height / h, width / w)
         rows, columns = max(1, min(height, round(h * factor))), max(1, min(width, round(w * factor)))
         top, left = (height - rows) // 2, (width - columns) // 2
-        return self._scaled(np.ascontiguousarray(image[top : top + rows, left : left + columns]), h, w)
+        return self._scaled(image[top : top + rows, left : left + columns], h, w)
 
     def normalise(self, pixels: Array) -> Array:
         """The network's input of one image.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.data import Augment, Dataset, Loader, Preprocessing, check_classes, holdout, moments, open_data
-from alula.runtime.data.layout import image_axes, image_layout
+from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
 from alula.runtime.data.listing import tell_left_out
 from alula.runtime.data.preprocessing import DTYPES
 from alula.runtime.data.seen_as import Relabelled
@@ -43,11 +43,17 @@ def count_classes(graph: Graph, where: str) -> int:
 
 @frozen
 class Opened:
-    """The sets of a run. test : None if there is none; how : what the network expects of an image, None if it takes none"""
+    """The sets of a run.
+
+    test : None if there is none
+    how  : what the network expects of an image; None if it takes none, or none of 1 or 3 channels
+    """
 
     train: Dataset
     test: Dataset | None
     how: Preprocessing | None
+    crop: tuple[int, int] | None = None
+    layout: str = "NHWC"
 
     def relabelled(self, classes: tuple[str, ...], places: tuple[int, ...]) -> Opened:
         """With labels that are places among the classes of a network."""
@@ -100,16 +106,19 @@ class Images:
             raise DataError(f"--raw: expected the network's own preprocessing ({self.known}), got --raw; leave it out")
         spec = next(iter(graph.inputs.values()))
         how: Preprocessing | None = None
+        crop: tuple[int, int] | None = None
+        layout = "NHWC"
         options: dict[str, Any] = {"n_classes": classes}
         if len(spec.shape) == 4:
             layout = image_layout(spec.shape, graph.name, self.layout)
             height, width, channels = (int(spec.shape[axis]) for axis in image_axes(layout))
-            colour = "grey" if channels == 1 else self.known.colour if self.known else "rgb"
-            dtype = spec.dtype if spec.dtype in DTYPES else "float32"
-            how = replace(
-                self.known or Preprocessing(), colour=colour, size=(height, width), layout=layout, dtype=dtype
-            )
-            options |= {"images": how, "alpha": self.alpha}
+            crop = (height, width)
+            options |= {"size": crop, "channels": channels, "alpha": self.alpha}
+            if channels in CHANNELS:
+                colour = "grey" if channels == 1 else self.known.colour if self.known else "rgb"
+                dtype = spec.dtype if spec.dtype in DTYPES else "float32"
+                how = replace(self.known or Preprocessing(), colour=colour, size=crop, layout=layout, dtype=dtype)
+                options |= {"images": how}
         data: Dataset = open_data(path, "train", **options)
         test: Dataset | None = None
         if self.holdout:
@@ -117,7 +126,7 @@ class Images:
         else:
             with contextlib.suppress(NoSplitError):
                 test = open_data(path, "test", **options)
-        return Opened(data, test, how)
+        return Opened(data, test, how, crop, layout)
 
     def batches(self, path: Path, graph: Graph, classes: int, batch: int, seed: int) -> Batches:
         """Batches to train and to test with."""
@@ -125,11 +134,10 @@ class Images:
 
     def loaders(self, opened: Opened, graph: Graph, classes: int, batch: int, seed: int) -> Batches:
         """Batches of sets whose labels are outputs of the network."""
-        data, test, how = opened.train, opened.test, opened.how
+        data, test, how, crop, layout = opened.train, opened.test, opened.how, opened.crop, opened.layout
         for part in filter(None, (data, test)):
             check_classes(part, classes, complete=False)
         shape = tuple(int(dim) for dim in next(iter(graph.inputs.values())).shape[1:])
-        crop, layout = (how.size, how.layout) if how else (None, "NHWC")
         notes = [tell_left_out({**data.left_out, **(test.left_out if test else {})}), tell_imbalance(data)]
         normal: dict[str, Any] = {}
         if self.known:

@@ -284,9 +284,7 @@ def _data_fingerprint(data: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def evaluate(
-    model: Callable[[Array], Array | tuple[Array, ...]], test: Loader, tally: Tally | None = None
-) -> Scores:
+def evaluate(model: Callable[[Array], Array | tuple[Array, ...]], test: Loader, tally: Tally | None = None) -> Scores:
     """Mean cross-entropy and accuracy over a set, in float64.
 
     model : first output: scores (N, C)

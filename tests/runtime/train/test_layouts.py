@@ -51,3 +51,24 @@ def test_a_shape_that_allows_both_orders_needs_to_be_told(tmp_path: Path) -> Non
     with pytest.raises(ShapeError, match="--layout NCHW or NHWC"):
         losses(graph, tmp_path / "set.npz", Images())
     assert all(np.isfinite(losses(graph, tmp_path / "set.npz", Images(layout="NHWC"))))
+
+
+def test_images_of_other_channels_are_trained_without_preprocessing_to_write(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    np.savez(tmp_path / "set.npz", x_train=rng.integers(0, 256, (8, 6, 5, 4)).astype(np.uint8), y_train=Y)
+    held = {
+        "w": rng.standard_normal((4, 4, 3, 3)).astype(np.float32),
+        "v": rng.standard_normal((4, 2)).astype(np.float32),
+    }
+    body = [
+        node("Conv", "x w", "c"),
+        node("GlobalAveragePool", "c", "p"),
+        node("Flatten", "p", "f"),
+        node("MatMul", "f v"),
+    ]
+    graph = import_onnx(model(body, {"x": np.zeros(1, np.float32)}, held, shapes={"x": ["n", 4, 6, 5]})).graph
+    batches = Images().batches(tmp_path / "set.npz", graph, 2, 4, 0)
+    assert batches.train.sample_shape == (4, 6, 5) and batches.preprocessing is None
+    np.savez(tmp_path / "set.npz", x_train=X, y_train=Y)
+    made = Images().batches(tmp_path / "set.npz", network(False, ["n", 3, 6, 5]), 2, 4, 0).preprocessing
+    assert made and made.size == (6, 5) and len(made.mean) == 3
