@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import alula
-from alula.arguments import add_alpha, add_layout, add_shape, add_threads, positive
+from alula.arguments import add_alpha, add_layout, add_threads, positive
 from alula.classifying import classify, energy_log, tell_energy, tell_lost
 from alula.imaging import add_imaging, chosen_task, given
 from alula.models import ONNX, open_model
@@ -57,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_imaging(parser)
     add_alpha(parser)
     add_layout(parser)
-    add_shape(parser)
     add_threads(parser)
 
 
@@ -76,8 +75,6 @@ def run(args: argparse.Namespace) -> Report:
     model, found = open_model(str(args.file), args.graph, args.threads)
     if _is_array(args.input):
         return _arrays(args, model, None)
-    if args.shape:
-        _refuse_unused(args, "--shape", "arrays have shapes, and --size says how large an image is; leave it out")
     task = chosen_task(args, found, model.graph, str(args.file), args.layout)
     if task is None or task.preprocessing is None or task.kind == CLASSIFY:
         return classify(args, model.classifier(task, str(args.file)))
@@ -96,8 +93,6 @@ def _is_array(source: str) -> bool:
 
 
 def _spot(args: argparse.Namespace, artifact: Artifact) -> Report:
-    if args.shape:
-        _refuse_unused(args, "--shape", "the images give the shapes; leave it out, or choose one network with --graph")
     if args.top or given(args):
         option = "--top" if args.top else given(args)[0]
         _refuse_unused(args, option, "the file's networks read signs; leave it out, or choose one network with --graph")
@@ -177,8 +172,6 @@ def _arrays(args: argparse.Namespace, model: Model, task: Task | None) -> Report
     from alula.host.inputs import load_inputs
 
     image = task is not None
-    if args.shape:
-        _refuse_unused(args, "--shape", "arrays have shapes; leave it out")
     unused = [
         f"--{name}"
         for name in ("video", "energy", "meter", "frames", "every", "sequence", "top")
