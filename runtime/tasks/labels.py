@@ -20,7 +20,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     where = printable(path)
     check_file(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise SourceError(f"{where}: expected labels as text in UTF-8, got other bytes; save it as UTF-8") from None
     if text.lstrip()[:1] in ("[", "{"):
@@ -29,8 +29,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{where}: expected labels in JSON, got {error}; correct the file") from None
         return names_from(value.get("id2label", value) if isinstance(value, dict) else value, where)
-    lines = text.removesuffix("\n").split("\n")
-    return names_from([line.strip("\r") for line in lines], where)
+    return names_from(text.rstrip().split("\n"), where)
 
 
 def names_from(value: Any, where: str) -> tuple[str, ...]:
@@ -41,7 +40,7 @@ def names_from(value: Any, where: str) -> tuple[str, ...]:
     if isinstance(value, Mapping):
         try:
             table = {int(number): str(name) for number, name in value.items()}
-        except ValueError:
+        except (TypeError, ValueError):
             raise DataError(
                 f"{where}: expected numbers of classes and their names, got {str(value)[:60]!r}; correct them"
             ) from None
