@@ -1,7 +1,7 @@
 """The head of a network that tells classes apart, and the classes of the data: they fit, or the user says what is to be done.
 
-The head is the last layer with weights. A fresh one has one output for each class of the data and is drawn as the zoo draws
-it (He et al., 2015).
+The head is the last layer with weights. A fresh one has one output for each class of the data. Its weights are small: what is
+drawn in directions that no training sample has stays there, and is noise for all others (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ PASSED = frozenset(
     {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Transpose", "Softmax", "LogSoftmax", "Sigmoid",
      "GlobalAveragePool", "AveragePool", "ReduceMean", "Dropout"}
 )  # fmt: skip
-BIAS_DEVIATION = 0.05  # as in the zoo
+BIAS_DEVIATION = 0.05  # as in the zoo; not 0, since an Add of zeros would be removed before it is trained
+GAIN = 0.1  # of the weights, against He et al. (2015), which the zoo has
 SHOWN = 3  # classes that a message names
 
 
@@ -108,9 +109,9 @@ def with_new_head(graph: Graph, outputs: int, classes: int, seed: int, where: st
         shape = (*old.shape[:axis], classes, *old.shape[axis + 1 :])
         if role == WEIGHT:
             fan_in = old.size // outputs
-            changed[name] = rng.normal(0, math.sqrt(2 / fan_in), shape).astype(old.dtype)
+            changed[name] = rng.normal(0, GAIN * math.sqrt(2 / fan_in), shape).astype(old.dtype)
         elif role == BIAS:
-            changed[name] = rng.normal(0, BIAS_DEVIATION, shape).astype(old.dtype)
+            changed[name] = rng.normal(0, GAIN * BIAS_DEVIATION, shape).astype(old.dtype)
         else:
             changed[name] = np.where(old == outputs, classes, old)  # a shape
     pool = Arrays({name: changed.get(name, graph.constants[name]) for name in graph.constants})
