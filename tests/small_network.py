@@ -25,7 +25,7 @@ def write_network(
     dense = rng.standard_normal((classes, 24)) / 5
     out = "g" if softmax else "y"
     if head == "Conv":
-        weights |= {"head.weight": dense[:, :, None, None], "head.bias": np.zeros(classes)}
+        weights |= {"head.weight": dense[:, :, None, None], "head.bias": rng.standard_normal(classes) / 5}
         weights["shape"] = np.array([-1, classes])
         nodes += [
             helper.make_node("Conv", ["r", "head.weight", "head.bias"], ["s"], kernel_shape=[1, 1]),
@@ -34,7 +34,7 @@ def write_network(
         ]
     else:
         nodes += [helper.make_node("GlobalAveragePool", ["r"], ["p"]), helper.make_node("Flatten", ["p"], ["f"])]
-        weights |= {"head.weight": dense if head == "Gemm" else dense.T, "head.bias": np.zeros(classes)}
+        weights |= {"head.weight": dense if head == "Gemm" else dense.T, "head.bias": rng.standard_normal(classes) / 5}
         if head == "Gemm":
             nodes.append(helper.make_node("Gemm", ["f", "head.weight", "head.bias"], [out], transB=1))
         else:

@@ -212,10 +212,11 @@ def test_a_head_that_cannot_be_found_is_described(
 ) -> None:
     model = onnx.load(write_network(tmp_path / "net.onnx", 5))
     model.graph.node[-1].output[0] = "g"
-    model.graph.node.append(onnx.helper.make_node("Erf", ["g"], ["y"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1), "axis"))
+    model.graph.node.append(onnx.helper.make_node("CumSum", ["g", "axis"], ["y"]))
     onnx.save(model, str(tmp_path / "net.onnx"))
     said = refused(capsys, "train", tmp_path / "net.onnx", "--data", data, "--batch", 8, "--head", "new")
-    assert "expected a head of 5 outputs" in said and "y (Erf)" in said
+    assert "expected a head of 5 outputs" in said and "y (CumSum)" in said
 
 
 def test_a_video_is_smoothed_and_drawn(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

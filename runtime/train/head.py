@@ -16,6 +16,7 @@ from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node
 from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import BIAS, WEIGHT, axis_for
+from alula.runtime.passes.trainable import trainable_form
 
 HEADS = ("new", "keep")
 NEW, KEEP = HEADS
@@ -95,6 +96,7 @@ def with_new_head(graph: Graph, outputs: int, classes: int, seed: int, where: st
 
     raise : GraphError, saying what was seen, if there is none
     """
+    graph = trainable_form(graph)  # constants are folded, and so are reshapes that lead nowhere
     path = _path_to_head(graph, outputs, where)
     rng = np.random.default_rng(seed)
     layer = path[-1]
@@ -126,7 +128,7 @@ def _path_to_head(graph: Graph, outputs: int, where: str) -> list[Node]:
         seen.append(node.label)
         ops = (node.op, *(stage.op for stage in node.fused))
         path.append(node)
-        if any(op not in PASSED | LAYERS | {"Add"} for op in ops):
+        if not all(op in PASSED | LAYERS | {"Add"} or _is_activation(graph, node, op) for op in ops):
             break
         if node.op in LAYERS and node.inputs[1] in graph.constants and _has_outputs(graph, node, outputs):
             return path
@@ -137,6 +139,15 @@ def _path_to_head(graph: Graph, outputs: int, where: str) -> list[Node]:
     raise GraphError(
         f"{where}: expected a head of {outputs} outputs (Gemm, MatMul or 1x1 Conv) before the scores, got "
         f"{' after '.join(seen[:4]) or 'none'}; cut the network before it, or train it with --head keep"
+    )
+
+
+def _is_activation(graph: Graph, node: Node, op: str) -> bool:
+    """Whether an op does the same to every score: element-wise, and beside them it reads single numbers."""
+    parts = [part for part in (node, *node.fused) if part.op == op]
+    others = [name for part in parts for name in part.inputs[1:] if name]
+    return find(op, node.label).elementwise and all(
+        name in graph.constants and graph.constants.spec(name).size == 1 for name in others
     )
 
 
