@@ -10,7 +10,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from alula.runtime.data.decoder import open_picture
+from alula.runtime.data.decoder import open_image
 from alula.runtime.data.image import is_image_file
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError, DTypeError, ShapeError, SourceError
@@ -104,7 +104,7 @@ def load_inputs(
                 f"{path}: expected a network with one input for an image, got {', '.join(specs)}; give a .npz"
             )
         ready = how.for_input(spec, str(path), how.layout)
-        return {name: ready(open_picture(path, ready.channels, alpha))}
+        return {name: ready(open_image(path, ready.channels, alpha))}
     try:
         values, names = _arrays(path, list(specs))
     except UNREADABLE as error:

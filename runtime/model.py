@@ -156,13 +156,13 @@ class Model:
         alpha : of a file: white, black or drop, what a transparent image is laid over
         raise : DataError if the file has no such task or no preprocessing, SourceError if the image cannot be read
         """
-        from alula.runtime.data.decoder import open_picture
+        from alula.runtime.data.decoder import open_image
         from alula.runtime.data.image import as_bgr
 
         if self._classifier is None:
             self._classifier = self.classifier()
         if isinstance(image, str | os.PathLike):
-            pixels: Array | None = open_picture(Path(image), self._classifier.preprocessing.channels, alpha)
+            pixels: Array | None = open_image(Path(image), self._classifier.preprocessing.channels, alpha)
         else:
             pixels = as_bgr(image)
         if pixels is None:

@@ -14,13 +14,13 @@ from alula.cli import main
 from alula.host.ort import OrtModel
 from alula.runtime.artifact import open_artifact
 from alula.runtime.artifact.task import Task, parse_task, task_of
-from alula.runtime.data.decoder import open_picture
+from alula.runtime.data.decoder import open_image
 from tests.small_network import write_network
 
 cv2 = pytest.importorskip("cv2")
 
 
-def pictures(folder: Path, classes: dict[str, int], count: int, seed: int, suffix: str = ".jpg") -> None:
+def write_images(folder: Path, classes: dict[str, int], count: int, seed: int, suffix: str = ".jpg") -> None:
     """Noise that is brighter in one channel (blue green red), of odd sizes."""
     rng = np.random.default_rng(seed)
     for name, channel in classes.items():
@@ -34,8 +34,8 @@ def pictures(folder: Path, classes: dict[str, int], count: int, seed: int, suffi
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("colours")
-    pictures(folder / "train", {"blue": 0, "red": 2}, 12, 0)
-    pictures(folder / "test", {"blue": 0, "red": 2}, 8, 1)
+    write_images(folder / "train", {"blue": 0, "red": 2}, 12, 0)
+    write_images(folder / "test", {"blue": 0, "red": 2}, 8, 1)
     return folder
 
 
@@ -87,7 +87,7 @@ def test_what_was_trained_is_what_runs(
         assert {line["task"] for line in lines} == {"classify"}
         assert names(ran(capsys, "run", back, folder)) == ours
         for path in sorted(folder.iterdir()):
-            scores = session({"x": how(open_picture(path, 3))})["y"][0]
+            scores = session({"x": how(open_image(path, 3))})["y"][0]
             answer = model.predict(path)
             assert ("blue", "red")[int(scores.argmax())] == answer.name == ours[path.name]
             np.testing.assert_array_equal(model.predict(cv2.imread(str(path))).all, answer.all)
@@ -107,21 +107,21 @@ def test_a_single_image_names_the_best_classes(trained: Path, data: Path, capsys
 def test_a_file_that_says_nothing_needs_to_be_told(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packed, picture = tmp_path / "plain.alula", data / "test" / "red" / "0.jpg"
+    packed, image = tmp_path / "plain.alula", data / "test" / "red" / "0.jpg"
     source = write_network(tmp_path / "plain.onnx", softmax=True)
     assert main(["pack", str(source), "-o", str(packed)]) == 0
     for word in ("--preset imagenet", "--mean", "--std", "--bgr", "--letterbox"):
-        assert word in refused(capsys, "run", packed, picture)
-    assert "--preset" in refused(capsys, "verify", packed, "--against", source, "--input", picture)
+        assert word in refused(capsys, "run", packed, image)
+    assert "--preset" in refused(capsys, "verify", packed, "--against", source, "--input", image)
     (tmp_path / "labels.txt").write_text("blue\nred\n")
     told = ["--mean", "0.4", "--std", "0.2", "--bgr", "--labels", tmp_path / "labels.txt"]
-    on_the_spot = ran(capsys, "run", packed, picture, *told)
+    on_the_spot = ran(capsys, "run", packed, image, *told)
     assert main([str(word) for word in ("pack", source, "-o", tmp_path / "told.alula", *told)]) == 0
-    assert ran(capsys, "run", tmp_path / "told.alula", picture)["answers"] == on_the_spot["answers"]
+    assert ran(capsys, "run", tmp_path / "told.alula", image)["answers"] == on_the_spot["answers"]
     results = on_the_spot["answers"][0]["results"]  # type: ignore
     assert sum(one["probability"] for one in results) == pytest.approx(1, abs=1e-5)  # no second softmax
-    assert main(["verify", str(tmp_path / "told.alula"), "--against", str(source), "--input", str(picture)]) == 0
-    arrays = ran(capsys, "run", packed, picture, "--preset", "raw", "--task", "arrays")
+    assert main(["verify", str(tmp_path / "told.alula"), "--against", str(source), "--input", str(image)]) == 0
+    arrays = ran(capsys, "run", packed, image, "--preset", "raw", "--task", "arrays")
     assert set(arrays["outputs"]) == {"y"}  # type: ignore
 
 
@@ -195,14 +195,14 @@ def test_other_classes_need_a_word_and_get_a_fresh_head(
 def test_labels_follow_the_names_of_the_classes(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures(tmp_path / "data", {"cyan": 0, "red": 2}, 4, 0)
+    write_images(tmp_path / "data", {"cyan": 0, "red": 2}, 4, 0)
     words = ["train", trained, "--data", tmp_path / "data", "--epochs", 1, "--batch", 4, "--threads", 1]
     assert "expected 2 classes (blue, red), got 2 in the data (cyan, red)" in refused(capsys, *words)
     assert "--raw" in refused(capsys, *words, "--raw", "--head", "new")
-    pictures(tmp_path / "four", {"a": 0, "blue": 0, "red": 2, "b": 1}, 4, 0)
+    write_images(tmp_path / "four", {"a": 0, "blue": 0, "red": 2, "b": 1}, 4, 0)
     four = tmp_path / "four.alula"
     assert main([str(word) for word in (*words[:3], tmp_path / "four", *words[4:], "--head", "new", "-o", four)]) == 0
-    pictures(tmp_path / "some", {"blue": 0, "red": 2}, 4, 0)
+    write_images(tmp_path / "some", {"blue": 0, "red": 2}, 4, 0)
     document = ran(capsys, "train", four, *words[2:3], tmp_path / "some", *words[4:])
     assert document["classes"] == ["a", "b", "blue", "red"] and "2 of the network's 4" in document["notes"][0]  # type: ignore
 
@@ -252,13 +252,13 @@ def test_evaluation_counts_what_run_says(trained: Path, data: Path, capsys: pyte
 def test_an_evaluation_that_cannot_be_is_one_line(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures(tmp_path / "cyan", {"cyan": 0, "red": 2}, 2, 0)
+    write_images(tmp_path / "cyan", {"cyan": 0, "red": 2}, 2, 0)
     assert "got 2 in the data (cyan, red)" in refused(capsys, "eval", trained, "--data", tmp_path / "cyan")
     assert "--preset" in refused(capsys, "eval", data / "small.onnx", "--data", data)
     np.savez(tmp_path / "x.npz", x=np.zeros((4, 8, 9, 3), np.float32), y=np.arange(4) % 2)
     assert "in bytes" in refused(capsys, "eval", trained, "--data", tmp_path / "x.npz")
-    pictures(tmp_path / "uneven", {"blue": 0}, 6, 0)
-    pictures(tmp_path / "uneven", {"red": 2}, 2, 0)
+    write_images(tmp_path / "uneven", {"blue": 0}, 6, 0)
+    write_images(tmp_path / "uneven", {"red": 2}, 2, 0)
     assert main(["eval", str(trained), "--data", str(tmp_path / "uneven")]) == 0
     assert "uneven classes: 6 samples of blue, 2 of red" in capsys.readouterr().out
 

@@ -32,7 +32,7 @@ class Decoder:
         return self._how.fit(image)
 
 
-def open_picture(path: Path, channels: int, alpha: str = "white") -> Array:
+def open_image(path: Path, channels: int, alpha: str = "white") -> Array:
     """One image file, (H, W, channels) uint8, blue green red.
 
     raise : SourceError if it cannot be read, DataError if there is no such alpha

@@ -107,9 +107,9 @@ class Classifier:
 
 
 def without_preprocessing(where: str) -> str:
-    """The message that refuses a picture."""
+    """The message that refuses an image."""
     return (
-        f"{where}: expected preprocessing for a picture, got none; say it with --preset imagenet|inception|caffe|raw or --mean, --std, "
+        f"{where}: expected preprocessing for an image, got none; say it with --preset imagenet|inception|caffe|raw or --mean, --std, "
         "--scale, --size, --bgr, --letterbox, here or to alula pack, which keeps it"
     )
 

@@ -30,7 +30,7 @@ from alula.host.onnx.importer import import_onnx
 from alula.host.ort import OrtModel
 from alula.report import Table
 from alula.runtime.artifact.task import ONNX_KEY, parse_task
-from alula.runtime.data.decoder import open_picture
+from alula.runtime.data.decoder import open_image
 from alula.runtime.data.opencv import opencv
 from tests.bench.output import finish
 
@@ -97,7 +97,7 @@ def journey(folder: Path, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
         run_s += answers["duration_s"]
         for answer in answers["answers"]:
             path, name = place / answer["image"], answer["results"][0]["name"]
-            x = task.preprocessing(open_picture(path, task.preprocessing.channels))
+            x = task.preprocessing(open_image(path, task.preprocessing.channels))
             theirs = next(iter(session({session.inputs[0]: x}).values()))
             total, right = total + 1, right + (name == place.name)
             same_predict += model.predict(path).name == name

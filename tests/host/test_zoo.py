@@ -15,7 +15,7 @@ import pytest
 from alula.host.torch_weights import load_torch_weights
 from alula.host.zoo import ZOO, build, pretrained
 from alula.runtime.artifact.task import ONNX_KEY, parse_task
-from alula.runtime.data.decoder import open_picture
+from alula.runtime.data.decoder import open_image
 from alula.runtime.errors import GraphError, ImportFileError, ShapeError
 from tests.host.onnx_models import onnxruntime_answers
 
@@ -96,7 +96,7 @@ def test_efficientnet_lite0_knows_photographs() -> None:
     task = parse_task(next(entry.value for entry in proto.metadata_props if entry.key == ONNX_KEY), "zoo")
     assert task.preprocessing is not None
     paths = sorted((Path(foolbox.origin).parent / "data").glob("imagenet_*.jpg"))
-    inputs = [task.preprocessing(open_picture(path, 3)) for path in paths]
+    inputs = [task.preprocessing(open_image(path, 3)) for path in paths]
     (logits,) = onnxruntime_answers(proto, {"input": np.concatenate(inputs)})
     assert (logits.argmax(1) == labels).sum() >= 18
 

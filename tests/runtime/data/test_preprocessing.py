@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alula.runtime.data import Augment, Loader, Preprocessing, open_data
-from alula.runtime.data.decoder import open_picture
+from alula.runtime.data.decoder import open_image
 from alula.runtime.errors import DataError, ShapeError
 from alula.runtime.graph import TensorSpec
 from tests.runtime.data.formats import random_images
@@ -29,7 +29,7 @@ def test_a_file_gives_the_bits_that_a_loader_gives(tmp_path: Path, layout: str, 
     data = open_data(tmp_path, images=how)
     (batch,) = Loader(data, 4, shuffle=False, augment=Augment(mean=mean, std=std), layout=layout)
     for x, path in zip(batch.x, sorted(tmp_path.glob("*/*"), key=lambda path: (path.parent, path.name)), strict=True):
-        np.testing.assert_array_equal(how(open_picture(path, c))[0], x)
+        np.testing.assert_array_equal(how(open_image(path, c))[0], x)
 
 
 def test_a_letterbox_has_a_border_and_a_crop_the_centre() -> None:
