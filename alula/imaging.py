@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from alula.runtime.data.preprocessing import Preprocessing
     from alula.runtime.graph import Graph
 
-IMAGES = ("preset", "mean", "std", "scale", "size", "bgr", "stretch", "letterbox", "crop")  # options on preprocessing
+FIGURES = ("preset", "mean", "std", "scale")  # options on the figures of preprocessing
+IMAGES = (*FIGURES, "size", "bgr", "stretch", "letterbox", "crop")  # options on preprocessing
 
 
 def add_imaging(parser: argparse.ArgumentParser) -> None:
     """Task, names of classes, preprocessing."""
     from alula.runtime.artifact.task import KINDS
-    from alula.runtime.tasks.presets import PRESETS
 
     group = parser.add_argument_group("how the network sees images")
     group.add_argument(
@@ -29,13 +29,20 @@ def add_imaging(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="names of its classes: one a line, or a list or id2label in JSON"
     )
+    group.add_argument("--size", type=size, metavar="H,W", help="of the image, if the network's input leaves it free")
+    add_preprocessing(group)
+
+
+def add_preprocessing(group: argparse._ActionsContainer) -> None:
+    """Colours, figures, resize."""
+    from alula.runtime.tasks.presets import PRESETS
+
     group.add_argument("--preset", choices=PRESETS, help="a usual preprocessing; the options below change it")
     group.add_argument(
         "--mean", type=numbers, metavar="X[,X,X]", help="(x * scale - mean) / std, for all channels or each"
     )
     group.add_argument("--std", type=numbers, metavar="X[,X,X]")
     group.add_argument("--scale", type=ratio, metavar="X", help="default 1/255; 1 for values from 0 to 255")
-    group.add_argument("--size", type=size, metavar="H,W", help="of the image, if the network's input leaves it free")
     group.add_argument("--bgr", action="store_true", help="channels blue, green, red; default: red, green, blue")
     how = group.add_mutually_exclusive_group()
     how.add_argument("--stretch", action="store_true", help="bring the whole image to the size")
@@ -79,7 +86,7 @@ def size(text: str) -> tuple[int, int]:
 
 def given(args: argparse.Namespace) -> list[str]:
     """The options of this file that were given, as they are written."""
-    return [f"--{name}" for name in ("task", "labels", *IMAGES) if getattr(args, name) not in (None, False)]
+    return [f"--{name}" for name in ("task", "labels", *IMAGES) if getattr(args, name, None) not in (None, False)]
 
 
 def chosen_preprocessing(args: argparse.Namespace, found: Preprocessing | None, where: str) -> Preprocessing | None:
@@ -100,7 +107,7 @@ def chosen_preprocessing(args: argparse.Namespace, found: Preprocessing | None, 
             "give --mean, --std, --scale to overrule the file"
         )
     for name in ("mean", "std", "scale", "size"):
-        if getattr(args, name) is not None:
+        if getattr(args, name, None) is not None:
             made = replace(made, **{name: getattr(args, name)})
     if args.bgr:
         made = replace(made, colour="bgr")

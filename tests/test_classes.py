@@ -192,6 +192,20 @@ def test_other_classes_need_a_word_and_get_a_fresh_head(
     assert document["classes"] == ["blue", "red", "2", "3", "4"]
 
 
+def test_training_takes_what_a_model_was_trained_with(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = write_network(tmp_path / "net.onnx"), tmp_path / "net.alula"
+    words = ["train", source, "--data", data, "--epochs", 1, "--batch", 8, "--threads", 1, "-o", out]
+    ran(capsys, *words, "--preset", "caffe", "--letterbox")
+    how = task_of(open_artifact(out).metadata, "small", "net").preprocessing  # type: ignore
+    assert (how.colour, how.resize, how.scale, how.mean[0], how.size) == ("bgr", "letterbox", 1.0, 103.939, (8, 9))
+    ran(capsys, *words, "--crop", "0.9")
+    how = task_of(open_artifact(out).metadata, "small", "net").preprocessing  # type: ignore
+    assert (how.colour, how.resize, how.crop) == ("rgb", "crop", 0.9) and len(how.mean) == 3  # of the data
+    assert "--raw" in refused(capsys, *words, "--preset", "raw", "--raw")
+
+
 def test_labels_follow_the_names_of_the_classes(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

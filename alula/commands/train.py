@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alula.arguments import add_alpha, add_layout, add_threads, natural, positive
+from alula.imaging import FIGURES, add_preprocessing, chosen_preprocessing, given
 from alula.outputs import check_outputs
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
@@ -92,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--raw", action="store_true", help="do not normalise channels to mean 0 and deviation 1")
     add_layout(images)
     add_alpha(images)
+    add_preprocessing(images)
     images.add_argument("--holdout", type=number, metavar="X", help="test on this part of the training set (0 to 1)")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--checkpoints", type=Path, metavar="DIR", help="keep the state of the run here")
@@ -142,8 +144,11 @@ def run(args: argparse.Namespace) -> Report:
         raise GraphError("--resume: expected --checkpoints DIR with it, got none; the run's state lies there")
     _check_files(args)
     source = open_graph(args.model, args.graph, args.seed)
-    known = source.task.preprocessing if source.task else None
-    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout, args.alpha, known)
+    seen = chosen_preprocessing(args, source.task.preprocessing if source.task else None, args.model)
+    has_figures = bool(
+        (source.task and source.task.preprocessing) or {f"--{name}" for name in FIGURES} & {*given(args)}
+    )
+    images = Images(args.pad, args.flip, args.raw, args.holdout, args.layout, args.alpha, seen, has_figures)
     outputs = count_classes(source.graph, args.model)
     opened = images.open(args.data, source.graph, args.seed)
     fitted = _fitted(args, source, outputs, opened)

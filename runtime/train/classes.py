@@ -86,7 +86,8 @@ class Images:
     holdout : test with this part of the training set
     layout  : NCHW or NHWC, of the network's input; None: told by where its channels are
     alpha   : white, black or drop: what transparent images are laid over
-    known   : the preprocessing that the network was trained with, which stays
+    seen    : how the network sees images, where that is known
+    figures : whether scale, mean and deviation of `seen` are known, too; else they are the data's
     """
 
     pad: int = 0
@@ -95,7 +96,13 @@ class Images:
     holdout: float | None = None
     layout: str | None = None
     alpha: str = "white"
-    known: Preprocessing | None = None
+    seen: Preprocessing | None = None
+    figures: bool = False
+
+    @property
+    def known(self) -> Preprocessing | None:
+        """What the network was trained with, which stays."""
+        return self.seen if self.figures else None
 
     def open(self, path: Path, graph: Graph, seed: int, classes: int | None = None) -> Opened:
         """The sets, in the size that the network takes.
@@ -115,9 +122,9 @@ class Images:
             crop = (height, width)
             options |= {"size": crop, "channels": channels, "alpha": self.alpha}
             if channels in CHANNELS:
-                colour = "grey" if channels == 1 else self.known.colour if self.known else "rgb"
+                colour = "grey" if channels == 1 else self.seen.colour if self.seen else "rgb"
                 dtype = spec.dtype if spec.dtype in DTYPES else "float32"
-                how = replace(self.known or Preprocessing(), colour=colour, size=crop, layout=layout, dtype=dtype)
+                how = replace(self.seen or Preprocessing(), colour=colour, size=crop, layout=layout, dtype=dtype)
                 options |= {"images": how}
         data: Dataset = open_data(path, "train", **options)
         test: Dataset | None = None
@@ -173,5 +180,5 @@ class Images:
         """As a checkpoint knows it."""
         others = [f", layout {self.layout}"] if self.layout else []
         others += [f", alpha {self.alpha}"] if self.alpha != "white" else []
-        others += [f", {self.known!r}"] if self.known else []
+        others += [f", {self.seen!r}, figures {self.figures}"] if self.seen else []
         return f"pad {self.pad}, flip {self.flip}, raw {self.raw}, holdout {self.holdout}{''.join(others)}"
