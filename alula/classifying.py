@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
-from alula.runtime.data.listing import tell_left_out
 from alula.runtime.files import printable
 
 if TYPE_CHECKING:
@@ -101,6 +100,8 @@ def tell_energy(energy: dict[str, Any]) -> str:
 
 def tell_lost(source: FrameSource, counts: dict[str, float]) -> list[str]:
     """What was lost, unreadable or left out, a line each."""
+    from alula.runtime.data.listing import tell_left_out
+
     lost = [f"frames that were {name}: {counts[name]:.0f}" for name in ("dropped", "unreadable") if counts.get(name)]
     notes = [tell_left_out(source.damaged, "unreadable"), tell_left_out(source.left_out)]
     return [*lost, *(line for line in notes if line)]

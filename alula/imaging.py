@@ -20,11 +20,11 @@ IMAGES = (*FIGURES, "size", "bgr", "stretch", "letterbox", "crop")  # options on
 
 def add_imaging(parser: argparse.ArgumentParser) -> None:
     """Task, names of classes, preprocessing."""
-    from alula.runtime.artifact.task import KINDS
+    from alula.runtime.data.choices import TASKS
 
     group = parser.add_argument_group("how the network sees images")
     group.add_argument(
-        "--task", choices=KINDS, help="what its outputs are; default: classify if they are scores (N, C)"
+        "--task", choices=TASKS, help="what its outputs are; default: classify if they are scores (N, C)"
     )
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="names of its classes: one a line, or a list or id2label in JSON"

@@ -10,7 +10,6 @@ from alula.arguments import add_alpha, add_layout, add_threads
 from alula.imaging import add_imaging, chosen_task
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
-from alula.runtime.data.listing import tell_left_out
 
 if TYPE_CHECKING:
     from alula.runtime.data import Dataset, Preprocessing
@@ -36,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Report:
     """Accuracy, classes, confusion, worst images."""
     from alula.models import open_model
+    from alula.runtime.data.listing import tell_left_out
     from alula.runtime.tasks.classify import count_scores
     from alula.runtime.tasks.evaluate import evaluate_set, tell_imbalance
     from alula.runtime.train.head import fit_classes

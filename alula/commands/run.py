@@ -143,7 +143,6 @@ def _flight_report(
 
     note : on the annotated video
     """
-    from alula.runtime.data.listing import tell_left_out
 
     columns = ("from s", "to s") if source.sequence else ("image",)
     rows: list[tuple[Cell, ...]] = []

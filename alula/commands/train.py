@@ -36,7 +36,7 @@ MOST = 3.4e38  # of a float32
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to train, on what, how, and where the results go."""
-    from alula.runtime.train.head import HEADS
+    from alula.runtime.data.choices import HEADS
 
     parser.add_argument("model", metavar="MODEL", help="MODEL.onnx, FILE.alula, or zoo:NAME with random weights")
     parser.add_argument(

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from alula.runtime.data.choices import TASKS
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import ArtifactError, DataError
 from alula.runtime.frozen import frozen
@@ -17,8 +18,7 @@ from alula.runtime.frozen import frozen
 KEY = "task"  # of a file's metadata: graph -> task
 ONNX_KEY = "alula.task"  # of an ONNX model's metadata: a task as JSON text
 VERSION = 1
-CLASSIFY, ARRAYS = "classify", "arrays"
-KINDS = (CLASSIFY, ARRAYS)
+CLASSIFY, ARRAYS = TASKS
 MAX_CLASSES = 1 << 16
 MAX_CLASS_LENGTH = 1024  # characters
 MAX_NUMBER = 1e30
@@ -40,8 +40,8 @@ class Task:
     preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise DataError(f"task: expected {' or '.join(KINDS)}, got {self.kind!r}; choose one")
+        if self.kind not in TASKS:
+            raise DataError(f"task: expected {' or '.join(TASKS)}, got {self.kind!r}; choose one")
         if self.kind != CLASSIFY and self.classes:
             raise DataError(f"task: expected classes of a network that tells them apart, got some for {self.kind!r}")
         check_names(self.classes, "task")
@@ -125,7 +125,7 @@ def read_task(value: Any, where: str) -> Task:
         )
     kind = fields.get("kind")
     if not isinstance(kind, str):
-        raise ArtifactError(f"{where}: expected kind {' or '.join(KINDS)}, got {_shown(kind)}; pack the model again")
+        raise ArtifactError(f"{where}: expected kind {' or '.join(TASKS)}, got {_shown(kind)}; pack the model again")
     how = fields.get("preprocessing")
     try:
         made = None if how is None else _preprocessing(how, f"{where}: preprocessing")

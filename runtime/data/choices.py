@@ -1,6 +1,12 @@
-"""What a user chooses about images, by name. Without NumPy, so that a command line is read quickly."""
+"""What a user chooses about images and classes, by name. Without NumPy, so that a command line is read quickly."""
 
 from __future__ import annotations
 
 LAYOUTS = ("NCHW", "NHWC")
 ALPHA = ("white", "black", "drop")  # the ground that transparent images are laid over
+COLOURS = ("rgb", "bgr", "grey")
+RESIZES = ("stretch", "letterbox", "crop")
+INTERPOLATIONS = ("area", "linear", "cubic", "nearest")
+DTYPES = ("float32", "float16", "uint8")  # of an input that takes images
+TASKS = ("classify", "arrays")
+HEADS = ("new", "keep")  # what becomes of a network's head where the classes of the data are others

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alula.runtime.data.choices import LAYOUTS
+from alula.runtime.data.choices import COLOURS, DTYPES, INTERPOLATIONS, LAYOUTS, RESIZES
 from alula.runtime.data.dataset import Array
 from alula.runtime.data.image import with_channels
 from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
@@ -25,10 +25,6 @@ from alula.runtime.frozen import frozen
 if TYPE_CHECKING:
     from alula.runtime.graph import TensorSpec
 
-COLOURS = ("rgb", "bgr", "grey")
-RESIZES = ("stretch", "letterbox", "crop")
-INTERPOLATIONS = ("area", "linear", "cubic", "nearest")
-DTYPES = ("float32", "float16", "uint8")
 MAX_SIDE = 1 << 14
 MAX_FACTOR = 1e30  # of a byte, and of what is added
 BORDER = 114  # of a letterbox: the grey of the YOLO family

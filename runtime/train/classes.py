@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from alula.runtime.data import Augment, Dataset, Loader, Preprocessing, check_classes, holdout, moments, open_data
+from alula.runtime.data.choices import DTYPES
 from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
 from alula.runtime.data.listing import tell_left_out
-from alula.runtime.data.preprocessing import DTYPES
 from alula.runtime.data.seen_as import Relabelled
 from alula.runtime.errors import DataError, GraphError, NoSplitError
 from alula.runtime.frozen import frozen

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from alula.runtime.data.choices import HEADS
 from alula.runtime.errors import GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Arrays, Graph, Node
@@ -18,7 +19,6 @@ from alula.runtime.ops.contract import find
 from alula.runtime.ops.traits import BIAS, WEIGHT, axis_for
 from alula.runtime.passes.trainable import trainable_form
 
-HEADS = ("new", "keep")
 NEW, KEEP = HEADS
 LAYERS = frozenset({"Gemm", "MatMul", "Conv"})
 # What may stand between the head and the scores, each class for itself or all alike

@@ -125,7 +125,7 @@ def test_labels_are_read_as_people_and_programs_write_them(tmp_path: Path) -> No
 
 
 def test_presets_are_known_by_name() -> None:
-    low, high = (PRESETS["inception"].normalise(np.full((1, 1, 3), value, np.uint8)).max() for value in (0, 255))
-    assert (low, high) == (-1, 1)
+    low, high = (preset("inception").normalise(np.full((1, 1, 3), value, np.uint8)).max() for value in (0, 255))
+    assert (low, high) == (-1, 1) and all(preset(name) for name in PRESETS)
     with pytest.raises(DataError, match="imagenet, inception, caffe, raw"):
         preset("yolo")
