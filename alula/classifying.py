@@ -38,6 +38,7 @@ def classify(args: argparse.Namespace, classifier: Classifier) -> Report:
         drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
         lines = stack.enter_context(JsonLines(args.out)) if args.out else None
         progress = stack.enter_context(Progress("looking"))
+        classifier.plan()
         watch = ClassWatch(classifier, top, every, log=log)
         total = args.frames or -(-len(source) // every)
         began_s = time.perf_counter()

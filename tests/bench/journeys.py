@@ -6,7 +6,8 @@ ResNet-20 is trained for one epoch, evaluated, run on the test images as files, 
 same files with the preprocessing that the ONNX file carries. The images are CIFAR-10's as JPEG files where ALULA_DATA holds them,
 else noise in ten colours. Summary: eval_accuracy, run_equals_eval_ratio (accuracy of `alula run` over that of `alula eval`),
 predict_equals_run_ratio (images on which `predict` says the same), onnx_equals_run_ratio (images on which onnxruntime says the same),
-train_s, run_images_per_s.
+train_s, run_images_per_s; with foolbox installed (`make oracles`) photographs_right of its 20, of EfficientNet-Lite0 by `alula run`, and
+photographs_right_onnxruntime with the same preprocessing.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +116,30 @@ def journey(folder: Path, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     return summary, {"images": what, "tested": total, "evaluation": evaluated}
 
 
+def photographs_right(folder: Path) -> dict[str, Any]:
+    """EfficientNet-Lite0 on the labelled photographs of foolbox, as files, by `alula run` and by onnxruntime; {} without the package."""
+    found = find_spec("foolbox")
+    if found is None or not found.origin:
+        return {}
+    model, place = folder / "lite0.onnx", folder / "photographs"
+    place.mkdir()
+    for path in (Path(found.origin).parent / "data").glob("imagenet_*.jpg"):
+        shutil.copy(path, place)
+    asked("zoo", "efficientnet-lite0", "--pretrained", "-o", model)
+    asked("pack", model, "-o", folder / "lite0.alula")
+    answers = asked("run", folder / "lite0.alula", place, "--top", 1)["answers"]
+    ours = sum(
+        Path(answer["image"]).stem.rpartition("_")[2] == str(answer["results"][0]["class"]) for answer in answers
+    )
+    how = parse_task(import_onnx(model).metadata[ONNX_KEY], model.name).preprocessing
+    assert how is not None
+    session, theirs = OrtModel(model), 0
+    for path in place.iterdir():
+        scores = next(iter(session({session.inputs[0]: how(open_image(path, 3))}).values()))
+        theirs += path.stem.rpartition("_")[2] == str(int(scores.argmax()))
+    return {"photographs": len(answers), "photographs_right": ours, "photographs_right_onnxruntime": theirs}
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -123,6 +150,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         summary, details = journey(Path(folder), args.images)
+        summary |= photographs_right(Path(folder))
     rows = [(row["name"], row["samples"], row["right"]) for row in details["evaluation"]["classes"]]
     finish(summary, details, Table(("class", "samples", "right"), rows), args.json)
 
