@@ -161,7 +161,9 @@ def test_a_task_of_a_newer_version_is_named(trained: Path, tmp_path: Path, capsy
      ({"id2label": '{"0": "a", "1": "b"}'}, ("a", "b"), None), ({"labels": "a\nb"}, ("a", "b"), None),
      ({"pretrained_cfg": json.dumps({"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 8, 9], "crop_pct": 0.9})}, (), "crop"),
      ({"preprocessor_config": json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": [8, 9]})}, (), "stretch"),
-     ({"names": "{0: 'a'}", "task": "detect"}, None, None), ({"classes": "a\nb\nc"}, None, None), ({"author": "me"}, None, None)],
+     ({"names": "{0: 'a'}", "task": "detect"}, None, None), ({"classes": "a\nb\nc"}, None, None), ({"author": "me"}, None, None),
+     ({"config": "net.yaml"}, None, None), ({"names": "a, b", "pretrained_cfg": "[]"}, None, None),
+     ({"pretrained_cfg": '{"mean": "none", "std": [1]}'}, None, None), ({"id2label": '{"a": 1}'}, None, None)],
 )  # fmt: skip
 def test_what_exporters_leave_is_read(
     metadata: dict[str, str], classes: tuple[str, ...] | None, resize: str | None, tmp_path: Path

@@ -46,7 +46,7 @@ class Found:
 def read_metadata(metadata: Mapping[str, str], where: str, graph: Graph) -> Found:
     """What an exporter says of a model's task. What is no task of classes, or does not fit the outputs, is left out and said.
 
-    raise : ImportFileError or ArtifactError if it says it in a way that cannot be read
+    raise : ArtifactError if our own export says it in a way that cannot be read
     """
     if ONNX_KEY in metadata:
         return Found(parse_task(metadata[ONNX_KEY], f"{where}: {ONNX_KEY}"))
@@ -57,10 +57,11 @@ def read_metadata(metadata: Mapping[str, str], where: str, graph: Graph) -> Foun
         classes, how = _ultralytics(metadata, where) if "names" in metadata else _by_keys(metadata, where)
         if not classes and how is None:
             return Found()
-        spec = next(iter(graph.inputs.values()))
-        how = how and how.for_input(spec, where)
+        if len(graph.inputs) != 1:
+            raise GraphError(f"{where}: expected one input, an image, got {len(graph.inputs)}")
+        how = how and how.for_input(next(iter(graph.inputs.values())), where)
         check_classes_fit(classes, count_scores(graph, how, where), where)
-    except (ShapeError, GraphError, DataError) as error:
+    except (ImportFileError, ShapeError, GraphError, DataError) as error:
         return Found(note=f"what its exporter says of classes and images is left out: {error}")
     return Found(Task(CLASSIFY, classes, how))
 
@@ -83,7 +84,7 @@ def _by_keys(metadata: Mapping[str, str], where: str) -> tuple[tuple[str, ...], 
     labels = next((values[key] for key in NAMES if values.get(key)), None)
     try:
         return () if labels is None else names_from(labels, where), _configured(values)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         raise ImportFileError(

@@ -150,14 +150,15 @@ def count_scores(graph: Graph, how: Preprocessing | None, where: str) -> int | N
 
     raise : GraphError unless its first output is (1, C), also with axes of 1 behind
     """
-    name, spec = next(iter(graph.inputs.items()))
+    if len(graph.inputs) != 1 or not (spec := next(iter(graph.inputs.values()))).shape:
+        return None
     shape = [1, *spec.shape[1:]] if isinstance(spec.shape[0], str) else list(spec.shape)
     if how is not None and how.size is not None:
         for axis, side in zip(image_axes(how.layout), how.size):
             shape[axis] = side
-    if len(graph.inputs) != 1 or any(isinstance(dim, str) for dim in shape) or needs_segments(graph):
+    if any(isinstance(dim, str) for dim in shape) or needs_segments(graph):
         return None
-    fixed = specialise(graph, {name: TensorSpec(tuple(shape), spec.dtype)})
+    fixed = specialise(graph, {next(iter(graph.inputs)): TensorSpec(tuple(shape), spec.dtype)})
     dims = fixed.specs[graph.outputs[0]].dims
     if len(dims) < 2 or dims[0] != 1 or any(dim != 1 for dim in dims[2:]):
         raise GraphError(f"{where}: expected scores (1, C) to tell classes apart, got {dims}; use --task arrays")
