@@ -38,6 +38,7 @@ import alula
 from alula.cli import main as command
 from alula.report import Table
 from alula.runtime.artifact import open_artifact
+from alula.runtime.artifact.task import KEY
 from alula.runtime.compiler import library
 from alula.runtime.errors import AlulaError
 from alula.runtime.graph import TensorSpec
@@ -162,6 +163,11 @@ def judge(case: Case) -> tuple[str, str]:
                 continue  # a name that NumPy's files do not take
             words = ["run", str(path), str(inputs), "--graph", name, "--threads", "1"]
             found.append(_attempt(lambda words=words: command(words)))  # type: ignore[misc]
+            if KEY in artifact.metadata:
+                image = Path(folder) / "image.ppm"
+                image.write_bytes(b"P6 9 7 255 " + generator.bytes(189))
+                words = ["run", str(path), str(image), "--graph", name, "--threads", "1"]
+                found.append(_attempt(lambda words=words: command(words)))  # type: ignore[misc]
             if "trainable" in case.base or artifact.trainable:
                 found.append(_attempt(partial(_train, path, name)))
     return next((f for f in found if f[0] == "bad"), next((f for f in found if f[0] == "refused"), ("accepted", "")))

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alula.host.onnx.importer import import_onnx
 from alula.host.pack import pack
+from alula.runtime.artifact.task import Task, with_tasks
+from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.graph import Graph
 from alula.runtime.passes.guards import with_guard
 
@@ -41,6 +43,8 @@ PACKINGS = {
     "attention": Packing("attention"),
     "attention, trainable": Packing("attention", trainable=True),
     "integer": Packing("integer"),
+    "branches": Packing("branches"),
+    "found": Packing("found"),
 }
 
 
@@ -64,11 +68,17 @@ class _Network:
     def constant(self, name: str, value: Any, dtype: str | None = None) -> None:
         self.weights.append(numpy_helper.from_array(np.asarray(value, dtype), name))
 
+    def body(self, name: str, *outputs: str) -> onnx.GraphProto:
+        """A graph without inputs, as a branch is."""
+        return helper.make_graph(
+            self.nodes, name, [], [onnx.ValueInfoProto(name=output) for output in outputs], self.weights
+        )
+
     def model(self, name: str, inputs: dict[str, Shape], outputs: list[str]) -> onnx.ModelProto:
         """All of it, opset 21."""
         infos = [helper.make_tensor_value_info(key, TensorProto.FLOAT, shape) for key, shape in inputs.items()]
-        results = [onnx.ValueInfoProto(name=output) for output in outputs]
-        graph = helper.make_graph(self.nodes, name, infos, results, self.weights)
+        graph = self.body(name, *outputs)
+        graph.input.extend(infos)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
 
 
@@ -205,7 +215,42 @@ def _integer() -> onnx.ModelProto:
     return net.model("integer", {"x": ["batch", 3, 6, 6]}, ["y"])
 
 
-NETWORKS = {"conv": _conv, "recurrent": _recurrent, "detector": _detector, "attention": _attention, "integer": _integer}
+def _branches() -> onnx.ModelProto:
+    """An If whose condition is known only when the network runs; what its branches give has one shape."""
+    net, small, large = _Network(5), _Network(6), _Network(7)
+    for branch, kernel in ((small, 1), (large, 3)):
+        branch.weight(f"w{kernel}", 4, 3, kernel, kernel)
+        branch.add("Conv", f"x w{kernel}", f"c{kernel}", pads=[kernel // 2] * 4)
+        branch.add("Relu", f"c{kernel}", f"r{kernel}")
+    net.constant("zero", 0, "float32")
+    net.constant("axes", [0, 1, 2, 3], "int64")
+    net.add("ReduceMean", "x axes", "mean", keepdims=0)
+    net.add("Greater", "mean zero", "is_bright")
+    net.add("If", "is_bright", "features", then_branch=small.body("small", "r1"), else_branch=large.body("large", "r3"))
+    net.add("GlobalAveragePool", "features", "y")
+    return net.model("branches", {"x": ["batch", 3, 6, 6]}, ["y"])
+
+
+def _found() -> onnx.ModelProto:
+    """Boxes that a NonMaxSuppression chooses: shapes that only the data tell."""
+    net = _Network(8)
+    net.constant("parts", [4, 2], "int64")
+    net.add("Split", "x parts", "boxes logits", axis=2)
+    net.add("Sigmoid", "logits", "s")
+    net.add("Transpose", "s", "scores", perm=[0, 2, 1])
+    net.constant("most", [5], "int64")
+    net.constant("overlap", [0.5], "float32")
+    net.constant("least", [0.3], "float32")
+    net.add("NonMaxSuppression", "boxes scores most overlap least", "chosen")
+    net.constant("column", 2, "int64")
+    net.add("Gather", "chosen column", "places", axis=1)
+    net.add("Gather", "boxes places", "y", axis=1)
+    return net.model("found", {"x": [1, 12, 6]}, ["y", "chosen"])
+
+
+NETWORKS = {"conv": _conv, "recurrent": _recurrent, "detector": _detector, "attention": _attention, "integer": _integer,
+            "branches": _branches, "found": _found}  # fmt: skip
+TASK = Task(classes=tuple("abcdefghiß"), preprocessing=Preprocessing(size=(8, 8), mean=(0.5,), std=(0.25,)))
 
 
 def models() -> dict[str, onnx.ModelProto]:
@@ -224,7 +269,8 @@ def write_bases(folder: Path) -> dict[str, bytes]:
     for name, how in PACKINGS.items():
         graph = graphs[how.network] if how.guard is None else _guarded(graphs[how.network], how.guard)
         path = folder / f"{name}.alula"
-        pack({how.network: graph}, path, how.bits, {"labels": ["a", "ß"]}, trainable=how.trainable)
+        metadata = with_tasks({"labels": ["a", "ß"]}, {"conv": TASK if how.network == "conv" else None})
+        pack({how.network: graph}, path, how.bits, metadata, trainable=how.trainable)
         files[name] = path.read_bytes()
     pack({name: graphs[name] for name in ("conv", "attention")}, folder / "two.alula")
     return files | {"two graphs": (folder / "two.alula").read_bytes()}
