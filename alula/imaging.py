@@ -1,4 +1,4 @@
-"""Options that say how a network sees images and what its outputs are called: for `pack`, `run`, `eval` and `verify`."""
+"""Options that say how a network sees images and what its outputs are: for `pack`, `run`, `eval` and `verify`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from alula.runtime.graph import Graph
 
 FIGURES = ("preset", "mean", "std", "scale")  # options on the figures of preprocessing
-IMAGES = (*FIGURES, "size", "bgr", "stretch", "letterbox", "crop")  # options on preprocessing
+RESIZES = ("stretch", "letterbox", "corner", "crop")
+IMAGES = (*FIGURES, "size", "bgr", *RESIZES)  # options on preprocessing
+BOXES = ("decoder", "conf", "iou")  # options on what becomes of a detector's outputs
 
 
 def add_imaging(parser: argparse.ArgumentParser) -> None:
-    """Task, names of classes, preprocessing."""
+    """Task, names of classes, preprocessing, decoder."""
     from alula.runtime.data.choices import TASKS
+    from alula.runtime.tasks import decoders
 
     group = parser.add_argument_group("how the network sees images")
     group.add_argument(
@@ -31,6 +34,10 @@ def add_imaging(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--size", type=size, metavar="H,W", help="of the image, if the network's input leaves it free")
     add_preprocessing(group)
+    boxes = parser.add_argument_group("how a detector's outputs become boxes")
+    boxes.add_argument("--decoder", choices=decoders.names(), help="the family of its outputs; some presets name it")
+    boxes.add_argument("--conf", type=part, metavar="X", help="least score of a box (0.25)")
+    boxes.add_argument("--iou", type=part, metavar="X", help="greatest overlap of two boxes of a class (0.45)")
 
 
 def add_preprocessing(group: argparse._ActionsContainer) -> None:
@@ -47,6 +54,7 @@ def add_preprocessing(group: argparse._ActionsContainer) -> None:
     how = group.add_mutually_exclusive_group()
     how.add_argument("--stretch", action="store_true", help="bring the whole image to the size")
     how.add_argument("--letterbox", action="store_true", help="keep the proportions, with a grey border")
+    how.add_argument("--corner", action="store_true", help="the same, with the image in the upper left corner")
     how.add_argument("--crop", type=share, nargs="?", const=1.0, metavar="X",
                      help="keep the proportions, cut out the centre: X of the short side (1)")  # fmt: skip
 
@@ -76,6 +84,14 @@ def share(text: str) -> float:
     return value
 
 
+def part(text: str) -> float:
+    """From 0 to 1."""
+    value = ratio(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a part from 0 to 1, such as 0.25, got {text!r}")
+    return value
+
+
 def size(text: str) -> tuple[int, int]:
     """`224` or `192,256`: height and width."""
     parts = text.replace("x", ",").split(",")
@@ -86,7 +102,8 @@ def size(text: str) -> tuple[int, int]:
 
 def given(args: argparse.Namespace) -> list[str]:
     """The options of this file that were given, as they are written."""
-    return [f"--{name}" for name in ("task", "labels", *IMAGES) if getattr(args, name, None) not in (None, False)]
+    known = ((name, getattr(args, name, None)) for name in ("task", "labels", *IMAGES, *BOXES))
+    return [f"--{name}" for name, value in known if value is not None and value is not False]
 
 
 def chosen_preprocessing(args: argparse.Namespace, found: Preprocessing | None, where: str) -> Preprocessing | None:
@@ -111,7 +128,7 @@ def chosen_preprocessing(args: argparse.Namespace, found: Preprocessing | None, 
             made = replace(made, **{name: getattr(args, name)})
     if args.bgr:
         made = replace(made, colour="bgr")
-    for resize in ("stretch", "letterbox"):
+    for resize in RESIZES[:-1]:
         if getattr(args, resize):
             made = replace(made, resize=resize)
     return made if args.crop is None else replace(made, resize="crop", crop=args.crop)
@@ -125,9 +142,10 @@ def chosen_task(
     layout : of the image, if the input's shape does not tell
     raise  : DataError, ShapeError or GraphError if it does not fit the graph
     """
-    from alula.runtime.artifact.task import ARRAYS, CLASSIFY, Task
-    from alula.runtime.tasks.classify import check_classes_fit, count_scores
+    from alula.runtime.artifact.task import CLASSIFY, DETECT, Task
+    from alula.runtime.tasks.detect import check_decoder
     from alula.runtime.tasks.labels import read_labels
+    from alula.runtime.tasks.presets import preset_decoder
 
     if found is None and not given(args):
         return None
@@ -139,7 +157,28 @@ def chosen_task(
             )
         how = how.for_input(next(iter(graph.inputs.values())), where, layout)
     classes = read_labels(args.labels) if args.labels else found.classes if found else ()
-    kind = args.task or (found.kind if found else None)
+    kind = args.task or (DETECT if args.decoder or preset_decoder(args.preset) else found.kind if found else None)
+    if kind != DETECT:
+        if unused := [f"--{name}" for name in BOXES if f"--{name}" in given(args)]:
+            raise DataError(
+                f"{unused[0]}: expected it for a network that finds things, got one for {kind or CLASSIFY}; add --task detect"
+            )
+        return Task(_checked(kind, graph, how, classes, where), classes, how)
+    before = found if found is not None and found.kind == DETECT else Task(DETECT)
+    decoder = args.decoder or preset_decoder(args.preset) or before.decoder
+    thresholds = {name: getattr(args, name) for name in ("conf", "iou") if getattr(args, name) is not None}
+    check_decoder(graph, decoder, classes, how, where)
+    return replace(before, classes=classes, preprocessing=how, decoder=decoder, **thresholds)
+
+
+def _checked(kind: str | None, graph: Graph, how: Preprocessing | None, classes: tuple[str, ...], where: str) -> str:
+    """The task of a network that finds no things: the one that is named, else by its outputs.
+
+    raise : DataError if classes do not fit it, GraphError if its outputs are no scores and someone says they are
+    """
+    from alula.runtime.artifact.task import ARRAYS, CLASSIFY
+    from alula.runtime.tasks.classify import check_classes_fit, count_scores
+
     outputs = None
     if how is not None and kind != ARRAYS:
         try:
@@ -149,4 +188,4 @@ def chosen_task(
                 raise
             kind = ARRAYS
     check_classes_fit(classes, outputs, where)
-    return Task(kind or CLASSIFY, classes, how)
+    return kind or CLASSIFY

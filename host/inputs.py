@@ -17,11 +17,20 @@ from alula.runtime.errors import DataError, DTypeError, ShapeError, SourceError
 from alula.runtime.files import check_file, printable
 from alula.runtime.graph import Array, TensorSpec
 from alula.runtime.memory.aligned import native
-from alula.runtime.tasks.classify import without_preprocessing
+from alula.runtime.tasks.predictor import without_preprocessing
 
 Shapes = dict[str, tuple[int, ...]]
 # What numpy.load raises on files that are no arrays: of zip files also when they are encrypted or compressed otherwise
-UNREADABLE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, SyntaxError, TokenError)
+UNREADABLE = (
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    TokenError,
+)
 
 
 def parse_shapes(texts: Sequence[str]) -> Shapes:

@@ -31,7 +31,8 @@ from alula.runtime.threads import checked_threads, team
 if TYPE_CHECKING:
     from alula.runtime.artifact import Artifact
     from alula.runtime.artifact.task import Task
-    from alula.runtime.tasks.classify import Classification, Classifier
+    from alula.runtime.tasks.classify import Classifier
+    from alula.runtime.tasks.predictor import Predictor
     from alula.runtime.train.trainer import Trainer
 
 MAX_PROGRAMS = 32  # programs kept per model; the one used longest ago goes first
@@ -64,7 +65,7 @@ class Model:
         self._static = static_input_names(graph)
         self._segments = Segments(graph, self._made) if needs_segments(graph) else None
         self._names = tuple(graph.inputs)
-        self._classifier: Classifier | None = None
+        self._predictor: Predictor | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as the network that it is, its constants as the file stores them; programs are planned again."""
@@ -149,32 +150,43 @@ class Model:
 
         return task_of(self.metadata, self.graph.name, f"graph {self.graph.name}")
 
-    def predict(self, image: str | os.PathLike[str] | Array, top: int = 5, alpha: str = "white") -> Classification:
-        """The best classes of an image, as the file's task says.
+    def predict(self, image: str | os.PathLike[str] | Array, *, alpha: str = "white", **options: Any) -> Any:
+        """What an image shows, as the file's task says: a `Classification` or `Detections`.
 
-        image : a file, or (H, W, 3), blue green red as OpenCV has it, or (H, W), uint8
-        alpha : of a file: white, black or drop, what a transparent image is laid over
-        raise : DataError if the file has no such task or no preprocessing, SourceError if the image cannot be read
+        image   : a file, or (H, W, 3), blue green red as OpenCV has it, or (H, W), uint8
+        alpha   : of a file: white, black or drop, what a transparent image is laid over
+        options : of the task: top of `Classifier.predict`; conf, iou, agnostic, only of `Detector.predict`
+        raise   : DataError if the file has no such task or no preprocessing, SourceError if the image cannot be read
         """
         from alula.runtime.data.decoder import open_image
         from alula.runtime.data.image import as_bgr
 
-        if self._classifier is None:
-            self._classifier = self.classifier()
+        if self._predictor is None:
+            self._predictor = self.predictor()
         if isinstance(image, str | os.PathLike):
-            pixels: Array | None = open_image(Path(image), self._classifier.preprocessing.channels, alpha)
+            pixels: Array | None = open_image(Path(image), self._predictor.preprocessing.channels, alpha)
         else:
             pixels = as_bgr(image)
         if pixels is None:
             raise DataError(f"predict: expected a file or an image (H, W, 3) uint8, got {_shown(image)}; convert it")
-        return self._classifier.answer(self._classifier(pixels), top)
+        return self._predictor.predict(pixels, **options)
+
+    def predictor(self, task: Task | None = None, where: str = "") -> Predictor:
+        """This network at its task; `task` in place of the file's own. where : what messages call it
+
+        raise : DataError, GraphError
+        """
+        from alula.runtime.tasks.predictor import open_predictor
+
+        return open_predictor(self.run, self.graph, task or self.task, where or f"graph {self.graph.name}")
 
     def classifier(self, task: Task | None = None, where: str = "") -> Classifier:
         """What tells classes apart with this network; `task` in place of the file's own. where : what messages call it
 
         raise : DataError, GraphError
         """
-        from alula.runtime.tasks.classify import Classifier, without_preprocessing
+        from alula.runtime.tasks.classify import Classifier
+        from alula.runtime.tasks.predictor import without_preprocessing
 
         task, where = task or self.task, where or f"graph {self.graph.name}"
         if task is None:

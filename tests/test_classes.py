@@ -148,11 +148,11 @@ def test_a_task_of_a_newer_version_is_named(trained: Path, tmp_path: Path, capsy
 
     artifact = open_artifact(trained)
     (graph,) = artifact.graphs
-    task = {**artifact.metadata["task"][graph], "decoder": "yolo"}
+    task = {**artifact.metadata["task"][graph], "charset": "abc"}
     rewrite_metadata(artifact, tmp_path / "new.alula", {**artifact.metadata, "task": {graph: task}})
     for command in (["info"], ["run"], ["export"]):
         more = {"run": ["x.png"], "export": ["-o", str(tmp_path / "x.onnx")]}.get(command[0], [])
-        assert "'decoder' too; it is of a newer version" in refused(capsys, *command, tmp_path / "new.alula", *more)
+        assert "'charset' too; it is of a newer version" in refused(capsys, *command, tmp_path / "new.alula", *more)
 
 
 @pytest.mark.parametrize(

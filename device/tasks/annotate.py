@@ -14,6 +14,7 @@ from alula.device.tasks.track import Sighting, Track
 from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import SourceError
 from alula.runtime.files import check_name, printable
+from alula.runtime.graph import Array
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 GREEN, GREY, BLACK = (60, 220, 60), (160, 160, 160), (0, 0, 0)  # blue green red
@@ -22,7 +23,7 @@ MIN_SIDE, MAX_SIDE = 16, 4096  # of the video, pixels: what the encoders take
 
 class AnnotatedVideo:
     """Give its `watch` to `Spotter.run`: boxes are green where they were read whole, grey at the image's edge. Or give it
-    frames with lines of text.
+    frames with lines of text, or with boxes and their labels.
 
     The video has the size of its first frame, up to MAX_SIDE. Frames of another size are scaled to fit, with black borders.
 
@@ -57,6 +58,18 @@ class AnnotatedVideo:
             cv2.polylines(image, [np.round(quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
             left, top = int(quad[:, 0].min()), int(quad[:, 1].min())
             self._write_text(image, f"{track.number} {track.text()}", (max(2, left), max(14, top - 5)), colour)
+        self._add(image)
+
+    def watch_boxes(self, frame: Frame, boxes: Array, labels: Sequence[str]) -> None:
+        """Draw boxes (N, 4) of left, top, right, bottom, each with its label, and add the frame to the video."""
+        cv2 = self._cv2
+        image, scale, (x, y) = self._begun(frame)
+        for box, label in zip(boxes, labels, strict=True):
+            left, top, right, bottom = (
+                round(float(edge) * scale) + shift for edge, shift in zip(box, (x, y, x, y), strict=True)
+            )
+            cv2.rectangle(image, (left, top), (right, bottom), GREEN, 2, cv2.LINE_AA)
+            self._write_text(image, label, (max(2, left), max(14, top - 5)), GREEN)
         self._add(image)
 
     def watch_lines(self, frame: Frame, lines: Sequence[str]) -> None:

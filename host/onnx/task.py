@@ -1,7 +1,7 @@
 """What an ONNX model is for, as its exporter left it in the metadata.
 
 alula.task                         our own export: everything
-names, task, imgsz                 Ultralytics: names as a Python dict or JSON
+names, task, imgsz, stride         Ultralytics: names as a Python dict or JSON; classifiers and detectors
 id2label, config, pretrained_cfg, preprocessor_config
                                    transformers and timm: their configurations as JSON
 labels, classes                    names as JSON, or one a line
@@ -15,12 +15,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from alula.runtime.artifact.task import CLASSIFY, ONNX_KEY, Task, parse_task
+from alula.runtime.artifact.task import CLASSIFY, DETECT, ONNX_KEY, Task, parse_task
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError, GraphError, ImportFileError, ShapeError
 from alula.runtime.frozen import frozen
+from alula.runtime.planning.segments import needs_segments
+from alula.runtime.tasks import decoders
 from alula.runtime.tasks.classify import check_classes_fit, count_scores
+from alula.runtime.tasks.decoding import fit_decoder
+from alula.runtime.tasks.detect import outputs_of
 from alula.runtime.tasks.labels import names_from
+from alula.runtime.tasks.predictor import output_specs
 
 if TYPE_CHECKING:
     from alula.runtime.graph import Graph
@@ -50,20 +55,51 @@ def read_metadata(metadata: Mapping[str, str], where: str, graph: Graph) -> Foun
     """
     if ONNX_KEY in metadata:
         return Found(parse_task(metadata[ONNX_KEY], f"{where}: {ONNX_KEY}"))
-    kind = metadata.get("task", CLASSIFY)
-    if "names" in metadata and kind != CLASSIFY:
-        return Found(note=f"its exporter calls it a network to {kind}, which alula run does not know: it gives arrays")
     try:
-        classes, how = _ultralytics(metadata, where) if "names" in metadata else _by_keys(metadata, where)
+        kind = _kind(metadata, graph, where)
+        if kind not in (CLASSIFY, DETECT):
+            return Found(
+                note=f"its exporter calls it a network to {kind}, which alula run does not know: it gives arrays"
+            )
+        classes, how = _ultralytics(metadata, where, kind) if "names" in metadata else _by_keys(metadata, where)
         if not classes and how is None:
             return Found()
         if len(graph.inputs) != 1:
             raise GraphError(f"{where}: expected one input, an image, got {len(graph.inputs)}")
         how = how and how.for_input(next(iter(graph.inputs.values())), where)
+        if kind == DETECT:
+            return Found(Task(DETECT, classes, how, _decoder(metadata, graph, classes, how, where)))
         check_classes_fit(classes, count_scores(graph, how, where), where)
     except (ImportFileError, ShapeError, GraphError, DataError) as error:
         return Found(note=f"what its exporter says of classes and images is left out: {error}")
     return Found(Task(CLASSIFY, classes, how))
+
+
+def _kind(metadata: Mapping[str, str], graph: Graph, where: str) -> str:
+    """Ultralytics names the task; YOLOv5 only says its stride, also for classifiers, whose scores are a matrix."""
+    if "names" not in metadata or "task" in metadata or "stride" not in metadata:
+        return metadata.get("task", CLASSIFY) if "names" in metadata else CLASSIFY
+    specs = output_specs(graph, _sized(metadata, where))
+    return CLASSIFY if specs is not None and len(specs[0].dims) == 2 else DETECT
+
+
+def _decoder(
+    metadata: Mapping[str, str], graph: Graph, classes: tuple[str, ...], how: Preprocessing | None, where: str
+) -> str:
+    """The one of Ultralytics' decoders that fits.
+
+    raise : GraphError, DataError if none does
+    """
+    specs = None if how is None or how.size is None else output_specs(graph, how)
+    if (
+        specs is None or how is None or how.size is None
+    ):  # shapes that follow from data: only networks that suppress have them
+        return "yolov5" if "task" not in metadata else "nms" if needs_segments(graph) else "yolov8"
+    outputs = outputs_of(graph, specs, how.size, classes)
+    own = ("yolov5",) if "task" not in metadata else ("end_to_end", "yolov8", "nms")
+    decoder = next((name for name in own if decoders.find(name).fit(outputs)), own[0])
+    fit_decoder(decoder, outputs, where)
+    return decoder
 
 
 def _by_keys(metadata: Mapping[str, str], where: str) -> tuple[tuple[str, ...], Preprocessing | None]:
@@ -92,15 +128,26 @@ def _by_keys(metadata: Mapping[str, str], where: str) -> tuple[tuple[str, ...], 
         ) from None
 
 
-def _ultralytics(metadata: Mapping[str, str], where: str) -> tuple[tuple[str, ...], Preprocessing]:
-    """Ultralytics' classifiers see the middle of the image, RGB, 0 to 1."""
+def _ultralytics(metadata: Mapping[str, str], where: str, kind: str) -> tuple[tuple[str, ...], Preprocessing]:
+    """Ultralytics' networks see RGB, 0 to 1: classifiers the middle of the image, detectors all of it."""
     classes = names_from(_literal(metadata["names"], f"{where}: names"), f"{where}: names")
+    how = _sized(metadata, where)
+    if kind == DETECT:
+        return classes, replace(how, resize="letterbox", interpolation="linear")
+    return classes, replace(how, resize="crop")
+
+
+def _sized(metadata: Mapping[str, str], where: str) -> Preprocessing:
+    """Of the size that `imgsz` says.
+
+    raise : ImportFileError if it says none
+    """
     size = _literal(metadata["imgsz"], f"{where}: imgsz") if "imgsz" in metadata else None
     if size is not None and not (
         isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) for side in size)
     ):
         raise ImportFileError(f"{where}: expected imgsz [H, W] in the metadata, got {size}; export the model again")
-    return classes, Preprocessing(size=(size[0], size[1]) if size else None, resize="crop")
+    return Preprocessing(size=(size[0], size[1]) if size else None)
 
 
 def _configured(values: Mapping[str, Any]) -> Preprocessing | None:

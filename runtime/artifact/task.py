@@ -14,36 +14,50 @@ from alula.runtime.data.choices import TASKS
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import ArtifactError, DataError
 from alula.runtime.frozen import frozen
+from alula.runtime.tasks import decoders
 
 KEY = "task"  # of a file's metadata: graph -> task
 ONNX_KEY = "alula.task"  # of an ONNX model's metadata: a task as JSON text
 VERSION = 1
-CLASSIFY, ARRAYS = TASKS
+CLASSIFY, DETECT, ARRAYS = TASKS
 MAX_CLASSES = 1 << 16
 MAX_CLASS_LENGTH = 1024  # characters
 MAX_NUMBER = 1e30
+CONF, IOU = 0.25, 0.45  # as the scripts of the YOLO family have them
 ENTRIES = ("version", "kind", "classes", "preprocessing")
+OF_DETECTORS = ("decoder", "conf", "iou")
 
 
 @frozen
 class Task:
     """What a network is for.
 
-    kind          : classify: scores of classes; arrays: its outputs are given as they are
+    kind          : classify: scores of classes; detect: boxes; arrays: its outputs are given as they are
     classes       : their names, in the order of the outputs; () if they are not known
     preprocessing : what it expects of an image; None if that is not known
+    decoder       : of detect: how its outputs become boxes, a file of `runtime/tasks/decoders/`; "" if that is not known
+    conf, iou     : of detect: the least score of a box; how much of their union two boxes of a class may share
     raise         : DataError if it does not fit together
     """
 
     kind: str = CLASSIFY
     classes: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
+    decoder: str = ""
+    conf: float = CONF
+    iou: float = IOU
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
             raise DataError(f"task: expected {' or '.join(TASKS)}, got {self.kind!r}; choose one")
-        if self.kind != CLASSIFY and self.classes:
+        if self.kind == ARRAYS and self.classes:
             raise DataError(f"task: expected classes of a network that tells them apart, got some for {self.kind!r}")
+        if self.kind != DETECT and (self.decoder, self.conf, self.iou) != ("", CONF, IOU):
+            raise DataError(f"task: expected a decoder and thresholds of a detector, got some for {self.kind!r}")
+        if self.decoder and self.decoder not in decoders.names():
+            raise DataError(f"task: expected a decoder {', '.join(decoders.names())}, got {self.decoder!r}; choose one")
+        if not (0 <= self.conf <= 1 and 0 <= self.iou <= 1):
+            raise DataError(f"task: expected conf and iou from 0 to 1, got {self.conf} and {self.iou}; correct them")
         check_names(self.classes, "task")
 
     def document(self) -> dict[str, Any]:
@@ -52,7 +66,8 @@ class Task:
         values = None if how is None else {
             field.name: _plain(getattr(how, field.name)) for field in dataclasses.fields(how)
         }  # fmt: skip
-        return {"version": VERSION, "kind": self.kind, "classes": list(self.classes), "preprocessing": values}
+        made = {"version": VERSION, "kind": self.kind, "classes": list(self.classes), "preprocessing": values}
+        return made | ({name: getattr(self, name) for name in OF_DETECTORS} if self.kind == DETECT else {})
 
     def text(self) -> str:
         """As the metadata of an ONNX model has it."""
@@ -112,7 +127,8 @@ def read_task(value: Any, where: str) -> Task:
 
     raise : ArtifactError
     """
-    fields = _object(value, where, ENTRIES)
+    of_detector = isinstance(value, dict) and value.get("kind") == DETECT
+    fields = _object(value, where, (*ENTRIES, *OF_DETECTORS) if of_detector else ENTRIES)
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
         newer = isinstance(version, int) and version > VERSION
@@ -129,9 +145,17 @@ def read_task(value: Any, where: str) -> Task:
     how = fields.get("preprocessing")
     try:
         made = None if how is None else _preprocessing(how, f"{where}: preprocessing")
-        return Task(kind, tuple(classes), made)
+        return Task(kind, tuple(classes), made, **_of_detector(fields, where))
     except DataError as error:
         raise ArtifactError(f"{where}: {error}") from None
+
+
+def _of_detector(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    given = {name: fields[name] for name in OF_DETECTORS if name in fields}
+    for name, entry in given.items():
+        if not (isinstance(entry, str) if name == "decoder" else _is_number(entry)):
+            raise ArtifactError(f"{where}: expected {name} of another kind, got {_shown(entry)}; pack the model again")
+    return {name: entry if name == "decoder" else float(entry) for name, entry in given.items()}
 
 
 def _preprocessing(value: Any, where: str) -> Preprocessing:

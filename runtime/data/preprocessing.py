@@ -19,6 +19,7 @@ from alula.runtime.data.image import with_channels
 from alula.runtime.data.layout import CHANNELS, image_axes, image_layout
 from alula.runtime.data.normalise import Normaliser
 from alula.runtime.data.opencv import opencv
+from alula.runtime.data.placement import Placement, place
 from alula.runtime.errors import DataError, ShapeError
 from alula.runtime.frozen import frozen
 
@@ -36,8 +37,8 @@ class Preprocessing:
 
     colour        : rgb, bgr or grey: the order of the channels
     size          : (H, W); None: as large as the image is
-    resize        : stretch to the size; letterbox: keep the proportions, with a border of grey 114; crop: keep the
-                    proportions and cut out the centre
+    resize        : stretch to the size; letterbox: keep the proportions, with a border of grey 114; corner: the same
+                    with the image in the upper left corner; crop: keep the proportions and cut out the centre
     crop          : of the resize `crop`: the part of the image's short side that is seen, 0 to 1
     interpolation : area (if both sides shrink, else linear), linear, cubic or nearest: OpenCV's
     scale, mean, std : (x * scale - mean) / std of each byte x; one for all channels or one for each; () is 0 and 1
@@ -110,23 +111,24 @@ class Preprocessing:
         # The channels change places last, where the image is small
         return np.ascontiguousarray(image[:, :, ::-1] if self.colour == "rgb" else image)
 
+    def placement(self, height: int, width: int) -> Placement:
+        """Where an image of this size lies in the network's input."""
+        size = self.size or (height, width)
+        # An image that has the size is taken as it is, whatever the resize
+        resize = "stretch" if size == (height, width) else self.resize
+        return place((height, width), size, resize, self.crop)
+
     def _resized(self, image: Array, h: int, w: int) -> Array:
         """An image in the size (h, w)."""
-        height, width = image.shape[:2]
-        if self.resize == "stretch":
-            return self._scaled(image, h, w)
-        if self.resize == "letterbox":
-            factor = min(h / height, w / width)
-            inner = self._scaled(image, min(h, max(1, round(height * factor))), min(w, max(1, round(width * factor))))
-            canvas = np.full((h, w, self.channels), BORDER, np.uint8)
-            top, left = (h - inner.shape[0]) // 2, (w - inner.shape[1]) // 2
-            canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
-            return canvas
+        where = self.placement(*image.shape[:2])
+        (top, left, rows, columns), (to_top, to_left, to_rows, to_columns) = where.source, where.target
         # Cut first, then scale: only what is seen is resized
-        factor = self.crop * min(height / h, width / w)
-        rows, columns = max(1, min(height, round(h * factor))), max(1, min(width, round(w * factor)))
-        top, left = (height - rows) // 2, (width - columns) // 2
-        return self._scaled(image[top : top + rows, left : left + columns], h, w)
+        inner = self._scaled(image[top : top + rows, left : left + columns], to_rows, to_columns)
+        if inner.shape[:2] == (h, w):
+            return inner
+        canvas = np.full((h, w, self.channels), BORDER, np.uint8)
+        canvas[to_top : to_top + to_rows, to_left : to_left + to_columns] = inner
+        return canvas
 
     def normalise(self, pixels: Array) -> Array:
         """The network's input of one image.

@@ -7,25 +7,21 @@ answer.names, answer.probabilities       # best first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from alula.runtime.artifact.task import CLASSIFY, Task
-from alula.runtime.data.layout import image_axes
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError, GraphError
 from alula.runtime.frozen import frozen
-from alula.runtime.graph import Array, Graph, TensorSpec
-from alula.runtime.planning.segments import needs_segments
-from alula.runtime.planning.specialise import specialise
+from alula.runtime.graph import Array, Graph
+from alula.runtime.tasks.predictor import Run, image_input, output_specs
 
 # What only moves or renames numbers
 PASSED = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Transpose"})
 PROBABILITIES = frozenset({"Softmax", "Sigmoid", "HardSigmoid"})  # Sigmoid: each class for itself
 LOGARITHMS = frozenset({"LogSoftmax"})
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
 @frozen
@@ -72,14 +68,7 @@ class Classifier:
     def __init__(self, run: Run, graph: Graph, task: Task, where: str) -> None:
         if task.kind != CLASSIFY:
             raise DataError(f"{where}: expected a network that tells classes apart, got the task {task.kind!r}")
-        if task.preprocessing is None:
-            raise DataError(without_preprocessing(where))
-        if len(graph.inputs) != 1:
-            raise GraphError(
-                f"{where}: expected one input, an image, got {', '.join(graph.inputs)}; give arrays in a .npz"
-            )
-        self.input, spec = next(iter(graph.inputs.items()))
-        self.preprocessing = task.preprocessing.for_input(spec, where, task.preprocessing.layout)
+        self.input, self.preprocessing = image_input(graph, task, where)
         self.classes, self.graph, self._run, self._where = task.classes, graph, run, where
         self._kind = kind_of_scores(graph)
         outputs = count_scores(graph, self.preprocessing, where)
@@ -91,6 +80,10 @@ class Classifier:
         image : (H, W, C) uint8, 3 channels blue green red, or 1
         """
         return self.of_pixels(self.preprocessing.normalise(self.preprocessing.fit(image)))
+
+    def predict(self, image: Array, top: int = 5) -> Classification:
+        """The best classes of an image, as `__call__` takes it."""
+        return self.answer(self(image), top)
 
     def plan(self) -> None:
         """Run once on a black image, so that the first real one takes no longer than others; nothing where the size is free."""
@@ -110,14 +103,6 @@ class Classifier:
         return Classification(
             names, tuple(probabilities[places].tolist()), tuple(int(place) for place in places), probabilities
         )
-
-
-def without_preprocessing(where: str) -> str:
-    """The message that refuses an image."""
-    return (
-        f"{where}: expected preprocessing for an image, got none; say it with --preset imagenet|inception|caffe|raw or --mean, --std, "
-        "--scale, --size, --bgr, --letterbox, here or to alula pack, which keeps it"
-    )
 
 
 def probabilities(scores: Array, kind: str = "scores") -> Array:
@@ -150,16 +135,10 @@ def count_scores(graph: Graph, how: Preprocessing | None, where: str) -> int | N
 
     raise : GraphError unless its first output is (1, C), also with axes of 1 behind
     """
-    if len(graph.inputs) != 1 or not (spec := next(iter(graph.inputs.values()))).shape:
+    specs = output_specs(graph, how)
+    if specs is None:
         return None
-    shape = [1, *spec.shape[1:]] if isinstance(spec.shape[0], str) else list(spec.shape)
-    if how is not None and how.size is not None:
-        for axis, side in zip(image_axes(how.layout), how.size):
-            shape[axis] = side
-    if any(isinstance(dim, str) for dim in shape) or needs_segments(graph):
-        return None
-    fixed = specialise(graph, {next(iter(graph.inputs)): TensorSpec(tuple(shape), spec.dtype)})
-    dims = fixed.specs[graph.outputs[0]].dims
+    dims = specs[0].dims
     if len(dims) < 2 or dims[0] != 1 or any(dim != 1 for dim in dims[2:]):
         raise GraphError(f"{where}: expected scores (1, C) to tell classes apart, got {dims}; use --task arrays")
     return dims[1]
@@ -175,3 +154,8 @@ def check_classes_fit(classes: tuple[str, ...], outputs: int | None, where: str)
         raise DataError(
             f"{where}: expected {outputs} names of classes, one for each output, got {len(classes)}; correct the labels{more}"
         )
+
+
+def predictor(run: Run, graph: Graph, task: Task, where: str) -> Classifier:
+    """What `open_predictor` asks for."""
+    return Classifier(run, graph, task, where)

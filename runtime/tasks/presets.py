@@ -9,7 +9,8 @@ from alula.runtime.errors import DataError
 if TYPE_CHECKING:
     from alula.runtime.data.preprocessing import Preprocessing
 
-# Name -> what differs from the defaults of `Preprocessing`
+LETTERBOX = {"resize": "letterbox", "interpolation": "linear"}
+# Name -> what differs from the defaults of `Preprocessing`; `decoder` is the task's (`runtime/tasks/decoders/`)
 PRESETS: dict[str, dict[str, Any]] = {
     # torchvision, timm, transformers: networks trained on ImageNet
     "imagenet": {"resize": "crop", "crop": 0.875, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
@@ -19,11 +20,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "caffe": {"colour": "bgr", "resize": "crop", "crop": 0.875, "scale": 1.0, "mean": (103.939, 116.779, 123.68)},
     # 0 to 255, as the image has them
     "raw": {"scale": 1.0},
-}
+    # Detectors, as their authors' scripts feed them
+    "yolov5": {**LETTERBOX, "decoder": "yolov5"},
+    "yolov8": {**LETTERBOX, "decoder": "yolov8"},
+    "yolo26": {**LETTERBOX, "decoder": "end_to_end"},
+    "yolox": {"colour": "bgr", "resize": "corner", "interpolation": "linear", "scale": 1.0, "decoder": "yolox"},
+    "nanodet": {"colour": "bgr", "interpolation": "linear", "scale": 1.0, "mean": (103.53, 116.28, 123.675),
+                "std": (57.375, 57.12, 58.395), "decoder": "nanodet"},
+    "picodet": {"interpolation": "cubic", "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "decoder": "picodet"},
+}  # fmt: skip
 
 
 def preset(name: str) -> Preprocessing:
-    """A preset.
+    """The preprocessing of a preset.
 
     raise : DataError if there is none of that name
     """
@@ -31,4 +40,9 @@ def preset(name: str) -> Preprocessing:
 
     if name not in PRESETS:
         raise DataError(f"preset: expected {', '.join(PRESETS)}, got {name!r}; or give --mean, --std, --scale")
-    return Preprocessing(**PRESETS[name])
+    return Preprocessing(**{key: value for key, value in PRESETS[name].items() if key != "decoder"})
+
+
+def preset_decoder(name: str | None) -> str:
+    """The decoder of a preset; "" if it is none of detectors."""
+    return str(PRESETS.get(name or "", {}).get("decoder", ""))

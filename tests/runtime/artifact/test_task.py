@@ -17,10 +17,15 @@ TASK = Task(
     "classify", ("blue", "red"), Preprocessing("bgr", (8, 9), "crop", 0.875, mean=(0.1, 1 / 3, 7.0), std=(0.3,))
 )
 
+FINDS = Task("detect", ("car",), TASK.preprocessing, "yolov8", 0.125, 0.5)
+
 
 def test_a_task_comes_back_as_it_was() -> None:
     assert parse_task(TASK.text(), "net") == TASK
     assert parse_task(Task("arrays").text(), "net") == Task("arrays")
+    assert parse_task(FINDS.text(), "net") == FINDS
+    assert set(FINDS.document()) - set(TASK.document()) == {"decoder", "conf", "iou"}  # others stay as they were
+    assert parse_task('{"version": 1, "kind": "detect"}', "net") == Task("detect")
     metadata = with_tasks({"made": 1}, {"a": TASK, "b": None})
     assert task_of(metadata, "a", "net") == TASK and task_of(metadata, "b", "net") is None
     assert task_of({"task": "text spotting"}, "a", "net") is None and with_tasks({"made": 1}, {"a": None}) == {
@@ -32,6 +37,10 @@ def changed(**entries: Any) -> str:
     return json.dumps({**TASK.document(), **entries})
 
 
+def found(**entries: Any) -> str:
+    return json.dumps({**FINDS.document(), **entries})
+
+
 def preprocessed(**entries: Any) -> str:
     return changed(preprocessing={**TASK.document()["preprocessing"], **entries})
 
@@ -39,7 +48,9 @@ def preprocessed(**entries: Any) -> str:
 @pytest.mark.parametrize(
     "text, said",
     [("{", "JSON"), ("[]", "an object"), (changed(version=2), "newer version"), (changed(version=True), "version 1"),
-     (changed(decoder="yolo"), "'decoder' too; it is of a newer version"), (changed(kind="detect"), "'detect'"), (changed(kind=3), "kind"),
+     (changed(decoder="yolov8"), "'decoder' too; it is of a newer version"), (changed(kind="pose"), "'pose'"), (changed(kind=3), "kind"),
+     (found(decoder="yolo"), "'yolo'"), (found(decoder=8), "decoder"), (found(conf="0.5"), "conf"), (found(iou=1.5), "0 to 1"),
+     (found(conf=True), "conf"), (found(charset="x"), "'charset' too"),
      (changed(classes={"0": "a"}), "classes"), (changed(classes=["a", ""]), "class 1"), (changed(classes=["a\nb"]), "class 0"),
      (changed(classes=["x" * 2000]), "class 0"), (changed(preprocessing=3), "an object"), (preprocessed(gamma=2), "'gamma' too"),
      (changed(preprocessing={"colour": "rgb"}), "expected crop"), (preprocessed(mean="0.5"), "mean"), (preprocessed(size=[8]), "size"),
@@ -71,6 +82,6 @@ def test_no_value_is_a_crash(value: Any) -> None:
 
 
 def test_a_task_that_cannot_be_is_refused() -> None:
-    for options in ({"kind": "guess"}, {"kind": "arrays", "classes": ("a",)}, {"classes": (" ",)}):
+    for options in ({"kind": "guess"}, {"kind": "arrays", "classes": ("a",)}, {"classes": (" ",)}, {"decoder": "yolov8"}, {"iou": 0.1}):
         with pytest.raises(DataError, match=r"^task: expected"):
             Task(**options)  # type: ignore[arg-type]

@@ -1,0 +1,78 @@
+"""`alula run` for networks that find things: boxes with names and scores."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from alula.report import Cell, Report, Table
+from alula.running.looking import look, report
+
+if TYPE_CHECKING:
+    from alula.device.tasks.annotate import AnnotatedVideo
+    from alula.device.tasks.watch import Seen
+    from alula.runtime.tasks.detect import Detections, Detector
+
+OPTIONS = ("classes_only", "agnostic")
+SHOWN = 5  # names in a row of a folder's table
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which boxes."""
+    parser.add_argument("--classes-only", type=names, metavar="NAME,NAME", help="boxes: only of these classes")
+    parser.add_argument(
+        "--agnostic", action="store_true", help="boxes: those of different classes drop each other, too"
+    )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """`person,car`."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def run(args: argparse.Namespace, detector: Detector) -> Report:
+    """Every box of one image, the names in each of a folder's, how many of each there are in a video."""
+    from alula.device.tasks.detect import BoxWatch
+
+    looked, watch = look(
+        args,
+        detector,
+        lambda log: BoxWatch(detector, args.classes_only or (), args.agnostic, args.every or 1, log),
+        _draw,
+        lambda answer: f"{len(answer)} boxes",
+    )
+    columns: tuple[str, ...]
+    rows: list[tuple[Cell, ...]]
+    boxes = watch.counts.total()
+    if watch.frames == 1:
+        columns = ("class", "name", "score", "left", "top", "right", "bottom")
+        rows = [
+            (one["class"], one["name"], f"{one['score']:.4f}", *(f"{edge:.1f}" for edge in one["box"]))
+            for one in looked.answers[0]["results"]
+        ]
+    elif looked.source.sequence:
+        columns = ("name", "boxes", "per frame")
+        rows = [(name, count, f"{count / watch.frames:.2f}") for name, count in watch.counts.most_common()]
+    else:
+        columns = ("image", "boxes", "names")
+        rows = [(answer["image"], len(answer["results"]), _names(answer["results"])) for answer in looked.answers]
+    made = report(args, looked, watch, Table(columns, rows), "boxes", boxes=boxes, names=dict(watch.counts))
+    made.parts.append(f"{boxes} boxes, {boxes / watch.frames:.1f} per {'frame' if looked.source.sequence else 'image'}")
+    return made
+
+
+def _names(results: list[dict[str, Any]]) -> str:
+    """Those in an image, the most frequent first."""
+    counts = Counter(one["name"] for one in results).most_common()
+    shown = ", ".join(f"{name} ({count})" for name, count in counts[:SHOWN])
+    return shown + (", ..." if len(counts) > SHOWN else "")
+
+
+def _draw(drawn: AnnotatedVideo, seen: Seen[Any]) -> None:
+    answer: Detections = seen.answer
+    tracks = [""] * len(answer) if answer.tracks is None else [f"{track} " for track in answer.tracks]
+    labels = [
+        f"{track}{name} {score:.2f}" for track, name, score in zip(tracks, answer.names, answer.scores, strict=True)
+    ]
+    drawn.watch_boxes(seen.frame, answer.boxes, labels)

@@ -1,0 +1,106 @@
+# mypy: ignore-errors
+"""Boxes of detectors: those whose best class passes a threshold, and those that no better one overlaps.
+
+Scores are compared as the integers that their bits are: of floats above 0 that is the same order, and integers need no care for NaN. A NaN
+is above all of them; whoever reads the score sees it.
+"""
+
+from alula.runtime.kernels.lang import device, f32, f32p, i32p, i64, i64p, kernel, u8p
+from alula.runtime.kernels.memory import offset
+
+BLOCK = 512  # boxes whose best scores stay in the first-level cache
+
+
+@device
+def lift(best, x, n):
+    """best = max(best, x)"""
+    for i in range(n):
+        v, b = x[i], best[i]
+        best[i] = v if v > b else b
+
+
+@device
+def largest(x, n):
+    """The maximum of n numbers."""
+    top = x[0]
+    for i in range(1, n):
+        top = x[i] if x[i] > top else top
+    return top
+
+
+@device
+def first_of(x, stride, value):
+    """The first place of a value that is there."""
+    k = 0
+    while x[k * stride] != value:
+        k += 1
+    return k
+
+
+@kernel(compact=True)
+def best_of_columns(
+    scores: i32p, classes: i64, n: i64, least: i64, best: i32p, places: i64p, kinds: i64p, found: i64p, tid: i64, n_threads: i64
+):  # fmt: skip
+    """The columns of scores (classes, n) whose maximum is above `least`, and the first row that has it.
+
+    least  : bits of a float from 0 on
+    best   : scratch, BLOCK elements
+    places, kinds : columns in ascending order and their rows, n elements
+    found  : how many
+    """
+    count = 0
+    for start in range(0, n, BLOCK):
+        size = min(BLOCK, n - start)
+        for i in range(size):
+            best[i] = scores[start + i]
+        for k in range(1, classes):
+            lift(best, offset(scores, k * n + start), size)
+        for i in range(size):
+            if best[i] > least:
+                places[count] = start + i
+                kinds[count] = first_of(offset(scores, start + i), n, best[i])
+                count += 1
+    found[0] = count
+
+
+@kernel(compact=True)
+def best_of_rows(
+    scores: i32p, n: i64, width: i64, first: i64, classes: i64, gate: i64, least: i64, places: i64p, kinds: i64p, found: i64p,
+    tid: i64, n_threads: i64,
+):  # fmt: skip
+    """The same of rows (n, width), whose classes begin at `first`. gate : a column that must be above `least` in their place, or -1"""
+    count = 0
+    for row in range(n):
+        x = offset(scores, row * width)
+        if gate < 0 or x[gate] > least:
+            own = offset(x, first)
+            top = largest(own, classes)
+            if gate >= 0 or top > least:
+                places[count] = row
+                kinds[count] = first_of(own, 1, top)
+                count += 1
+    found[0] = count
+
+
+@kernel(compact=True, fastmath=frozenset())
+def keep_apart(boxes: f32p, kinds: i64p, n: i64, limit: f32, keep: u8p, tid: i64, n_threads: i64):
+    """keep[i] = whether no box before i that is kept, of the same kind, overlaps box i by more than the limit.
+
+    boxes : (n, 4) of left, top, right, bottom, finite, the best first
+    limit : of the intersection over the union; a box without area overlaps nothing
+    """
+    for i in range(n):
+        keep[i] = 1
+    for i in range(n):
+        if keep[i] != 0:
+            left, top, right, bottom = boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]
+            area = (right - left) * (bottom - top)
+            for j in range(i + 1, n):
+                if keep[j] != 0 and kinds[j] == kinds[i]:
+                    wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
+                    high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
+                    if wide > 0 and high > 0:
+                        shared = wide * high
+                        other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
+                        if shared / (area + other - shared) > limit:
+                            keep[j] = 0

@@ -1,0 +1,184 @@
+"""What decoders of detectors know and give: `Outputs` of a network, `Fit` of a decoder to them, `Candidates` for boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from alula.runtime.errors import DataError, GraphError
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array
+from alula.runtime.kernels.boxes import BLOCK
+from alula.runtime.tasks import decoders
+from alula.runtime.tasks.classify import check_classes_fit
+
+STRIDES = ((8, 16, 32), (8, 16, 32, 64))  # of the grids of a detector without anchors
+
+
+@frozen
+class Outputs:
+    """What a network gives for one image.
+
+    shapes  : of its outputs, in order
+    dtypes  : of these
+    size    : (H, W) of its input
+    classes : how many are named; 0 if their names are not known
+    ops     : in the network
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+    size: tuple[int, int]
+    classes: int = 0
+    ops: frozenset[str] = frozenset()
+
+    def only(self, rank: int = 3) -> tuple[int, ...]:
+        """The shape of the only output, for one image; () if there are others or it is of another rank."""
+        shape = self.shapes[0] if len(self.shapes) == 1 else ()
+        return shape if len(shape) == rank and shape[0] == 1 else ()
+
+    def are(self, classes: int, boxes: int) -> bool:
+        """Whether so many classes agree with the names. Where there are none, they must be fewer than boxes."""
+        return 1 <= classes == (self.classes or classes) and (self.classes > 0 or classes < boxes)
+
+
+@frozen
+class Candidates:
+    """Boxes in pixels of the network's input.
+
+    boxes   : (N, 4) float32 of left, top, right, bottom
+    scores  : (N,) float32
+    classes : (N,) int64
+    """
+
+    boxes: Array
+    scores: Array
+    classes: Array
+
+    def at(self, rows: Array) -> Candidates:
+        """Some of them."""
+        return Candidates(self.boxes[rows], self.scores[rows], self.classes[rows])
+
+
+@frozen
+class Fit:
+    """A decoder that fits.
+
+    decode   : (outputs, conf) -> candidates, among them all whose score is above conf
+    classes  : of the network; None if its outputs do not tell
+    is_apart : whether the network itself has dropped boxes that overlap
+    """
+
+    decode: Callable[[Sequence[Array], float], Candidates]
+    classes: int | None
+    is_apart: bool = False
+
+
+def fit_decoder(name: str, outputs: Outputs, where: str) -> Fit:
+    """The decoder of a name, for the outputs of a network.
+
+    raise : GraphError if the outputs are of another family, DataError if their classes are not those that are named
+    """
+    if name and (found := decoders.find(name).fit(outputs)):
+        return found
+    shown = ", ".join(str(shape) for shape in outputs.shapes[:4]) + (", ..." if len(outputs.shapes) > 4 else "")
+    if name and outputs.classes and (free := decoders.find(name).fit(replace(outputs, classes=0))):
+        check_classes_fit(("",) * outputs.classes, free.classes, where)
+        raise DataError(f"{where}: expected outputs for {outputs.classes} classes, got {shown}; correct the labels")
+    fitting = [other for other in decoders.names() if decoders.find(other).fit(outputs)]
+    advice = " or ".join(f"--decoder {other}" for other in fitting)
+    advice = f"{advice} would fit" if advice else "no decoder fits, --task arrays gives them as they are"
+    wanted = f"the decoder {name}, {decoders.find(name).LAYOUT}," if name else "a decoder that is named"
+    raise GraphError(f"{where}: expected outputs of {wanted} got {shown}; {advice}")
+
+
+def best_of_columns(scores: Array, conf: float) -> tuple[Array, Array]:
+    """Columns of (C, N) float32 whose best score is above conf, ascending, and its row; of equal scores the first."""
+    from alula.runtime.compiler import library
+
+    classes, n = scores.shape
+    places, kinds, found = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
+    library().call(
+        "best_of_columns", scores, classes, n, _bits(conf), np.empty(BLOCK, np.int32), places, kinds, found
+    )  # fmt: skip
+    return places[: found[0]], kinds[: found[0]]
+
+
+def best_of_rows(rows: Array, first: int, classes: int, conf: float, gate: int = -1) -> tuple[Array, Array]:
+    """Rows of (N, K) float32 whose best score, from column `first` on, is above conf, and the class.
+
+    gate : a column that must be above conf in its place
+    """
+    from alula.runtime.compiler import library
+
+    n, width = rows.shape
+    places, kinds, found = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
+    library().call("best_of_rows", rows, n, width, first, classes, gate, _bits(conf), places, kinds, found)
+    return places[: found[0]], kinds[: found[0]]
+
+
+def apart(candidates: Candidates, iou: float, agnostic: bool = False) -> Array:
+    """Rows of the candidates that no better one overlaps by more than iou, best first; of equal ones the first.
+
+    agnostic : a box of another class drops it, too
+    """
+    from alula.runtime.compiler import library
+
+    order = np.argsort(-candidates.scores, kind="stable")
+    boxes = np.ascontiguousarray(candidates.boxes[order])
+    kinds = np.zeros(len(order), np.int64) if agnostic else np.ascontiguousarray(candidates.classes[order])
+    keep = np.empty(len(order), np.uint8)
+    library().call("keep_apart", boxes, kinds, len(order), float(iou), keep)
+    rows: Array = order[keep.view(bool)]
+    return rows
+
+
+def plain(output: Array) -> Array:
+    """The output of one image without its first axis: float32, in C order."""
+    return np.ascontiguousarray(output[0], np.float32)
+
+
+def from_centres(boxes: Array) -> Array:
+    """(N, 4) of centre x, centre y, width, height as left, top, right, bottom."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
+def strides_of(size: tuple[int, int], count: int) -> tuple[int, ...] | None:
+    """The strides whose grids have so many cells in all."""
+    return next((some for some in STRIDES if sum(_cells(size, stride) for stride in some) == count), None)
+
+
+def grid(size: tuple[int, int], strides: Sequence[int]) -> tuple[Array, Array]:
+    """Each cell of the grids: its place (N, 2) in cells (x, y) and its stride (N, 1), float32."""
+    places = []
+    for stride in strides:
+        y, x = np.mgrid[: -(-size[0] // stride), : -(-size[1] // stride)]
+        places.append(np.stack([x.ravel(), y.ravel()], axis=1))
+    steps = np.repeat(strides, [len(some) for some in places])
+    return np.concatenate(places).astype(np.float32), steps.astype(np.float32)[:, None]
+
+
+def from_distances(centres: Array, figures: Array, strides: Array) -> Array:
+    """Boxes (N, 4) around centres, from distributions of the distance to each side.
+
+    centres : (N, 2) x, y in pixels
+    figures : (N, 4 * BINS), left, top, right, bottom; a softmax makes distributions of them
+    strides : (N, 1), of a bin
+    source  : Li et al., "Generalized focal loss", NeurIPS 2020, section 3
+    """
+    bins = figures.reshape(len(figures), 4, -1)
+    powers = np.exp(bins - bins.max(axis=2, keepdims=True))
+    shares = powers / powers.sum(axis=2, keepdims=True)
+    away = (shares @ np.arange(bins.shape[2], dtype=np.float32)) * strides
+    return np.concatenate([centres - away[:, :2], centres + away[:, 2:]], axis=1)
+
+
+def _cells(size: tuple[int, int], stride: int) -> int:
+    return -(-size[0] // stride) * -(-size[1] // stride)
+
+
+def _bits(conf: float) -> int:
+    return int(np.float32(conf).view(np.int32))

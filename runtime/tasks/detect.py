@@ -1,0 +1,179 @@
+"""Which things an image shows and where: a network's outputs as boxes with names.
+
+found = alula.load("net.alula").predict("photo.jpg")
+found.boxes, found.scores, found.names   # best first; boxes are left, top, right, bottom in pixels of the image
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from alula.runtime.artifact.task import DETECT, Task
+from alula.runtime.data.preprocessing import Preprocessing
+from alula.runtime.errors import DataError
+from alula.runtime.frozen import frozen
+from alula.runtime.graph import Array, Graph, TensorSpec
+from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, apart, fit_decoder
+from alula.runtime.tasks.predictor import Run, image_input, output_specs
+
+
+@frozen
+class Detections:
+    """What was found in one image, best first.
+
+    boxes   : (N, 4) float32 of left, top, right, bottom, in pixels of the image
+    scores  : (N,) float32, 0 to 1
+    classes : (N,) int64, among those of the network
+    names   : of the classes; the number of a class without a name
+    tracks  : (N,) int64, which boxes of a video are the same thing; None of an image alone
+    """
+
+    boxes: Array
+    scores: Array
+    classes: Array
+    names: tuple[str, ...]
+    tracks: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def results(self) -> list[dict[str, Any]]:
+        """As the lines of `alula run --out` have them."""
+        rows = zip(self.classes.tolist(), self.names, self.scores.tolist(), self.boxes.tolist(), strict=True)
+        results: list[dict[str, Any]] = [
+            {"class": place, "name": name, "score": round(score, 6), "box": [round(edge, 2) for edge in box]}
+            for place, name, score, box in rows
+        ]
+        if self.tracks is not None:
+            for result, track in zip(results, self.tracks.tolist(), strict=True):
+                result["track"] = track
+        return results
+
+
+class Detector:
+    """Finds things with a network.
+
+    run   : from inputs to outputs, by name: `model.run`, or that of another runtime
+    graph : of the network
+    task  : with its preprocessing, decoder and thresholds
+    where : what messages call it
+    raise : DataError if preprocessing is missing or classes do not fit the outputs; GraphError if the decoder does not
+    """
+
+    def __init__(self, run: Run, graph: Graph, task: Task, where: str) -> None:
+        if task.kind != DETECT:
+            raise DataError(f"{where}: expected a network that finds things, got the task {task.kind!r}")
+        self.input, self.preprocessing = image_input(graph, task, where)
+        self.task, self.classes, self.graph, self._run, self._where = task, task.classes, graph, run, where
+        self._fits: dict[Outputs, Fit] = {}
+        self._ops = ops_of(graph)
+        specs = output_specs(graph, self.preprocessing)
+        if specs is not None and self.preprocessing.size is not None:
+            self._fit([spec.dims for spec in specs], [spec.dtype for spec in specs], self.preprocessing.size)
+
+    def __call__(
+        self,
+        image: Array,
+        conf: float | None = None,
+        iou: float | None = None,
+        agnostic: bool = False,
+        only: Sequence[str] = (),
+    ) -> Detections:
+        """What an image shows.
+
+        image    : (H, W, C) uint8, 3 channels blue green red, or 1
+        conf     : least score; iou : greatest overlap of two boxes of a class. None: the task's
+        agnostic : boxes of different classes drop each other, too
+        only     : names of the classes that count; () is all
+        """
+        wanted = self.places(only)
+        pixels = self.preprocessing.fit(image)
+        found = self.of_pixels(
+            self.preprocessing.normalise(pixels), (pixels.shape[0], pixels.shape[1]), conf, iou, agnostic, wanted
+        )
+        boxes = self.preprocessing.placement(image.shape[0], image.shape[1]).to_image(found.boxes)
+        names = tuple(self.classes[kind] if 0 <= kind < len(self.classes) else str(kind) for kind in found.classes)
+        return Detections(boxes, found.scores, found.classes, names)
+
+    predict = __call__
+
+    def of_pixels(
+        self, x: Array, size: tuple[int, int], conf: float | None = None, iou: float | None = None, agnostic: bool = False,
+        only: Sequence[int] = (),
+    ) -> Candidates:  # fmt: skip
+        """The same of an input as the preprocessing gives it, in pixels of the input (size H, W). only : places of classes"""
+        conf, iou = self.task.conf if conf is None else conf, self.task.iou if iou is None else iou
+        given = self._run({self.input: x})
+        arrays = [given[name] for name in self.graph.outputs]
+        fit = self._fit([array.shape for array in arrays], [array.dtype.name for array in arrays], size)
+        return chosen(fit.decode(arrays, conf), fit, conf, iou, agnostic, only)
+
+    def plan(self) -> None:
+        """Run once on a black image, so that the first real one takes no longer than others; nothing where the size is free."""
+        how = self.preprocessing
+        if how.size is not None:
+            self(np.zeros((*how.size, how.channels), np.uint8))
+
+    def places(self, names: Sequence[str]) -> list[int]:
+        """The places of classes by their names, or by their numbers where they have none.
+
+        raise : DataError if there is no such class
+        """
+        known = {name: place for place, name in enumerate(self.classes)}
+        if not known:
+            known = {name: int(name) for name in names if name.isascii() and name.isdigit()}
+        if unknown := [name for name in names if name not in known]:
+            shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
+            raise DataError(
+                f"{self._where}: expected classes of {shown or 'numbers'}, got {unknown[0]!r}; correct the name"
+            )
+        return [known[name] for name in names]
+
+    def _fit(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str], size: tuple[int, int]) -> Fit:
+        """The decoder for outputs of these shapes, made once."""
+        outputs = Outputs(tuple(shapes), tuple(dtypes), size, len(self.classes), self._ops)
+        if outputs not in self._fits:
+            self._fits[outputs] = fit_decoder(self.task.decoder, outputs, self._where)
+        return self._fits[outputs]
+
+
+def chosen(found: Candidates, fit: Fit, conf: float, iou: float, agnostic: bool, only: Sequence[int]) -> Candidates:
+    """The candidates that are left: finite boxes above conf, of the classes that count, apart; best first."""
+    good = (found.scores > np.float32(conf)) & np.isfinite(found.boxes).all(axis=1)
+    if only:
+        good &= np.isin(found.classes, only)
+    left = found.at(np.flatnonzero(good))
+    rows = np.argsort(-left.scores, kind="stable") if fit.is_apart else apart(left, iou, agnostic)
+    return left.at(rows)
+
+
+def ops_of(graph: Graph) -> frozenset[str]:
+    """The ops in a graph, those of epilogues too."""
+    return frozenset(op for node in graph.nodes for op in (node.op, *(stage.op for stage in node.fused)))
+
+
+def check_decoder(graph: Graph, decoder: str, classes: tuple[str, ...], how: Preprocessing | None, where: str) -> None:
+    """Refuse a decoder, or names of classes, that do not fit the outputs, as far as their shapes are known before a run.
+
+    raise : GraphError, DataError
+    """
+    specs = None if how is None else output_specs(graph, how)
+    if specs is not None and how is not None and how.size is not None:
+        fit_decoder(decoder, outputs_of(graph, specs, how.size, classes), where)
+
+
+def outputs_of(
+    graph: Graph, specs: Sequence[TensorSpec], size: tuple[int, int], classes: Sequence[str] = ()
+) -> Outputs:
+    """What decoders want to know of a graph."""
+    return Outputs(
+        tuple(spec.dims for spec in specs), tuple(spec.dtype for spec in specs), size, len(classes), ops_of(graph)
+    )
+
+
+def predictor(run: Run, graph: Graph, task: Task, where: str) -> Detector:
+    """What `open_predictor` asks for."""
+    return Detector(run, graph, task, where)
