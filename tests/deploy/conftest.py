@@ -54,8 +54,13 @@ def alula_wheel(folder: Path, version: str, changed: dict[str, str] | None = Non
 @pytest.fixture(scope="session")
 def system_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with NumPy and psutil alone, in the part of apt's dist-packages."""
-    folder = tmp_path_factory.mktemp("dist-packages")
-    for name in ("numpy", "psutil"):
+    return lay_packages(tmp_path_factory.mktemp("dist-packages"), "numpy", "psutil")
+
+
+def lay_packages(folder: Path, *names: str) -> Path:
+    """Links to packages that are installed here, in a folder that is made if need be."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
         for path in metadata.files(name) or []:
             top = folder / path.parts[0]
             if path.parts[0] != ".." and not top.exists():
