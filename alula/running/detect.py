@@ -52,12 +52,15 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
             for one in looked.answers[0]["results"]
         ]
     elif looked.source.sequence:
-        columns = ("name", "boxes", "per frame")
-        rows = [(name, count, f"{count / watch.frames:.2f}") for name, count in watch.counts.most_common()]
+        columns = ("name", "objects", "boxes", "per frame")
+        rows = [
+            (name, watch.objects[name], count, f"{count / watch.frames:.2f}")
+            for name, count in watch.counts.most_common()
+        ]
     else:
         columns = ("image", "boxes", "names")
         rows = [(answer["image"], len(answer["results"]), _names(answer["results"])) for answer in looked.answers]
-    made = report(args, looked, watch, Table(columns, rows), "boxes", boxes=boxes, names=dict(watch.counts))
+    made = report(args, looked, watch, Table(columns, rows), "boxes", boxes=boxes, names=dict(watch.counts), objects=dict(watch.objects))
     made.parts.append(f"{boxes} boxes, {boxes / watch.frames:.1f} per {'frame' if looked.source.sequence else 'image'}")
     return made
 
