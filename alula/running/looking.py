@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
 from alula.progress import Progress
 from alula.report import Report, Table
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from alula.device.tasks.watch import Seen, Watch
     from alula.runtime.tasks.predictor import Predictor
 
-AWatch = TypeVar("AWatch", bound="Watch[Any, Any]")
 KEPT = 1000  # answers that the report holds; --out has all
 OF_SOURCES = ("video", "energy", "meter", "frames", "every", "sequence")  # options that mean something for frames
 
@@ -47,10 +46,10 @@ class Looked:
 def look(
     args: argparse.Namespace,
     predictor: Predictor,
-    make: Callable[[Any], AWatch],
+    make: Callable[[Any], Watch[Any, Any]],
     draw: Callable[[AnnotatedVideo, Seen[Any]], None],
     tell: Callable[[Any], str],
-) -> tuple[Looked, AWatch]:
+) -> tuple[Looked, Watch[Any, Any]]:
     """Look at the source of a command line.
 
     make : from the energy log, or None, to what looks

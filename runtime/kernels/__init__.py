@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alula.runtime.kernels.lang import KERNELS, Kernel
 
-SHARED = ("vm", "reorder", "huffman", "boxes", "peak")
+SHARED = ("vm", "reorder", "huffman", "boxes", "pixels", "peak")
 ROOMS = Path(__file__).parent.parent / "ops"
 
 

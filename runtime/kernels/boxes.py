@@ -5,18 +5,22 @@ Scores are compared as the integers that their bits are: of floats above 0 that 
 is above all of them; whoever reads the score sees it.
 """
 
+import numpy as np
+
 from alula.runtime.kernels.lang import device, f32, f32p, i32p, i64, i64p, kernel, u8p
 from alula.runtime.kernels.memory import offset
 
-BLOCK = 512  # boxes whose best scores stay in the first-level cache
+BLOCK = 2048  # boxes whose best scores stay in the first-level cache
 
 
 @device
-def lift(best, x, n):
-    """best = max(best, x)"""
+def lift(best, group, a, b, c, d, number, n):
+    """best = max(best, a, b, c, d), and in which group of rows it was first: four rows for each pass over the best."""
     for i in range(n):
-        v, b = x[i], best[i]
-        best[i] = v if v > b else b
+        v, w = a[i] if a[i] > b[i] else b[i], c[i] if c[i] > d[i] else d[i]
+        top, before = v if v > w else w, best[i]
+        best[i] = top if top > before else before
+        group[i] = number if top > before else group[i]
 
 
 @device
@@ -44,21 +48,25 @@ def best_of_columns(
     """The columns of scores (classes, n) whose maximum is above `least`, and the first row that has it.
 
     least  : bits of a float from 0 on
-    best   : scratch, BLOCK elements
+    best   : scratch, 2 BLOCK elements
     places, kinds : columns in ascending order and their rows, n elements
     found  : how many
     """
-    count = 0
+    count, last, group = 0, classes - 1, offset(best, BLOCK)
     for start in range(0, n, BLOCK):
         size = min(BLOCK, n - start)
         for i in range(size):
             best[i] = scores[start + i]
-        for k in range(1, classes):
-            lift(best, offset(scores, k * n + start), size)
+            group[i] = 0
+        for k in range(0, classes, 4):  # past the end the last row again
+            a, b = offset(scores, k * n + start), offset(scores, min(k + 1, last) * n + start)
+            c, d = offset(scores, min(k + 2, last) * n + start), offset(scores, min(k + 3, last) * n + start)
+            lift(best, group, a, b, c, d, np.int32(k), size)
         for i in range(size):
             if best[i] > least:
                 places[count] = start + i
-                kinds[count] = first_of(offset(scores, start + i), n, best[i])
+                first = np.int64(group[i])
+                kinds[count] = first + first_of(offset(scores, first * n + start + i), n, best[i])
                 count += 1
     found[0] = count
 

@@ -101,7 +101,7 @@ def best_of_columns(scores: Array, conf: float) -> tuple[Array, Array]:
     classes, n = scores.shape
     places, kinds, found = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
     library().call(
-        "best_of_columns", scores, classes, n, _bits(conf), np.empty(BLOCK, np.int32), places, kinds, found
+        "best_of_columns", scores, classes, n, _bits(conf), np.empty(2 * BLOCK, np.int32), places, kinds, found
     )  # fmt: skip
     return places[: found[0]], kinds[: found[0]]
 

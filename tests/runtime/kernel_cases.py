@@ -230,6 +230,8 @@ def reductions() -> Iterator[Case]:
     for op, shape in itertools.product(("Softmax", "LogSoftmax"), ((3, 5), (2, 3, V + 1), (1, 1), (7,), (5, 4097))):
         yield Case(op, (f(*shape),), slack=4)
     yield Case("Softmax", (f(2, 5, 1, 1),), {"axis": 1})
+    yield Case("Softmax", (f(2, 5, 3, 4),), {"axis": 1})
+    yield Case("LogSoftmax", (f(5, 7),), {"axis": 0})
     for shape, axis in (((3, 5), -1), ((2, 3, V + 1), -1), ((2, 3, 4), 1), ((1, 700), -1)):
         size = shape[axis:] if axis != 1 else shape[1:]
         for bias in ((w(*size),), (f(*size),), ()):
