@@ -44,8 +44,7 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
     )
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]]
-    assert isinstance(watch, BoxWatch)
-    boxes, tracks = watch.counts.total(), watch.tracks()
+    boxes = watch.counts.total()
     if watch.frames == 1:
         columns = ("class", "name", "score", "left", "top", "right", "bottom")
         rows = [
@@ -53,17 +52,15 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
             for one in looked.answers[0]["results"]
         ]
     elif looked.source.sequence:
-        columns = ("name", "boxes", "per frame", "things")
+        columns = ("name", "objects", "boxes", "per frame")
         rows = [
-            (name, count, f"{count / watch.frames:.2f}", tracks.get(name, 0))
+            (name, watch.objects[name], count, f"{count / watch.frames:.2f}")
             for name, count in watch.counts.most_common()
         ]
     else:
         columns = ("image", "boxes", "names")
         rows = [(answer["image"], len(answer["results"]), _names(answer["results"])) for answer in looked.answers]
-    made = report(
-        args, looked, watch, Table(columns, rows), "boxes", boxes=boxes, names=dict(watch.counts), things=tracks
-    )
+    made = report(args, looked, watch, Table(columns, rows), "boxes", boxes=boxes, names=dict(watch.counts), objects=dict(watch.objects))
     made.parts.append(f"{boxes} boxes, {boxes / watch.frames:.1f} per {'frame' if looked.source.sequence else 'image'}")
     return made
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from alula.progress import Progress
 from alula.report import Report, Table
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alula.device.tasks.watch import Seen, Watch
     from alula.runtime.tasks.predictor import Predictor
 
+AWatch = TypeVar("AWatch", bound="Watch[Any, Any]")
 KEPT = 1000  # answers that the report holds; --out has all
 OF_SOURCES = ("video", "energy", "meter", "frames", "every", "sequence")  # options that mean something for frames
 
@@ -46,10 +47,10 @@ class Looked:
 def look(
     args: argparse.Namespace,
     predictor: Predictor,
-    make: Callable[[Any], Watch[Any, Any]],
+    make: Callable[[Any], AWatch],
     draw: Callable[[AnnotatedVideo, Seen[Any]], None],
     tell: Callable[[Any], str],
-) -> tuple[Looked, Watch[Any, Any]]:
+) -> tuple[Looked, AWatch]:
     """Look at the source of a command line.
 
     make : from the energy log, or None, to what looks

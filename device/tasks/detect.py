@@ -1,27 +1,35 @@
-"""Things in images: boxes with names, of each image alone; in a video, with the numbers of their tracks."""
+"""Things in images: boxes with names; in a video, with the numbers of their tracks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from alula.device.tasks.box_tracks import BoxTracker
+import numpy as np
+
+from alula.device.tasks.box_tracks import NO_TRACK, BoxTrackConfig, BoxTracker
 from alula.device.tasks.motion import Motion
-from alula.device.tasks.watch import Watch
+from alula.device.tasks.watch import Seen, Watch
 
 if TYPE_CHECKING:
-    from alula.device.camera.source import Frame, Image
+    from alula.device.camera.source import Frame, FrameSource, Image
     from alula.device.tasks.log import Log
     from alula.runtime.tasks.detect import Detections, Detector
 
+LOW_RATIO = 0.4  # of the least score: boxes down to here may continue a track
+
 
 class BoxWatch(Watch["Detections", "Detections"]):
-    """Finds things in the frames of one source; counts the boxes of each class, and follows them where frames follow each other.
+    """Finds things in the frames of one source; counts the boxes of each class.
 
     only       : names of the classes that count; () is all
     agnostic   : boxes of different classes drop each other, too
     every, log : as in `Watch`
+
+    In a source whose frames follow each other, boxes get the numbers of their tracks, and `objects` counts the things of each
+    name. A box that scores less than it should stays if a track expects it.
     """
 
     task = "detect"
@@ -37,23 +45,46 @@ class BoxWatch(Watch["Detections", "Detections"]):
         super().__init__(every, log)
         detector.places(only)  # a class that it does not know is refused before the first frame
         self._detector, self._only, self._agnostic = detector, only, agnostic
-        self._tracker, self._motion = BoxTracker(), Motion()
+        self._tracker: BoxTracker | None = None
+        self._names: dict[int, str] = {}
+        self._time_s = 0.0
 
-    def tracks(self) -> dict[str, int]:
-        """Of each class, how many things were seen often enough to be no false alarms."""
-        names = self._detector.names_of(list(self._tracker.counted))
-        return dict(zip(names, self._tracker.counted.values(), strict=True))
+    @property
+    def objects(self) -> Counter[str]:
+        """How many things of each name have been tracked so far; those that were seen only once or twice left out."""
+        counted = self._tracker.counted if self._tracker else Counter[int]()
+        return Counter({self._names[kind]: count for kind, count in counted.items()})
+
+    def run(self, source: FrameSource, frames: int | None = None) -> Iterator[Seen[Detections]]:
+        """As in `Watch`; each run has its own tracks."""
+        conf = self._detector.task.conf
+        config = BoxTrackConfig(high_score=conf, low_score=LOW_RATIO * conf)
+        self._tracker = BoxTracker(config) if source.sequence else None
+        self._motion = Motion() if source.sequence else None
+        self._time_s = 0.0
+        return super().run(source, frames)
 
     def look(self, image: Image) -> Detections:
         """The boxes of an image."""
-        return self._detector(image, agnostic=self._agnostic, only=self._only)
+        low = self._tracker.config.low_score if self._tracker else None
+        return self._detector(image, conf=low, agnostic=self._agnostic, only=self._only)
 
     def settle(self, raw: Detections, frame: Frame, sequence: bool) -> Detections:
-        """The same, with tracks in a sequence."""
-        self.counts.update(raw.names)
-        if not sequence:
-            return raw
-        if frame.image.shape[2] == 3:
-            self._tracker.move(self._motion.shift(frame.image))
-        numbers = self._tracker.update(raw.boxes, raw.scores, raw.classes, frame.time_s)
-        return replace(raw, tracks=numbers)
+        """The same, with numbers of tracks in a sequence."""
+        found = raw if self._tracker is None else self._tracked(self._tracker, raw, frame)
+        self.counts.update(found.names)
+        return found
+
+    def _tracked(self, tracker: BoxTracker, raw: Detections, frame: Frame) -> Detections:
+        assert self._motion is not None
+        tracker.move(self._motion.shift(frame.image))
+        self._time_s = max(self._time_s, frame.time_s)  # containers may lie
+        first, second = raw.boxes[:, :2], raw.boxes[:, 2:]
+        corners = np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
+        numbers = tracker.update(corners, raw.scores, raw.classes, self._time_s)
+        self._names.update(zip(raw.classes.tolist(), raw.names, strict=True))
+        kept = np.flatnonzero(numbers != NO_TRACK)
+        names = tuple(raw.names[row] for row in kept)
+        return replace(
+            raw, boxes=raw.boxes[kept], scores=raw.scores[kept], classes=raw.classes[kept], names=names, tracks=numbers[kept]
+        )

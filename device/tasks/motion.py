@@ -28,7 +28,8 @@ class Motion:
         wanted = round(image.shape[0] / scale)
         size = (WIDTH, min(max(8, wanted), MAX_HEIGHT))
         scale_y = scale if size[1] == wanted else image.shape[0] / size[1]
-        small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # (H, W) of a grey image
+        small = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
         current = small.astype(np.float32)
         last, self._last = self._last, current
         if last is None or last.shape != current.shape:

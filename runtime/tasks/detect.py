@@ -28,7 +28,7 @@ class Detections:
     scores  : (N,) float32, 0 to 1
     classes : (N,) int64, among those of the network
     names   : of the classes; the number of a class without a name
-    tracks  : (N,) int64, in a video: the number of the thing that a box shows, from 1 on, 0 if that is not known; None of an image alone
+    tracks  : (N,) int64, which boxes of a video are the same thing; None of an image alone
     """
 
     boxes: Array
@@ -95,7 +95,8 @@ class Detector:
             self.preprocessing.normalise(pixels), (pixels.shape[0], pixels.shape[1]), conf, iou, agnostic, wanted
         )
         boxes = self.preprocessing.placement(image.shape[0], image.shape[1]).to_image(found.boxes)
-        return Detections(boxes, found.scores, found.classes, self.names_of(found.classes.tolist()))
+        names = tuple(self.classes[kind] if 0 <= kind < len(self.classes) else str(kind) for kind in found.classes)
+        return Detections(boxes, found.scores, found.classes, names)
 
     predict = __call__
 
@@ -115,10 +116,6 @@ class Detector:
         how = self.preprocessing
         if how.size is not None:
             self(np.zeros((*how.size, how.channels), np.uint8))
-
-    def names_of(self, places: Sequence[int]) -> tuple[str, ...]:
-        """The names of classes; the number of one without a name."""
-        return tuple(self.classes[place] if 0 <= place < len(self.classes) else str(place) for place in places)
 
     def places(self, names: Sequence[str]) -> list[int]:
         """The places of classes by their names, or by their numbers where they have none.

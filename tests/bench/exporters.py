@@ -152,7 +152,7 @@ def _no_check() -> None:
 
 
 @cache
-def _import_torchvision() -> Any:
+def import_torchvision() -> Any:
     """torchvision beside a torch without CUDA: its wheel's own ops need one, so non-maximum suppression is written here."""
     import torch
 
@@ -177,7 +177,7 @@ def _import_torchvision() -> Any:
 
 
 def _from_torchvision(architecture: Architecture) -> Any:
-    models = _import_torchvision()[0].models
+    models = import_torchvision()[0].models
     kinds = (models, models.segmentation, models.detection)
     builder = next(getattr(kind, architecture.name) for kind in kinds if hasattr(kind, architecture.name))
     module = builder(weights=None, **dict(architecture.options))
@@ -185,7 +185,7 @@ def _from_torchvision(architecture: Architecture) -> Any:
 
 
 def _from_timm(architecture: Architecture) -> Any:
-    _import_torchvision()
+    import_torchvision()
     import timm
 
     return timm.create_model(architecture.name, pretrained=False, **dict(architecture.options))
