@@ -16,7 +16,7 @@ from alula.host.zoo import classic, deit, efficientnet, mobilenet, mobilevit, re
 from alula.host.zoo.entry import Entry
 from alula.host.zoo.layers import Net
 from alula.host.zoo.pretrained import PRETRAINED, pretrained
-from alula.runtime.artifact.task import ONNX_KEY, Task
+from alula.runtime.artifact.task import DETECT, ONNX_KEY, Task
 from alula.runtime.errors import GraphError, ShapeError, require
 from alula.runtime.graph import Array
 
@@ -66,9 +66,9 @@ def build(
     net = Net(name, seed, weights)
     output = entry.make(net, net.input("input", (entry.input_shape[0], *size)), num_classes or entry.num_classes)
     model = net.model(output, entry.output)
-    if trained:
-        how = replace(PRETRAINED[name].preprocessing, size=size)
-        require("onnx", "host", "building a network of the zoo").helper.set_model_props(
-            model, {ONNX_KEY: Task(preprocessing=how).text()}
-        )
+    # What is certain: how boxes are read, and what trained weights expect of an image
+    how = replace(PRETRAINED[name].preprocessing, size=size) if trained else None
+    if how or entry.decoder:
+        task = Task(DETECT, preprocessing=how, decoder=entry.decoder) if entry.decoder else Task(preprocessing=how)
+        require("onnx", "host", "building a network of the zoo").helper.set_model_props(model, {ONNX_KEY: task.text()})
     return model

@@ -21,6 +21,7 @@ class Entry:
     task        : classify, detect or segment
     multiple    : what height and width must be multiples of
     output      : name of its output
+    decoder     : of a detector: how its output becomes boxes (`runtime/tasks/decoders/`)
     """
 
     make: Make
@@ -31,6 +32,7 @@ class Entry:
     task: str = "classify"
     multiple: int = 1
     output: str = "logits"
+    decoder: str = ""
 
 
 CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)

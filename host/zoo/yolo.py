@@ -119,5 +119,7 @@ def _boxes(net: Net, sides: str, name: str, centres: str) -> str:
 
 
 NETWORKS = {
-    "yolo-nano": Entry(yolo_nano, (3, 640, 640), 80, 3_157_200, "Ultralytics", "detect", multiple=32, output="output0")
+    "yolo-nano": Entry(
+        yolo_nano, (3, 640, 640), 80, 3_157_200, "Ultralytics", "detect", 32, output="output0", decoder="yolov8"
+    )
 }

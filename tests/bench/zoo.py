@@ -50,7 +50,7 @@ REFERENCES = {
     "mobilevit-xs": ("timm", "mobilevit_xs"),
     "deit-tiny": ("timm", "deit_tiny_patch16_224"),
 }
-STEPS, BATCH, SMALL = 4, 4, 64
+STEPS, BATCH, SMALL = 8, 8, 64
 
 
 def reference(package: str, name: str) -> Any:

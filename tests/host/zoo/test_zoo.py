@@ -27,6 +27,7 @@ from alula.host.zoo import (
 from alula.host.zoo.builder import UNTRAINED
 from alula.host.zoo.entry import Make
 from alula.host.zoo.layers import Net
+from alula.runtime.artifact.task import ONNX_KEY, parse_task
 from alula.runtime.errors import GraphError, ImportFileError, ShapeError
 from alula.runtime.graph import Array
 from alula.runtime.model import Model
@@ -118,6 +119,13 @@ def test_outputs_of_detectors_and_segmentations_follow_size_and_classes() -> Non
         net = _Outline(name, 0, None)
         shapes[name] = net.shapes[ZOO[name].make(net, net.input("input", (3, *size)), 7)]
     assert shapes == {"yolo-nano": (11, 40 * 32 + 20 * 16 + 10 * 8), "unet": (7, 48, 80)}
+
+
+def test_a_detector_says_how_its_output_is_read() -> None:
+    (entry,) = build("yolo-nano", num_classes=2, size=(64, 64)).metadata_props
+    task = parse_task(entry.value, "zoo")
+    assert (entry.key, task.kind, task.decoder, task.preprocessing) == (ONNX_KEY, "detect", "yolov8", None)
+    assert not build("lenet-5").metadata_props
 
 
 def test_a_size_that_does_not_fit_is_refused() -> None:
