@@ -3,12 +3,13 @@
     python -m tests.bench.zoo --json zoo.json [--only SUBSTRING]
 
 Weights of torchvision's and timm's networks (random, with statistics and biases as training leaves them) go through a
-checkpoint into the zoo's networks; the answers of onnxruntime and of Alula are compared with torch's. Every network is
+checkpoint into the zoo's networks; the answers of onnxruntime and of Alula are compared with torch's, and those to one
+image with those to another (between_images), which must differ. Every network is
 trained for some steps at a small size; it learns if its loss falls. Trained weights that are installed look at the
 photographs of `foolbox`. Needs the extra `exporters`; what is absent is left out and said.
 
 Summary: compared, parameters_equal_ratio, answers_equal_ratio (within 1e-4 of the answer's range), difference_ratio_max,
-trained, learns_ratio, photographs_right_<network>.
+between_images_ratio_min, trained, learns_ratio, photographs_right_<network>.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ REFERENCES = {
 STEPS, BATCH, SMALL = 8, 8, 64
 
 
-def reference(package: str, name: str) -> Any:
-    """A torch network whose normalisations are not those of a fresh one, which would hide their statistics."""
+def reference(package: str, name: str, shape: tuple[int, ...]) -> Any:
+    """A torch network with biases and statistics as training leaves them: a fresh one answers all images alike."""
     import torch
 
     torch.manual_seed(0)
@@ -65,10 +66,13 @@ def reference(package: str, name: str) -> Any:
     else:
         net = import_torchvision()[0].models.get_model(name)
     for key, value in net.state_dict().items():
-        if key.endswith("running_var"):
-            value.copy_(0.5 + torch.rand(value.shape))
-        elif key.endswith(("running_mean", "bias", "pos_embed", "cls_token")):
-            value.copy_(0.1 * torch.randn(value.shape))
+        if key.endswith(("bias", "pos_embed", "cls_token")):
+            value.add_(0.1 * torch.randn(value.shape))
+    for part in net.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    with torch.no_grad():
+        net.train()(torch.randn(4, *shape))
     return net.eval()
 
 
@@ -76,7 +80,7 @@ def compare(name: str, folder: Path) -> dict[str, Any]:
     """The zoo's network with a reference's weights: parameters, and how far the answers are from torch's."""
     import torch
 
-    net = reference(*REFERENCES[name])
+    net = reference(*REFERENCES[name], ZOO[name].input_shape)
     checkpoint, model = folder / "net.pth", folder / "net.onnx"
     torch.save(net.state_dict(), checkpoint)
     proto = build(name, weights=load_torch_weights(checkpoint))
@@ -90,7 +94,8 @@ def compare(name: str, folder: Path) -> dict[str, Any]:
     off = {
         key: float(np.abs(got - want).max() / np.ptp(want)) for key, got in (("onnxruntime", theirs), ("alula", ours))
     }
-    return {"parameters": parameters, "equal": parameters == ZOO[name].parameters, **off}
+    between = float(np.abs(want[0] - want[1]).max() / np.ptp(want))
+    return {"parameters": parameters, "equal": parameters == ZOO[name].parameters, "between_images": between, **off}
 
 
 def learn(name: str) -> list[float]:
@@ -141,6 +146,7 @@ def main() -> None:
         summary["parameters_equal_ratio"] = float(np.mean([one["equal"] for one in compared.values()]))
         summary["answers_equal_ratio"] = float(np.mean([value <= TOLERANCE_RATIO for value in worst]))
         summary["difference_ratio_max"] = max(worst)
+        summary["between_images_ratio_min"] = min(one["between_images"] for one in compared.values())
     falls = [np.isfinite(losses).all() and losses[-1] < losses[0] for losses in learned.values()]
     summary["learns_ratio"] = float(np.mean(falls)) if falls else 0.0
     summary |= {f"photographs_right_{name}": count[0] for name, count in seen.items() if count}
