@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def drop_unread(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with only what its outputs are computed from; an input that nothing reads stays if its type is one of ours.
 
+    A weight that is listed among the inputs, as in files before IR version 4, is no input: unread, it goes as a weight does.
+
     return : a new model without notes on shapes, training information and unread functions; the old one stays as it is
     """
     import onnx
@@ -37,7 +39,10 @@ def drop_unread(model: onnx.ModelProto) -> onnx.ModelProto:
     lean.graph.node.extend(node for index, node in enumerate(graph.node) if index in alive)
     lean.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
     lean.graph.sparse_initializer.extend(sparse for sparse in graph.sparse_initializer if sparse.values.name in read)
-    lean.graph.input.extend(info for info in graph.input if info.name in read or is_tensor(info))
+    weights = {tensor.name for tensor in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
+    lean.graph.input.extend(
+        info for info in graph.input if info.name in read or (is_tensor(info) and info.name not in weights)
+    )
     lean.graph.output.extend(graph.output)
     lean.functions.extend(_called(model, lean.graph.node))
     return lean

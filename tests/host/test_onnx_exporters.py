@@ -60,6 +60,9 @@ def test_what_no_output_needs_is_left_out_whatever_it_is() -> None:
     )
     proto.graph.initializer.extend(map(odd_tensor, kinds))
     proto.graph.initializer.append(numpy_helper.from_array(f32(2) * np.nan, "nan"))
+    # PyTorch up to 1.2 lists every weight among the inputs, and counts the steps of a normalisation
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(7), "bn.num_batches_tracked"))
+    proto.graph.input.append(helper.make_tensor_value_info("bn.num_batches_tracked", TensorProto.INT64, []))
     proto.graph.input.append(helper.make_tensor_value_info("unread", TensorProto.STRING, [1]))
     proto.graph.input.append(helper.make_tensor_sequence_value_info("list", TensorProto.FLOAT, None))
     proto.graph.value_info.append(helper.make_tensor_value_info("y", TensorProto.STRING, ["a"]))
