@@ -143,6 +143,8 @@ def _node_from_json(value: Any, where: str, fused: bool = False) -> Node:
     for link in epilogue:
         if not find(link.op, label).elementwise:
             raise ArtifactError(f"{label}: expected element-wise ops in its epilogue, got {link.op}; {DAMAGED}")
+    if epilogue and op.data_sized:
+        raise ArtifactError(f"{label}: expected no epilogue of {op.name}, whose size the data tell, got one; {DAMAGED}")
     guard = as_name(keys.get("guard", ""), f"{label}: guard")
     otherwise = as_list(keys.get("otherwise", []), f"{label}: otherwise", MAX_TENSOR_NAMES)
     if len(otherwise) > len(outputs) or (otherwise and not guard) or (guard and fused):

@@ -269,7 +269,7 @@ def write_bases(folder: Path) -> dict[str, bytes]:
     for name, how in PACKINGS.items():
         graph = graphs[how.network] if how.guard is None else _guarded(graphs[how.network], how.guard)
         path = folder / f"{name}.alula"
-        metadata = with_tasks({"labels": ["a", "ß"]}, {"conv": TASK if how.network == "conv" else None})
+        metadata = with_tasks({"labels": ["a", "ß"]}, {"conv": None if how.guard or how.network != "conv" else TASK})
         pack({how.network: graph}, path, how.bits, metadata, trainable=how.trainable)
         files[name] = path.read_bytes()
     pack({name: graphs[name] for name in ("conv", "attention")}, folder / "two.alula")

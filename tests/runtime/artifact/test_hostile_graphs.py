@@ -78,6 +78,19 @@ def test_a_graph_is_validated_wholly_when_it_is_opened(case: str, tmp_path: Path
     assert told.startswith(str(path)) and ": expected " in told and ", got " in told and len(told.splitlines()) == 1
 
 
+def test_what_the_data_size_has_no_epilogue(tmp_path: Path) -> None:
+    nodes = (node("NonZero", "x", "places"), node("Identity", "places", "y"))
+    path = tmp_path / "m.alula"
+    write_artifact(path, {"net": Graph("net", {"x": TensorSpec((2, 3))}, ("y",), nodes)})
+
+    def host(graph: dict[str, Any]) -> None:
+        graph["nodes"][0]["fused"] = [{"op": "Relu", "inputs": ["places|body"], "outputs": ["places"]}]
+
+    path.write_bytes(_changed(path.read_bytes(), host))
+    with pytest.raises(ArtifactError, match="expected no epilogue of NonZero, whose size the data tell, got one"):
+        open_artifact(path)
+
+
 def trainable_graph() -> Graph:
     """A convolution with its normalisation, and a classifier that reads a transposed weight."""
     generator = np.random.default_rng(0)
