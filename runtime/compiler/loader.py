@@ -31,6 +31,7 @@ class KernelLibrary:
     def __init__(self, pack: Path, cpu: str) -> None:
         self.path, self.cpu = pack, cpu
         self._addresses: dict[str, int] = {}
+        self._functions: dict[str, Callable[[int, int, int], None]] = {}
         if pack.suffix == ".list":
             self._engine = _load_objects(pack)
         else:
@@ -51,18 +52,21 @@ class KernelLibrary:
 
     def function(self, name: str) -> Callable[[int, int, int], None]:
         """A kernel as a callable (address of its words, tid, n_threads) that leaves the GIL."""
-        return ENTRY(self.address(name))
+        if name not in self._functions:
+            self._functions[name] = ENTRY(self.address(name))
+        return self._functions[name]
 
     def call(self, name: str, *values: int | float | Array) -> None:
         """Run a kernel on this thread. Arrays go by address and must be contiguous."""
-        words = np.array([word_of(value) for value in values], np.int64)
-        self.function(name)(words.ctypes.data, 0, 1)
+        words = (ctypes.c_int64 * len(values))(*map(word_of, values))
+        self.function(name)(ctypes.addressof(words), 0, 1)
 
 
 def word_of(value: int | float | Array) -> int:
     """An argument word: an integer, the bits of a float32, or the address of an array."""
     if isinstance(value, np.ndarray):
-        return int(value.ctypes.data)
+        address: int = value.__array_interface__["data"][0]  # a quarter of the time of `ctypes.data`
+        return address
     if isinstance(value, float):
         return int(np.float32(value).view(np.int32))
     return int(value)

@@ -40,7 +40,7 @@ class Normaliser:
     def images(self, images: Array, out: Array, planar: bool) -> None:
         """Images (N, H, W, C) to (N, H, W, C) float32, or to (N, C, H, W) if planar."""
         if planar and images.dtype == np.uint8 and images.flags.c_contiguous and out.flags.c_contiguous:
-            from alula.runtime.compiler import library
+            from alula.runtime.compiler.loader import library
 
             n, h, w, c = images.shape
             library().call("pixels_to_planes", images, self.factor, self.offset, out, n, c, h * w)

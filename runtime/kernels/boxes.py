@@ -7,7 +7,7 @@ is above all of them; whoever reads the score sees it.
 
 import numpy as np
 
-from alula.runtime.kernels.lang import device, f32, f32p, i32p, i64, i64p, kernel, u8p
+from alula.runtime.kernels.lang import device, f32, f32p, i32p, i64, i64p, kernel
 from alula.runtime.kernels.memory import offset
 
 BLOCK = 2048  # boxes whose best scores stay in the first-level cache
@@ -43,14 +43,13 @@ def first_of(x, stride, value):
 
 @kernel(compact=True)
 def best_of_columns(
-    scores: i32p, classes: i64, n: i64, least: i64, best: i32p, places: i64p, kinds: i64p, found: i64p, tid: i64, n_threads: i64
+    scores: i32p, classes: i64, n: i64, least: i64, best: i32p, found: i64p, tid: i64, n_threads: i64
 ):  # fmt: skip
     """The columns of scores (classes, n) whose maximum is above `least`, and the first row that has it.
 
-    least  : bits of a float from 0 on
-    best   : scratch, 2 BLOCK elements
-    places, kinds : columns in ascending order and their rows, n elements
-    found  : how many
+    least : bits of a float from 0 on
+    best  : scratch, 2 BLOCK elements
+    found : how many; then of each the column, the row, the maximum; columns ascend; 1 + 3 n elements
     """
     count, last, group = 0, classes - 1, offset(best, BLOCK)
     for start in range(0, n, BLOCK):
@@ -64,17 +63,17 @@ def best_of_columns(
             lift(best, group, a, b, c, d, np.int32(k), size)
         for i in range(size):
             if best[i] > least:
-                places[count] = start + i
                 first = np.int64(group[i])
-                kinds[count] = first + first_of(offset(scores, first * n + start + i), n, best[i])
+                found[3 * count + 1] = start + i
+                found[3 * count + 2] = first + first_of(offset(scores, first * n + start + i), n, best[i])
+                found[3 * count + 3] = best[i]
                 count += 1
     found[0] = count
 
 
 @kernel(compact=True)
 def best_of_rows(
-    scores: i32p, n: i64, width: i64, first: i64, classes: i64, gate: i64, least: i64, places: i64p, kinds: i64p, found: i64p,
-    tid: i64, n_threads: i64,
+    scores: i32p, n: i64, width: i64, first: i64, classes: i64, gate: i64, least: i64, found: i64p, tid: i64, n_threads: i64
 ):  # fmt: skip
     """The same of rows (n, width), whose classes begin at `first`. gate : a column that must be above `least` in their place, or -1"""
     count = 0
@@ -84,31 +83,45 @@ def best_of_rows(
             own = offset(x, first)
             top = largest(own, classes)
             if gate >= 0 or top > least:
-                places[count] = row
-                kinds[count] = first_of(own, 1, top)
+                found[3 * count + 1] = row
+                found[3 * count + 2] = first_of(own, 1, top)
+                found[3 * count + 3] = top
                 count += 1
     found[0] = count
 
 
 @kernel(compact=True, fastmath=frozenset())
-def keep_apart(boxes: f32p, kinds: i64p, n: i64, limit: f32, keep: u8p, tid: i64, n_threads: i64):
-    """keep[i] = whether no box before i that is kept, of the same kind, overlaps box i by more than the limit.
+def keep_apart(
+    boxes: f32p, kinds: i64p, order: i64p, n: i64, n_kinds: i64, limit: f32, kept: i64p, tid: i64, n_threads: i64
+):  # fmt: skip
+    """The boxes that no better one that is kept, of the same kind, overlaps by more than the limit.
 
-    boxes : (n, 4) of left, top, right, bottom, finite, the best first
+    boxes : (n, 4) of left, top, right, bottom, finite
+    kinds : below n_kinds
+    order : the boxes, best first
     limit : of the intersection over the union; a box without area overlaps nothing
+    kept  : how many; then which, best first; then scratch: 1 + 2 n + n_kinds elements
     """
-    for i in range(n):
-        keep[i] = 1
-    for i in range(n):
-        if keep[i] != 0:
-            left, top, right, bottom = boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]
-            area = (right - left) * (bottom - top)
-            for j in range(i + 1, n):
-                if keep[j] != 0 and kinds[j] == kinds[i]:
-                    wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
-                    high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
-                    if wide > 0 and high > 0:
-                        shared = wide * high
-                        other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
-                        if shared / (area + other - shared) > limit:
-                            keep[j] = 0
+    before, last, count = offset(kept, 1 + n), offset(kept, 1 + 2 * n), 0  # lists of the kept boxes of each kind
+    for kind in range(n_kinds):
+        last[kind] = -1
+    for place in range(n):
+        i = order[place]
+        left, top, right, bottom = boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]
+        area = (right - left) * (bottom - top)
+        j = last[kinds[i]]
+        while j >= 0:
+            wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
+            high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
+            if wide > 0 and high > 0:
+                shared = wide * high
+                other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
+                if shared / (other + area - shared) > limit:
+                    break
+            j = before[j]
+        if j < 0:
+            before[i] = last[kinds[i]]
+            last[kinds[i]] = i
+            count += 1
+            kept[count] = i
+    kept[0] = count

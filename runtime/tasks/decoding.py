@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from alula.runtime.compiler.loader import library, word_of
 from alula.runtime.errors import DataError, GraphError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array
@@ -94,29 +95,32 @@ def fit_decoder(name: str, outputs: Outputs, where: str) -> Fit:
     raise GraphError(f"{where}: expected outputs of {wanted} got {shown}; {advice}")
 
 
-def best_of_columns(scores: Array, conf: float) -> tuple[Array, Array]:
-    """Columns of (C, N) float32 whose best score is above conf, ascending, and its row; of equal scores the first."""
-    from alula.runtime.compiler import library
-
-    classes, n = scores.shape
-    places, kinds, found = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
-    library().call(
-        "best_of_columns", scores, classes, n, _bits(conf), np.empty(2 * BLOCK, np.int32), places, kinds, found
-    )  # fmt: skip
-    return places[: found[0]], kinds[: found[0]]
+Best = tuple[Array, Array, Array]  # places (K,) int64 ascending, classes (K,) int64, their scores (K,) float32
 
 
-def best_of_rows(rows: Array, first: int, classes: int, conf: float, gate: int = -1) -> tuple[Array, Array]:
-    """Rows of (N, K) float32 whose best score, from column `first` on, is above conf, and the class.
+def best_of_columns(scores: Array, conf: float) -> Best:
+    """Columns of (C, N) float32 whose best score is above conf, and its row; of equal scores the first."""
+    (classes, n), best = scores.shape, np.empty(2 * BLOCK, np.int32)
+    found = np.empty(1 + 3 * n, np.int64)
+    library().call("best_of_columns", scores, classes, n, _bits(conf), best, found)
+    return _table(found)
+
+
+def best_of_rows(rows: Array, first: int, classes: int, conf: float, gate: int = -1) -> Best:
+    """Rows of (N, K) float32 whose best score, from column `first` on, is above conf, and its class.
 
     gate : a column that must be above conf in its place
     """
-    from alula.runtime.compiler import library
-
     n, width = rows.shape
-    places, kinds, found = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(1, np.int64)
-    library().call("best_of_rows", rows, n, width, first, classes, gate, _bits(conf), places, kinds, found)
-    return places[: found[0]], kinds[: found[0]]
+    found = np.empty(1 + 3 * n, np.int64)
+    library().call("best_of_rows", rows, n, width, first, classes, gate, _bits(conf), found)
+    return _table(found)
+
+
+def _table(found: Array) -> Best:
+    """What the kernels found, by columns."""
+    places, kinds, values = found[1 : 1 + 3 * found[0]].reshape(-1, 3).T
+    return places, kinds, values.astype(np.int32).view(np.float32)
 
 
 def apart(candidates: Candidates, iou: float, agnostic: bool = False) -> Array:
@@ -124,15 +128,13 @@ def apart(candidates: Candidates, iou: float, agnostic: bool = False) -> Array:
 
     agnostic : a box of another class drops it, too
     """
-    from alula.runtime.compiler import library
-
     order = np.argsort(-candidates.scores, kind="stable")
-    boxes = np.ascontiguousarray(candidates.boxes[order])
-    kinds = np.zeros(len(order), np.int64) if agnostic else np.ascontiguousarray(candidates.classes[order])
-    keep = np.empty(len(order), np.uint8)
-    library().call("keep_apart", boxes, kinds, len(order), float(iou), keep)
-    rows: Array = order[keep.view(bool)]
-    return rows
+    boxes, n = np.ascontiguousarray(candidates.boxes), len(order)
+    kinds = np.zeros(n, np.int64) if agnostic else np.ascontiguousarray(candidates.classes)
+    n_kinds = 1 + int(kinds.max(initial=0))
+    kept = np.empty(1 + 2 * n + n_kinds, np.int64)
+    library().call("keep_apart", boxes, kinds, order, n, n_kinds, float(iou), kept)
+    return kept[1 : 1 + kept[0]]
 
 
 def plain(output: Array) -> Array:
@@ -142,8 +144,10 @@ def plain(output: Array) -> Array:
 
 def from_centres(boxes: Array) -> Array:
     """(N, 4) of centre x, centre y, width, height as left, top, right, bottom."""
-    half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    half, corners = boxes[:, 2:] / 2, np.empty((len(boxes), 4), boxes.dtype)
+    np.subtract(boxes[:, :2], half, out=corners[:, :2])
+    np.add(boxes[:, :2], half, out=corners[:, 2:])
+    return corners
 
 
 def strides_of(size: tuple[int, int], count: int) -> tuple[int, ...] | None:
@@ -181,4 +185,4 @@ def _cells(size: tuple[int, int], stride: int) -> int:
 
 
 def _bits(conf: float) -> int:
-    return int(np.float32(conf).view(np.int32))
+    return word_of(float(conf))

@@ -142,10 +142,12 @@ class Detector:
 
 def chosen(found: Candidates, fit: Fit, conf: float, iou: float, agnostic: bool, only: Sequence[int]) -> Candidates:
     """The candidates that are left: finite boxes above conf, of the classes that count, apart; best first."""
-    good = (found.scores > np.float32(conf)) & np.isfinite(found.boxes).all(axis=1)
+    good = found.scores > np.float32(conf)
+    if not np.isfinite(found.boxes).all():
+        good &= np.isfinite(found.boxes).all(axis=1)
     if only:
         good &= np.isin(found.classes, only)
-    left = found.at(np.flatnonzero(good))
+    left = found if good.all() else found.at(np.flatnonzero(good))
     rows = np.argsort(-left.scores, kind="stable") if fit.is_apart else apart(left, iou, agnostic)
     return left.at(rows)
 

@@ -43,6 +43,6 @@ def fit(outputs: Outputs) -> Fit | None:
 def _decode(arrays: Sequence[Array], conf: float, classes: int, middles: Array, steps: Array) -> Candidates:
     """A score is that of the best class. middles : (N, 2) in pixels, from which distances count"""
     rows = plain(arrays[0])
-    places, kinds = best_of_rows(rows, 0, classes, conf)
+    places, kinds, scores = best_of_rows(rows, 0, classes, conf)
     boxes = from_distances(middles[places], rows[places, classes:], steps[places])
-    return Candidates(boxes, rows[places, kinds], kinds)
+    return Candidates(boxes, scores, kinds)

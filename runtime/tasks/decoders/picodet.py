@@ -55,13 +55,13 @@ def _decode(arrays: Sequence[Array], conf: float, classes: int, middles: Array, 
     half = len(arrays) // 2
     rows = [plain(array) for array in arrays]
     scores = np.concatenate(rows[:half]) if half else rows[0]
-    places, kinds = best_of_rows(scores, 0, classes, conf)
+    places, kinds, best = best_of_rows(scores, 0, classes, conf)
     figures = np.concatenate(rows[half:])[places] if half else scores[places, classes:]
-    return Candidates(from_distances(middles[places], figures, steps[places]), scores[places, kinds], kinds)
+    return Candidates(from_distances(middles[places], figures, steps[places]), best, kinds)
 
 
 def _decode_boxes(arrays: Sequence[Array], conf: float) -> Candidates:
     """Of boxes (1, N, 4) of left, top, right, bottom in pixels and scores (1, C, N)."""
     boxes, scores = map(plain, arrays)
-    places, kinds = best_of_columns(scores, conf)
-    return Candidates(boxes[places], scores[kinds, places], kinds)
+    places, kinds, best = best_of_columns(scores, conf)
+    return Candidates(boxes[places], best, kinds)

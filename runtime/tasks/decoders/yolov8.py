@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from alula.runtime.graph import Array
 from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, best_of_columns, from_centres, plain
 
@@ -25,7 +23,5 @@ def fit(outputs: Outputs) -> Fit | None:
 def decode(arrays: Sequence[Array], conf: float) -> Candidates:
     """A score is that of the best class."""
     columns = plain(arrays[0])
-    scores = columns[4:]
-    places, kinds = best_of_columns(scores, conf)
-    boxes = np.ascontiguousarray(columns[:4, places].T)
-    return Candidates(from_centres(boxes), scores[kinds, places], kinds)
+    places, kinds, scores = best_of_columns(columns[4:], conf)
+    return Candidates(from_centres(columns[:4].take(places, axis=1).T), scores, kinds)

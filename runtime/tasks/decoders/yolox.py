@@ -31,8 +31,8 @@ def fit(outputs: Outputs) -> Fit | None:
 def _decode(arrays: Sequence[Array], conf: float, cells: tuple[Array, Array] | None) -> Candidates:
     """A score is that of the object times that of its best class. cells : places and strides; None if boxes are decoded"""
     rows = plain(arrays[0])
-    places, kinds = best_of_rows(rows, 5, rows.shape[1] - 5, conf, OBJECT)
-    scores = rows[places, OBJECT] * rows[places, 5 + kinds]
+    places, kinds, best = best_of_rows(rows, 5, rows.shape[1] - 5, conf, OBJECT)
+    scores = rows[places, OBJECT] * best
     boxes = rows[places, :4]
     if cells is not None:
         at, strides = cells[0][places], cells[1][places]
