@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import alula
@@ -156,3 +157,47 @@ def test_options_of_boxes_mean_nothing_to_others(place: Path, capsys: pytest.Cap
     words = ["run", place / "plain.onnx", place / "images" / "1.png", "--preset", "raw", "--task", "arrays"]
     assert "--agnostic" in refused(capsys, *words, "--agnostic")
     ran(capsys, *words)
+
+
+def write_suppressing(path: Path) -> Path:
+    """A network that ends in NonMaxSuppression: boxes (K, 4), labels (K,), scores (K,), nothing for a black image."""
+    helper, kind = onnx.helper, onnx.TensorProto
+    boxes = np.array([[[10, 10, 30, 30], [11, 10, 31, 30], [40, 20, 60, 50]]], np.float32)
+    values = {"boxes": boxes, "scores": np.array([[[0.9, 0.8, 0.1], [0.2, 0.1, 0.7]]], np.float32), "most": np.array([9]),
+              "iou": np.array([0.5], np.float32), "least": np.array([0.3], np.float32), "two": np.array([2]), "one": np.array([1]),
+              "big": np.array([1e6], np.float32), "flat": np.array([-1])}  # fmt: skip
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "big"], ["bright"]),
+        helper.make_node("Clip", ["bright", "", "upper"], ["seen"]),
+        helper.make_node("Mul", ["scores", "seen"], ["shown"]),
+        helper.make_node("NonMaxSuppression", ["boxes", "shown", "most", "iou", "least"], ["kept"]),
+        helper.make_node("Gather", ["kept", "two"], ["at"], axis=1),
+        helper.make_node("Reshape", ["at", "flat"], ["rows"]),
+        helper.make_node("Gather", ["kept", "one"], ["kinds"], axis=1),
+        helper.make_node("Reshape", ["kinds", "flat"], ["labels"]),
+        helper.make_node("Squeeze", ["boxes"], ["all"]),
+        helper.make_node("Gather", ["all", "rows"], ["found"], axis=0),
+        helper.make_node("GatherND", ["shown", "kept"], ["values"]),
+    ]
+    values["upper"] = np.array(1, np.float32)
+    shapes = {"found": (kind.FLOAT, ["k", 4]), "labels": (kind.INT64, ["k"]), "values": (kind.FLOAT, ["k"])}
+    graph = helper.make_graph(
+        nodes, "suppressing", [helper.make_tensor_value_info("x", kind.FLOAT, [1, 3, 64, 96])],
+        [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()],
+        [onnx.numpy_helper.from_array(value, name) for name, value in values.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def test_a_network_that_ends_in_suppression_runs_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, packed = write_suppressing(tmp_path / "net.onnx"), tmp_path / "net.alula"
+    assert main(["pack", str(source), "-o", str(packed), "--decoder", "nms", "--stretch"]) == 0
+    for name, value in (("bright", 200), ("black", 0)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((128, 96, 3), value, np.uint8))
+    results = ran(capsys, "run", packed, tmp_path / "bright.png")["answers"][0]["results"]  # type: ignore
+    assert [(one["class"], one["name"], one["score"]) for one in results] == [(0, "0", 0.9), (1, "1", 0.7)]
+    assert [one["box"] for one in results] == [[10, 20, 30, 60], [40, 40, 60, 100]]
+    assert ran(capsys, "run", packed, tmp_path / "black.png")["boxes"] == 0
+    assert ran(capsys, "run", packed, tmp_path / "bright.png", "--classes-only", "1")["boxes"] == 1
