@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Outputs:
         return 1 <= classes == (self.classes or classes) and (self.classes > 0 or classes < boxes)
 
 
-@frozen
+@dataclass(frozen=True, slots=True, eq=False)  # a few for each frame: made faster than by `frozen`
 class Candidates:
     """Boxes in pixels of the network's input.
 
