@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FIGURES = ("preset", "mean", "std", "scale")  # options on the figures of preprocessing
 RESIZES = ("stretch", "letterbox", "corner", "crop")
 IMAGES = (*FIGURES, "size", "bgr", *RESIZES)  # options on preprocessing
+COMPARED = ("colour", "scale", "mean", "std", "resize", "crop", "interpolation")  # of a preset with what a file says
 BOXES = ("decoder", "conf", "iou")  # options on what becomes of a detector's outputs
 
 
@@ -117,11 +118,13 @@ def chosen_preprocessing(args: argparse.Namespace, found: Preprocessing | None, 
     if not any(f"--{name}" in given(args) for name in IMAGES):
         return found
     made = preset(args.preset) if args.preset else found or Preprocessing()
-    figures = ("colour", "scale", "mean", "std")
-    if args.preset and found and any(getattr(made, name) != getattr(found, name) for name in figures):
+    told = [name for name in ("scale", "mean", "std") if getattr(args, name) is not None]
+    told += [*(("colour",) if args.bgr else ()), *(("resize", "crop") if any(map(args.__dict__.get, RESIZES)) else ())]
+    kept = [name for name in COMPARED if name not in told]
+    if args.preset and found and any(getattr(made, name) != getattr(found, name) for name in kept):
         raise DataError(
             f"{where}: expected no preset but what the file says ({found}), got --preset {args.preset}; leave it out, or "
-            "give --mean, --std, --scale to overrule the file"
+            "give --mean, --std, --scale in its place"
         )
     for name in ("mean", "std", "scale", "size"):
         if getattr(args, name, None) is not None:
@@ -142,7 +145,7 @@ def chosen_task(
     layout : of the image, if the input's shape does not tell
     raise  : DataError, ShapeError or GraphError if it does not fit the graph
     """
-    from alula.runtime.artifact.task import CLASSIFY, DETECT, Task
+    from alula.runtime.artifact.task import ARRAYS, CLASSIFY, DETECT, Task
     from alula.runtime.tasks.detect import check_decoder
     from alula.runtime.tasks.labels import read_labels
     from alula.runtime.tasks.presets import preset_decoder
@@ -156,7 +159,7 @@ def chosen_task(
                 f"{where}: expected one input to feed images to, got {', '.join(graph.inputs)}; leave the options out"
             )
         how = how.for_input(next(iter(graph.inputs.values())), where, layout)
-    classes = read_labels(args.labels) if args.labels else found.classes if found else ()
+    classes = read_labels(args.labels) if args.labels else found.classes if found and args.task != ARRAYS else ()
     kind = args.task or (DETECT if args.decoder or preset_decoder(args.preset) else found.kind if found else None)
     if kind != DETECT:
         if unused := [f"--{name}" for name in BOXES if f"--{name}" in given(args)]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from alula.models import ONNX
 from alula.runtime.errors import SourceError
 
 
@@ -46,3 +47,14 @@ def check_outputs(
         if real(path) in taken:
             raise SourceError(f"{path}: expected a name of its own, got that of {taken[real(path)]}; choose another")
         taken[real(path)] = "another output"
+
+
+def check_suffix(path: Path | None, is_onnx: bool) -> None:
+    """Refuse a model under the suffix of another format, by which commands tell them apart.
+
+    raise : SourceError
+    """
+    if path is not None and (path.suffix == ONNX) != is_onnx:
+        raise SourceError(
+            f"{path}: expected a name {'that ends' if is_onnx else 'other than one'} in {ONNX}, got {path.name}; rename it"
+        )

@@ -13,6 +13,7 @@ import alula
 from alula.cli import main
 from alula.runtime.artifact import open_artifact
 from alula.runtime.artifact.task import task_of
+from alula.runtime.errors import DataError
 from tests.small_network import write_detector
 from tests.test_classes import ran, refused
 
@@ -201,3 +202,46 @@ def test_a_network_that_ends_in_suppression_runs_as_it_is(tmp_path: Path, capsys
     assert [one["box"] for one in results] == [[10, 20, 30, 60], [40, 40, 60, 100]]
     assert ran(capsys, "run", packed, tmp_path / "black.png")["boxes"] == 0
     assert ran(capsys, "run", packed, tmp_path / "bright.png", "--classes-only", "1")["boxes"] == 1
+
+
+def test_classes_that_count_are_those_that_were_said(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "twice.txt").write_text("car\ncar\nbird\n")
+    words = ["run", place / "plain.onnx", place / "images" / "1.png", "--preset", "yolov8"]
+    assert scores(ran(capsys, *words, "--labels", tmp_path / "twice.txt", "--classes-only", "car")) == [0.8, 0.6]
+    for number in ("3", "9" * 5000):
+        assert "numbers from 0 to 2" in refused(capsys, *words, "--classes-only", number)
+    with pytest.raises(SystemExit):
+        main([str(word) for word in (*words, "--classes-only", ",")])
+    assert "expected names of classes" in capsys.readouterr().err
+    model, image = alula.load(place / "net.alula"), np.zeros((64, 96, 3), np.uint8)
+    for options in ({"conf": float("nan")}, {"conf": 2}, {"iou": -1}, {"only": "car"}):
+        with pytest.raises(DataError):
+            model.predict(image, **options)  # type: ignore
+
+
+INFINITE = columns((48, 32, 24, 16, 0.0, np.inf, 0.3), (20, 32, 24, 16, 0.0, 0.7, 0.1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "outputs, decoder, count",
+    [({"y": INFINITE}, "yolov8", 1),
+     ({"y": np.array([[[1, 1, 9, 9, 0.9, kind] for kind in (1, 1e30, -1)]], np.float32)}, "end_to_end", 1),
+     ({"n": np.array([[-1]], np.int32), "b": np.ones((1, 3, 4), np.float32), "s": np.ones((1, 3), np.float32) / 2,
+       "l": np.zeros((1, 3), np.int32)}, "nms", 0)],
+)  # fmt: skip
+def test_outputs_that_are_no_boxes_give_none(
+    outputs: dict[str, np.ndarray], decoder: str, count: int, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_detector(tmp_path / "odd.onnx", outputs)
+    assert len(scores(ran(capsys, "run", source, place / "images" / "1.png", "--stretch", "--decoder", decoder))) == count
+
+
+def test_a_preset_with_another_resize_contradicts_the_file(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed, image = tmp_path / "net.alula", place / "images" / "1.png"
+    assert main(["pack", str(place / "plain.onnx"), "-o", str(packed), "--preset", "yolov8", "--corner"]) == 0
+    assert "expected no preset" in refused(capsys, "run", packed, image, "--preset", "yolov8")
+    assert "expected no preset" in refused(capsys, "run", packed, image, "--preset", "yolox", "--decoder", "yolov8")
+    ran(capsys, "run", packed, image, "--preset", "yolov8", "--corner")
+    ran(capsys, "run", packed, image, "--preset", "yolov8", "--letterbox")
+    assert set(ran(capsys, "run", place / "net.alula", image, "--task", "arrays")["outputs"]) == {"y"}  # type: ignore

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from alula.arguments import add_file
-from alula.outputs import check_outputs
+from alula.outputs import check_outputs, check_suffix
 from alula.report import Report, size
 from alula.runtime.files import write_whole
 
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> Report:
     from alula.runtime.errors import GraphError
 
     check_outputs([args.output], [args.file])
+    check_suffix(args.output, is_onnx=True)
     artifact = open_artifact(args.file)
     graphs = artifact.graphs
     name = args.graph or (next(iter(graphs)) if len(graphs) == 1 else None)

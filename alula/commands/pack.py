@@ -11,7 +11,7 @@ from typing import Any
 import alula
 from alula.arguments import add_layout, named_path
 from alula.imaging import add_imaging, chosen_task, given
-from alula.outputs import check_outputs
+from alula.outputs import check_outputs, check_suffix
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size, tell_task
 from alula.runtime.files import check_file
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> Report:
         raise GraphError(
             f"{given(args)[0]}: expected one model, which it is for, got {', '.join(names)}; pack them one by one"
         )
+    check_suffix(args.output, is_onnx=False)
     check_outputs([args.output], [*(path for _, path in models), args.metadata, args.labels])
     with Progress("packing") as progress:
         imported = {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from alula.arguments import add_alpha, add_layout, add_threads, natural, positive
 from alula.imaging import FIGURES, add_preprocessing, chosen_preprocessing, given
-from alula.outputs import check_outputs
+from alula.outputs import check_outputs, check_suffix
 from alula.progress import Progress
 from alula.report import Cell, Report, Table, size
 from alula.runtime.files import printable
@@ -196,6 +196,7 @@ def _check_files(args: argparse.Namespace) -> None:
             ) from error
         own = own_files(args.checkpoints)
         check_outputs(own)
+    check_suffix(args.output, is_onnx=False)
     check_outputs([args.output, args.log, args.plot], [args.data, args.model], own)
     if args.plot:
         from alula.curves import check_format

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alula.arguments import positive
+from alula.arguments import natural, positive
 from alula.imaging import size as image_size
-from alula.outputs import check_outputs
+from alula.outputs import check_outputs, check_suffix
 from alula.report import Cell, Report, Table, count, size
+from alula.runtime.errors import DataError
 from alula.runtime.files import write_whole
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which network, with which weights."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="a network; default: list them all")
     parser.add_argument("-o", "--output", type=Path, metavar="MODEL.onnx", help="file to write; default: NAME.onnx")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random weights (0)")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of random weights (0)")
     parser.add_argument("--classes", type=positive, metavar="N", help="number of classes, if not the network's own")
     parser.add_argument("--size", type=image_size, metavar="H,W", help="of the image, if not the network's own")
     parser.add_argument("--pretrained", action="store_true", help="trained weights; without NAME: list which there are")
@@ -31,8 +32,12 @@ def run(args: argparse.Namespace) -> Report:
     from alula.host.zoo import build
 
     if args.name is None:
+        told = {"-o": args.output, "--seed": args.seed, "--classes": args.classes, "--size": args.size}
+        for option in (option for option, value in told.items() if value):
+            raise DataError(f"zoo: expected the name of a network with {option}, got none; `alula zoo` lists them")
         return _trained() if args.pretrained else _all()
     check_outputs([args.output])
+    check_suffix(args.output, is_onnx=True)
     model = build(args.name, args.seed, args.classes, "pretrained" if args.pretrained else None, args.size)
     path = args.output or Path(f"{args.name}.onnx")
     content = model.SerializeToString()

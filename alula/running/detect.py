@@ -28,7 +28,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def names(text: str) -> tuple[str, ...]:
     """`person,car`."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected names of classes, such as person,car, got {text!r}")
+    return found
 
 
 def run(args: argparse.Namespace, detector: Detector) -> Report:

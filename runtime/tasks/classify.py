@@ -82,7 +82,12 @@ class Classifier:
         return self.of_pixels(self.preprocessing.normalise(self.preprocessing.fit(image)))
 
     def predict(self, image: Array, top: int = 5) -> Classification:
-        """The best classes of an image, as `__call__` takes it."""
+        """The best classes of an image, as `__call__` takes it.
+
+        raise : DataError if `top` is below 1
+        """
+        if top < 1:
+            raise DataError(f"{self._where}: expected top from 1 on, got {top}; correct it")
         return self.answer(self(image), top)
 
     def plan(self) -> None:

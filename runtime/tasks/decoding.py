@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alula.runtime.artifact.task import MAX_CLASSES
 from alula.runtime.compiler.loader import library, word_of
 from alula.runtime.errors import DataError, GraphError
 from alula.runtime.frozen import frozen
@@ -91,7 +92,7 @@ def fit_decoder(name: str, outputs: Outputs, where: str) -> Fit:
     fitting = [other for other in decoders.names() if decoders.find(other).fit(outputs)]
     advice = " or ".join(f"--decoder {other}" for other in fitting)
     advice = f"{advice} would fit" if advice else "no decoder fits, --task arrays gives them as they are"
-    wanted = f"the decoder {name}, {decoders.find(name).LAYOUT}," if name else "a decoder that is named"
+    wanted = f"the decoder {name}, {decoders.find(name).LAYOUT}," if name else "a decoder that is named,"
     raise GraphError(f"{where}: expected outputs of {wanted} got {shown}; {advice}")
 
 
@@ -140,6 +141,13 @@ def apart(candidates: Candidates, iou: float, agnostic: bool = False) -> Array:
 def plain(output: Array) -> Array:
     """The output of one image without its first axis: float32, in C order."""
     return np.ascontiguousarray(output[0], np.float32)
+
+
+def numbers_of(labels: Array) -> Array:
+    """Classes (K,) as an output has them, int64; -1, which is none, for what is no number of a class."""
+    if labels.dtype.kind in "iu":
+        return labels.astype(np.int64)
+    return np.where((labels > -1) & (labels < MAX_CLASSES), labels, -1).astype(np.int64)
 
 
 def from_centres(boxes: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from alula.runtime.artifact.task import DETECT, Task
+from alula.runtime.artifact.task import DETECT, MAX_CLASSES, Task
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError
 from alula.runtime.frozen import frozen
@@ -106,6 +106,9 @@ class Detector:
     ) -> Candidates:  # fmt: skip
         """The same of an input as the preprocessing gives it, in pixels of the input (size H, W). only : places of classes"""
         conf, iou = self.task.conf if conf is None else conf, self.task.iou if iou is None else iou
+        for name, value in (("conf", conf), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise DataError(f"{self._where}: expected {name} from 0 to 1, got {value!r}; correct it")
         given = self._run({self.input: x})
         arrays = [given[name] for name in self.graph.outputs]
         fit = self._fit([array.shape for array in arrays], [array.dtype.name for array in arrays], size)
@@ -118,19 +121,25 @@ class Detector:
             self(np.zeros((*how.size, how.channels), np.uint8))
 
     def places(self, names: Sequence[str]) -> list[int]:
-        """The places of classes by their names, or by their numbers where they have none.
+        """The places of classes by their names (all that have a name), or by their numbers where they have none.
 
         raise : DataError if there is no such class
         """
-        known = {name: place for place, name in enumerate(self.classes)}
+        if not names:
+            return []
+        if isinstance(names, str):
+            raise DataError(f"{self._where}: expected a list of classes, got the text {names!r}; give [{names!r}]")
+        known: dict[str, list[int]] = {}
+        for place, name in enumerate(self.classes):
+            known.setdefault(name, []).append(place)
+        shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
         if not known:
-            known = {name: int(name) for name in names if name.isascii() and name.isdigit()}
+            count = next((fit.classes for fit in self._fits.values() if fit.classes), MAX_CLASSES)
+            known = {name: [int(name)] for name in names if _is_number(name) and int(name) < count}
+            shown = f"numbers from 0 to {count - 1}"
         if unknown := [name for name in names if name not in known]:
-            shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
-            raise DataError(
-                f"{self._where}: expected classes of {shown or 'numbers'}, got {unknown[0]!r}; correct the name"
-            )
-        return [known[name] for name in names]
+            raise DataError(f"{self._where}: expected classes of {shown}, got {unknown[0]!r}; correct the name")
+        return [place for name in names for place in known[name]]
 
     def _fit(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str], size: tuple[int, int]) -> Fit:
         """The decoder for outputs of these shapes, made once."""
@@ -141,8 +150,8 @@ class Detector:
 
 
 def chosen(found: Candidates, fit: Fit, conf: float, iou: float, agnostic: bool, only: Sequence[int]) -> Candidates:
-    """The candidates that are left: finite boxes above conf, of the classes that count, apart; best first."""
-    good = found.scores > np.float32(conf)
+    """The candidates that are left: finite boxes and scores above conf, of the classes that count, apart; best first."""
+    good = (found.scores > np.float32(conf)) & (found.scores < np.float32(np.inf)) & (found.classes >= 0)
     if not np.isfinite(found.boxes).all():
         good &= np.isfinite(found.boxes).all(axis=1)
     if only:
@@ -150,6 +159,11 @@ def chosen(found: Candidates, fit: Fit, conf: float, iou: float, agnostic: bool,
     left = found if good.all() else found.at(np.flatnonzero(good))
     rows = np.argsort(-left.scores, kind="stable") if fit.is_apart else apart(left, iou, agnostic)
     return left.at(rows)
+
+
+def _is_number(name: object) -> bool:
+    """Whether a class is named by a number, of as many digits as there may be classes."""
+    return isinstance(name, str) and name.isascii() and name.isdigit() and len(name) <= len(str(MAX_CLASSES))
 
 
 def ops_of(graph: Graph) -> frozenset[str]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alula.runtime.graph import Array
-from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, plain
+from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, numbers_of, plain
 
 LAYOUT = "(1, N, 6)"
 MAX_BOXES = 4096  # more are the cells of a network with one class
@@ -27,4 +27,4 @@ def decode(arrays: Sequence[Array], conf: float) -> Candidates:
     """Empty rows have the score 0."""
     rows = plain(arrays[0])
     rows = rows[rows[:, 4] > np.float32(conf)]
-    return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+    return Candidates(rows[:, :4], rows[:, 4], numbers_of(rows[:, 5]))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alula.runtime.graph import Array
-from alula.runtime.tasks.decoding import Candidates, Fit, Outputs
+from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, numbers_of
 
 LAYOUT = "(K, 7), or boxes (K, 4), labels (K,) and scores (K,), or a count with those for one image"
 WHOLE = ("int32", "int64", "uint8")
@@ -47,7 +47,7 @@ def _decode_rows(arrays: Sequence[Array], conf: float) -> Candidates:
 
 
 def _decode_counted(arrays: Sequence[Array], conf: float) -> Candidates:
-    count = int(arrays[0][0, 0])
+    count = max(0, int(np.nan_to_num(arrays[0][0, 0])))
     boxes, scores, labels = (array[0, :count] for array in arrays[1:])
     return _chosen(boxes, scores, labels, conf)
 
@@ -55,4 +55,4 @@ def _decode_counted(arrays: Sequence[Array], conf: float) -> Candidates:
 def _chosen(boxes: Array, scores: Array, labels: Array, conf: float) -> Candidates:
     scores = np.asarray(scores, np.float32)
     above = scores > np.float32(conf)
-    return Candidates(np.asarray(boxes, np.float32)[above], scores[above], labels[above].astype(np.int64))
+    return Candidates(np.asarray(boxes, np.float32)[above], scores[above], numbers_of(labels[above]))

@@ -173,3 +173,16 @@ def test_the_command_lists_and_writes_networks(tmp_path: Path, capsys: pytest.Ca
     graph = onnx.load(path).graph
     sizes = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in (*graph.input, *graph.output)]
     assert sizes == [[0, 1, 20, 24], [0, 3]]
+
+
+def test_options_that_mean_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["--classes", "4"], "with --classes"),
+        (["-o", str(tmp_path / "net.onnx")], "with -o"),
+        (["lenet-5", "-o", str(tmp_path / "net.alula")], "that ends in .onnx"),
+    ):
+        assert main(["zoo", *words]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["zoo", "lenet-5", "--seed", "-1"])
+    assert not list(tmp_path.iterdir())
