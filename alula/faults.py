@@ -30,6 +30,8 @@ def refusal(error: BaseException) -> str:
             os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | Path)
         ]
         reason = error.strerror or str(error) or type(error).__name__
+        if isinstance(error, FileNotFoundError) and len(names) == 1:
+            reason = f"expected a file, got {reason}; check the path"
         return ": ".join([" and ".join(names), reason]) if names else reason
     if isinstance(error, MemoryError):
         detail = f" ({error})" if str(error) else ""

@@ -68,7 +68,7 @@ def _resolve(spec: TensorSpec, given: tuple[int, ...] | None, where: str) -> tup
     if given is not None:
         fits = len(given) == len(spec.shape) and all(isinstance(d, str) or d == g for d, g in zip(spec.shape, given))
         if not fits:
-            raise ShapeError(f"{where}: expected ({declared}), got {given}; give one that fits with --shape")
+            raise ShapeError(f"{where}: expected ({declared}), got {given}; give one of that shape")
         return given
     shape = []
     for axis, dim in enumerate(spec.shape):

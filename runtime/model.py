@@ -301,7 +301,7 @@ def load(
         graph = names[0]
     if graph not in artifact.graphs:
         raise GraphError(
-            f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; name one, as in load(path, graph={names[0]!r})"
+            f"{path}: expected one of the graphs {', '.join(names)}, got {graph}; choose with --graph, in Python graph={names[0]!r}"
         )
     return _model(artifact, graph, threads, max_bytes)
 

@@ -15,6 +15,7 @@ from alula.host.ort import OrtModel
 from alula.runtime.artifact import open_artifact
 from alula.runtime.artifact.task import Task, parse_task, task_of
 from alula.runtime.data.decoder import open_image
+from alula.runtime.errors import DataError
 from tests.small_network import write_network
 
 cv2 = pytest.importorskip("cv2")
@@ -284,3 +285,37 @@ def test_export_and_task_text_are_the_same(trained: Path) -> None:
     (graph,) = artifact.graphs
     task = task_of(artifact.metadata, graph, "net")
     assert isinstance(task, Task) and parse_task(task.text(), "net") == task
+
+
+def write_scores(path: Path, columns: int, dividend: float) -> Path:
+    """A network of images that gives dividend / 0 as every score."""
+    helper, numbers = onnx.helper, onnx.numpy_helper.from_array
+    nodes = [helper.make_node("ReduceMean", ["x"], ["m"], keepdims=0), helper.make_node("Mul", ["m", "nothing"], ["zero"]),
+             helper.make_node("Add", ["zero", "above"], ["a"]), helper.make_node("Div", ["a", "zero"], ["y"])]  # fmt: skip
+    weights = [numbers(np.float32(0), "nothing"), numbers(np.full((1, columns), dividend, np.float32), "above")]
+    ends = [helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", [1, 3, 8, 9]), ("y", [1, columns]))]
+    graph = helper.make_graph(nodes, "scores", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_that_are_no_numbers_are_no_answer(data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = data / "test" / "red" / "0.jpg"
+    for columns, dividend, said in ((3, 0.0, "got [nan nan nan]"), (2, 1.0, "got [inf inf]"), (0, 0.0, "expected scores (1, C)")):
+        net = write_scores(tmp_path / "net.onnx", columns, dividend)
+        words = ["run", net, image, "--preset", "raw", "--task", "classify", "--out", tmp_path / "out.jsonl"]
+        assert said in refused(capsys, *words) and not (tmp_path / "out.jsonl").exists()
+    with pytest.raises(DataError):
+        alula.load(trained).predict(image, top=0)
+
+
+def test_tasks_in_the_metadata_are_read_before_they_are_packed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "labels.json").write_text('[["a"], {}]')
+    words = ["pack", data / "small.onnx", "-o", tmp_path / "net.alula"]
+    assert "expected texts" in refused(capsys, *words, "--labels", tmp_path / "labels.json")
+    for task, said in (({"small": {"kind": "?"}}, "expected version 1"), ({"other": {}}, "got one of 'other'")):
+        (tmp_path / "more.json").write_text(json.dumps({"task": task}))
+        assert said in refused(capsys, *words, "--metadata", tmp_path / "more.json")
+    assert "expected a file" in refused(capsys, *words, "--metadata", tmp_path / "none.json")
+    assert not (tmp_path / "net.alula").exists()

@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> Report:
             "packed_by": f"alula {alula.__version__}",
             "sources": {name: {"file": path.name, **_others(imported[name].metadata)} for name, path in models},
         }
+        _check_tasks(metadata, names, args.metadata)
         result = pack(imported, args.output, _bits(args.bits, names), metadata, progress)
     tensors = [asdict(row) for row in result.tensors]
     worst = max((row.error_ratio for row in result.tensors), default=0.0)
@@ -88,6 +89,21 @@ def run(args: argparse.Namespace) -> Report:
     notes += [f"{name}: {found[name].note}" for name in names if found[name].note and not tasks[name]]
     told = [f"{name}: {tell_task(task)}" for name, task in tasks.items() if task]
     return Report(document, [Table(columns, rows), *notes, *told, line])
+
+
+def _check_tasks(metadata: dict[str, Any], names: list[str], path: Path | None) -> None:
+    """Refuse tasks that nothing could read, and those of graphs that are not there.
+
+    raise : ArtifactError, GraphError
+    """
+    from alula.runtime.artifact.task import KEY, task_of
+    from alula.runtime.errors import GraphError
+
+    for name in names:
+        task_of(metadata, name, str(path))
+    tasks = metadata.get(KEY)
+    if unknown := [name for name in tasks if name not in names] if isinstance(tasks, dict) else []:
+        raise GraphError(f"{path}: expected tasks of {', '.join(names)}, got one of {unknown[0]!r}; correct its name")
 
 
 def _others(metadata: dict[str, str]) -> dict[str, str]:

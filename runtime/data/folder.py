@@ -79,7 +79,7 @@ class ImageSet:
                 if image.shape != self.shape:
                     raise DataError(
                         f"{printable(self._files[sample])}: expected {self.shape[0]}x{self.shape[1]} as the first image, got "
-                        f"{image.shape[0]}x{image.shape[1]}; give size=(H, W) to scale all of them"
+                        f"{image.shape[0]}x{image.shape[1]}; give --size H,W (in Python size=(H, W)) to scale all of them"
                     )
                 if self._kept is not None:
                     self._kept[sample] = image

@@ -94,12 +94,16 @@ class Classifier:
         """Run once on a black image, so that the first real one takes no longer than others; nothing where the size is free."""
         how = self.preprocessing
         if how.size is not None:
-            self.of_pixels(how.normalise(np.zeros((*how.size, how.channels), np.uint8)))
+            self._run({self.input: how.normalise(np.zeros((*how.size, how.channels), np.uint8))})
 
     def of_pixels(self, x: Array) -> Array:
         """The same, of an input as the preprocessing gives it."""
-        scores = np.asarray(self._run({self.input: x})[self.graph.outputs[0]], np.float64)
-        return probabilities(scores.reshape(-1), self._kind)
+        scores = np.asarray(self._run({self.input: x})[self.graph.outputs[0]], np.float64).reshape(-1)
+        if not scores.size or not scores.max() < np.inf or scores.max() == -np.inf:  # NaN, too; -inf may be a mask
+            raise DataError(
+                f"{self._where}: expected finite scores of classes, got {scores[:4]}; is the network or its preprocessing another?"
+            )
+        return probabilities(scores, self._kind)
 
     def answer(self, probabilities: Array, top: int = 5) -> Classification:
         """The best classes; equal ones in the order of the outputs."""
@@ -144,7 +148,7 @@ def count_scores(graph: Graph, how: Preprocessing | None, where: str) -> int | N
     if specs is None:
         return None
     dims = specs[0].dims
-    if len(dims) < 2 or dims[0] != 1 or any(dim != 1 for dim in dims[2:]):
+    if len(dims) < 2 or dims[0] != 1 or any(dim != 1 for dim in dims[2:]) or dims[1] < 1:
         raise GraphError(f"{where}: expected scores (1, C) to tell classes apart, got {dims}; use --task arrays")
     return dims[1]
 

@@ -39,7 +39,7 @@ def names_from(value: Any, where: str) -> tuple[str, ...]:
     """
     if isinstance(value, Mapping):
         try:
-            table = {int(number): str(name) for number, name in value.items()}
+            table = {int(number): name for number, name in value.items()}
         except (TypeError, ValueError):
             raise DataError(
                 f"{where}: expected numbers of classes and their names, got {str(value)[:60]!r}; correct them"
@@ -51,6 +51,9 @@ def names_from(value: Any, where: str) -> tuple[str, ...]:
         value = [table[number] for number in range(len(table))]
     if not isinstance(value, list | tuple):
         raise DataError(f"{where}: expected names of classes, got {str(value)[:60]!r}; give a list, or one a line")
+    for name in value:
+        if isinstance(name, bool) or not isinstance(name, str | int | float):
+            raise DataError(f"{where}: expected texts as names of classes, got {str(name)[:60]!r}; correct the labels")
     names = tuple(" ".join(str(name).split()) for name in value)
     check_names(names, where)
     return names

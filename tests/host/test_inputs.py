@@ -40,7 +40,7 @@ def test_a_free_batch_is_one_and_another_free_dimension_must_be_given() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 3, 8), ()])
 def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match="fits"):
+    with pytest.raises(ShapeError, match="of that shape"):
         resolve_shapes(IMAGE, {"x": shape}, "net")
 
 
