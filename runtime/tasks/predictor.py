@@ -56,8 +56,8 @@ def open_predictor(run: Run, graph: Graph, task: Task | None, where: str) -> Pre
 def without_preprocessing(where: str) -> str:
     """The message that refuses an image."""
     return (
-        f"{where}: expected preprocessing for an image, got none; say it with --preset imagenet|inception|caffe|raw|yolov8|... or --mean, "
-        "--std, --scale, --size, --bgr, --letterbox, here or to alula pack, which keeps it"
+        f"{where}: expected preprocessing for an image, got none; say it with --preset imagenet (or others), --mean, --std, "
+        "--scale, --size, --bgr, --letterbox, here or in alula pack"
     )
 
 
