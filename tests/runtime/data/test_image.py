@@ -73,7 +73,7 @@ def test_an_image_of_another_size_is_an_error_that_names_the_option(tmp_path):
     write_class_folders(tmp_path, x, y)
     write_ppm(tmp_path / "bee" / "9.ppm", x[0][:4])
     data = open_data(tmp_path)
-    with pytest.raises(DataError, match=r"9\.ppm: expected 6x5 as the first image, got 4x5; give size"):
+    with pytest.raises(DataError, match=r"9\.ppm: expected 6x5 as the first image, got 4x5; give --size H,W"):
         data.read(np.arange(len(data)), np.empty((len(data), *data.shape), np.uint8))
 
 
