@@ -177,12 +177,12 @@ def page(
     from alula.demo.plots import draw_latency, draw_power, draw_sizes  # they need matplotlib
 
     summary, energy = document["summary"], document["energy"]
-    estimate = energy["accuracy"] != "measured"
+    accuracy = energy["accuracy"]
     tiles = [
         (f"{summary['signs_exact']} of {summary['signs']}", "signs read exactly"),
         *([(f"{summary['same_as_onnxruntime_ratio']:.1%}", "of crops read as onnxruntime does")]
           if "same_as_onnxruntime_ratio" in summary else []),
-        (f"{summary['j_per_frame']:.2f} J", f"per frame, {'estimated' if estimate else 'measured'}"),
+        (f"{summary['j_per_frame']:.2f} J", f"per frame, {accuracy}"),
         (f"{summary['fps']:.1f}", "frames a second"),
         *([(f"{summary['times_smaller']:.1f} x", "smaller than the ONNX files")] if "times_smaller" in summary else []),
     ]  # fmt: skip
@@ -204,7 +204,7 @@ def page(
         _extra(document["not_in_truth"]),
         "<h2>Power</h2>",
         f'<p>Source: <b>{html.escape(energy["source"])}</b>, '
-        + ("<b>an estimate</b>, not a measurement" if estimate else "measured")
+        + ("measured" if accuracy == "measured" else f"<b>{html.escape(accuracy)}</b>, not measured")
         + f'; covers {html.escape(str(energy["covers"]))}.</p>',
         _image(draw_power(samples)),
         '<p class="note">Each interval has the colour of the phase in which it ended; the table splits it exactly.</p>',

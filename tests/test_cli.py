@@ -205,7 +205,7 @@ import alula.commands.kernels as kernels
 from alula.cli import main
 from alula.device.power import EnergyLog, select_meter
 def run(args):
-    with EnergyLog(select_meter("model:1,2"), sys.argv[1] + ".csv", sys.argv[1] + ".json") as log, log.phase("detect"):
+    with EnergyLog(select_meter("model,idle=1,full=2"), sys.argv[1] + ".csv", sys.argv[1] + ".json") as log, log.phase("detect"):
         print("ready", flush=True)
         while True:
             time.sleep(0.1)  # short: a signal just before one does not end it

@@ -15,7 +15,7 @@ SENSOR = "for measured joules fit a power monitor (INA219, INA226, INA260) on th
 
 
 def power(machine: Machine) -> Finding:
-    """Its name, whether it measures or estimates, and what its makers would have the reader know."""
+    """Its name, whether it measures or models, and what its makers would have the reader know."""
     outcome = ask_child(SELECT, machine.child_limit_s, str(machine.root))
     if outcome.trouble:
         return Finding("power meter", Verdict.NOTE, f"none: {outcome.trouble}", "fix psutil, if it is wrong above",

@@ -26,7 +26,7 @@ from typing import Any
 from alula.device.power.fallback import WithFallback
 from alula.device.power.idle import IdleBaseline, measure_idle
 from alula.device.power.ledger import OTHER, Ledger
-from alula.device.power.meter import Accuracy, Clock, Meter
+from alula.device.power.meter import Accuracy, Clock, Meter, worst
 from alula.device.power.report import energy_figures, sources_figures, write_prometheus, write_summary
 from alula.device.power.samples import SampleCsv
 from alula.runtime.errors import MeterError
@@ -186,12 +186,11 @@ class EnergyLog:
         with self._lock:
             ledger = self._ledger
             sources = sources_figures(ledger, self._accuracies)
-            measured = all(accuracy is Accuracy.MEASURED for accuracy in self._accuracies.values())
             duration_s = ledger.duration_s
             head = {
                 "format": "alula-energy-1",
                 "source": sources[0]["source"] if len(sources) == 1 else "+".join(entry["source"] for entry in sources),
-                "accuracy": (Accuracy.MEASURED if measured else Accuracy.ESTIMATE).value,
+                "accuracy": worst(self._accuracies.values()).value,
                 "covers": self.meter.covers,
                 "state": self._state,
                 "started_at": self._started_at,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -22,10 +22,24 @@ Clock = Callable[[], int]
 
 
 class Accuracy(enum.StrEnum):
-    """How far a figure can be trusted: `measured` by a sensor, or an `estimate` by a model."""
+    """How far a figure can be trusted. Figures of different classes are never added up under the better name.
+
+    measured  : by a sensor, with constants that are known
+    corrected : by a sensor that sees a part, with a fitted correction for the rest
+    modelled  : from load and clock, with coefficients that somebody measured on such a board
+    guessed   : as before, with coefficients that nobody measured, or by a sensor with a constant that nobody has said
+    """
 
     MEASURED = "measured"
-    ESTIMATE = "estimate"
+    CORRECTED = "corrected"
+    MODELLED = "modelled"
+    GUESSED = "guessed"
+
+
+def worst(accuracies: Iterable[Accuracy]) -> Accuracy:
+    """The class of a sum: that of its least certain part; of no parts `guessed`."""
+    order = list(Accuracy)
+    return max(accuracies, key=order.index, default=Accuracy.GUESSED)
 
 
 @dataclass(frozen=True)
@@ -62,11 +76,13 @@ class Meter(Protocol):
     """A source of readings.
 
     name       : which source, for the log: `rapl`, `hwmon:ina219@1-0040`, `model:Raspberry Pi 4`
-    accuracy   : measured or estimate
+    accuracy   : see Accuracy; it may change where a meter has another in reserve
     covers     : what the watts are watts of, in words
     interval_s : reading more often than this gives the same value again
     notes      : what a reader of the figures should know, one line each
     """
+
+    notes: tuple[str, ...]
 
     @property
     def name(self) -> str: ...
@@ -76,8 +92,6 @@ class Meter(Protocol):
     def covers(self) -> str: ...
     @property
     def interval_s(self) -> float: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
 
     def read(self) -> Reading:
         """Read once. raise: MeterError if the meter cannot be read now; a later call may succeed."""

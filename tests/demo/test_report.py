@@ -44,7 +44,7 @@ def report(folder: Path) -> dict:
     sighting = Sighting(2, 0.2, np.array(QUAD, np.float32), 0.9, True, Reading(sign.text, 0.93))
     times = [FrameTimes(k, 1.0 + k, 30.0, 10.0 * k, 1, 1) for k in (0, 2, 4)]
     flight = Flight([sign], [sighting], 3, 1.5, times, {"delivered": 5, "dropped": 0, "unreadable": 1, "oldest_s": 0.0})
-    with EnergyLog(select_meter("model:2,10"), folder / "power.csv", rate_hz=0) as log:
+    with EnergyLog(select_meter("model,idle=2,full=10"), folder / "power.csv", rate_hz=0) as log:
         for phase in ("capture", "detect", "recognise"):
             with log.phase(phase):
                 log.sample()
@@ -66,19 +66,19 @@ def test_the_summary_is_flat_and_right(tmp_path: Path) -> None:
     expected = {
         "signs_exact_ratio": 0.5, "same_as_onnxruntime_ratio": 0.75, "signs": 2, "frames": 3, "fps": 2.0,
         "original_bytes": 20000, "packed_bytes": 5000, "compression_ratio": 0.25, "times_smaller": 4.0,
-        "capture_ms": 3.0, "detect_ms": 30.0, "recognise_ms": 20.0, "energy_accuracy": "estimate", "every": 2,
+        "capture_ms": 3.0, "detect_ms": 30.0, "recognise_ms": 20.0, "energy_accuracy": "modelled", "every": 2,
     }  # fmt: skip
     assert {key: summary[key] for key in expected} == expected
     assert summary["j_per_frame"] == document["energy"]["energy_j"] / 3
     assert summary["energy_source"] == document["energy"]["source"]
 
 
-def test_the_page_needs_nothing_beside_it_and_says_that_an_estimate_is_one(tmp_path: Path) -> None:
+def test_the_page_needs_nothing_beside_it_and_says_that_energy_is_modelled(tmp_path: Path) -> None:
     report(tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert page.count("data:image/png;base64,") == 3 and page.count("data:image/jpeg;base64,") == 1
-    assert "an estimate" in page and "not found" in page
+    assert "modelled</b>, not measured" in page and "not found" in page
     assert "&lt;STOP&gt; &amp; go" in page and "<STOP>" not in page
     assert (tmp_path / "out" / "annotated.mp4").stat().st_size > 1000
 

@@ -167,7 +167,7 @@ def test_the_self_test_computes_what_numpy_does() -> None:
 def test_the_meter_is_the_one_that_a_run_would_take(fake: Fake) -> None:
     fake.pi()
     finding = power.power(fake.machine())
-    assert finding.verdict is Verdict.NOTE and "model:Raspberry Pi 4 Model B (estimate)" in finding.found
+    assert finding.verdict is Verdict.NOTE and "model:Raspberry Pi 4 Model B (modelled)" in finding.found
     for name, value in {"name": "ina226", "in1_input": 5100, "curr1_input": 900, "power1_input": 4590000}.items():
         fake.write(f"sys/class/hwmon/hwmon2/{name}", value)
     finding = power.power(fake.machine())

@@ -27,7 +27,7 @@ class Scripted:
 
 
 def test_patience_then_reserve_then_back(clock):
-    primary, reserve = Scripted("ina", 3.0, clock), Scripted("model", 5.0, clock, Accuracy.ESTIMATE)
+    primary, reserve = Scripted("ina", 3.0, clock), Scripted("model", 5.0, clock, Accuracy.MODELLED)
     meter = WithFallback(primary, reserve, patience=3, retry_s=5, clock=clock)
     assert meter.read().power_w == 3.0
     primary.there = False
@@ -36,7 +36,7 @@ def test_patience_then_reserve_then_back(clock):
             meter.read()
     reading = meter.read()
     assert reading.power_w == 5.0 and reading.restarted and "fell back to model" in reading.note
-    assert (meter.name, meter.accuracy) == ("model", Accuracy.ESTIMATE)
+    assert (meter.name, meter.accuracy) == ("model", Accuracy.MODELLED)
     primary.there = True
     assert meter.read().power_w == 5.0  # not tried again yet
     clock.advance(5)

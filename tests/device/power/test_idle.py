@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alula.device.power.idle import measure_idle
-from alula.device.power.replay import Replay
+from alula.device.power.meters.recording import Replay
 from alula.runtime.errors import MeterError
 
 
@@ -14,7 +14,7 @@ def test_the_mean_over_the_asked_time_is_the_baseline(tmp_path, clock):
     baseline = measure_idle(Replay(tmp_path / "t.csv", clock=clock), 5.0, sleep=clock.advance)
     assert baseline.power_w == pytest.approx(1.5)
     assert baseline.seconds == pytest.approx(5.0, abs=0.11)
-    assert baseline.source == "replay:t.csv"
+    assert baseline.source == "csv:t.csv"
 
 
 def test_a_baseline_with_a_gap_is_refused(tmp_path, clock):

@@ -169,7 +169,7 @@ def test_a_meter_that_stays_away_leaves_a_gap_to_the_end(clock):
 
 def test_with_a_fallback_the_figures_are_an_estimate_and_say_why(clock):
     class Model(Steady):
-        name, accuracy = "model", Accuracy.ESTIMATE
+        name, accuracy = "model", Accuracy.MODELLED
 
     meter = Steady(clock)
     with EnergyLog(meter, rate_hz=0, fallback=Model(clock, 5.0), clock=clock) as log:
@@ -177,8 +177,8 @@ def test_with_a_fallback_the_figures_are_an_estimate_and_say_why(clock):
         meter.there = False
         tick(log, clock, 1.0)
     summary = log.summary()
-    assert summary["accuracy"] == "estimate" and summary["source"] == "steady+model"
-    assert [entry["accuracy"] for entry in summary["sources"]] == ["measured", "estimate"]
+    assert summary["accuracy"] == "modelled" and summary["source"] == "steady+model"
+    assert [entry["accuracy"] for entry in summary["sources"]] == ["measured", "modelled"]
     assert summary["sources"][1]["seconds"] == pytest.approx(0.7)
     assert any("fell back to model" in note for note in summary["notes"])
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from alula.device.power.hwmon import Hwmon
 from alula.device.power.meter import Accuracy, Meter
-from alula.device.power.rapl import Rapl
 from alula.device.power.select import select_meter, survey
-from alula.device.power.utilisation import Utilisation
 from alula.runtime.errors import MeterError
 
 
@@ -22,37 +19,37 @@ def ina(tree, number=0, **more):
 
 def test_an_empty_machine_gets_the_model_and_the_reasons(tree):
     meter = select_meter(root=tree.root)
-    assert isinstance(meter, Utilisation) and isinstance(meter, Meter)
-    assert meter.accuracy is Accuracy.ESTIMATE
+    assert meter.name == "model:guess" and isinstance(meter, Meter)
+    assert meter.accuracy is Accuracy.GUESSED
     assert any(note.startswith("not used: rapl:") for note in meter.notes)
     assert any(note.startswith("not used: hwmon:") for note in meter.notes)
 
 
 def test_a_shunt_beats_the_model(tree):
     ina(tree)
-    assert isinstance(select_meter(root=tree.root), Hwmon)
+    assert select_meter(root=tree.root).name.startswith("hwmon:")
 
 
 def test_a_counter_of_the_processor_beats_a_shunt_without_one(tree):
     ina(tree)
     rapl(tree)
-    assert isinstance(select_meter(root=tree.root), Rapl)
+    assert select_meter(root=tree.root).name == "rapl"
 
 
 def test_a_shunt_with_an_energy_counter_beats_all(tree):
     ina(tree, name="ina228", energy1_input=0)
     rapl(tree)
-    assert isinstance(select_meter(root=tree.root), Hwmon)
-    assert list(survey(tree.root)) == ["hwmon", "rapl", "model"]
+    assert select_meter(root=tree.root).name.startswith("hwmon:")
+    assert [c.spec for c in survey(tree.root) if c.meter] == ["hwmon:hwmon0", "rapl", "model"]
 
 
 def test_an_ambiguous_shunt_is_refused_and_said(tree):
     ina(tree, 0)
     ina(tree, 1)
     meter = select_meter(root=tree.root)
-    assert isinstance(meter, Utilisation)
-    assert any("expected one power monitor" in note for note in meter.notes)
-    assert isinstance(select_meter("hwmon:hwmon1", tree.root), Hwmon)
+    assert meter.name == "model:guess"
+    assert any("one power monitor of 2" in note for note in meter.notes)
+    assert select_meter("hwmon:hwmon1", tree.root).name == "hwmon:ina219@hwmon1"
 
 
 def test_meters_can_be_named(tree, tmp_path):
@@ -61,13 +58,26 @@ def test_meters_can_be_named(tree, tmp_path):
     (tmp_path / "t.csv").write_text("0,1\n1,1\n")
     assert select_meter("rapl", tree.root).name == "rapl"
     assert select_meter("hwmon:hwmon0:2", tree.root).read().power_w == pytest.approx(3.0)
-    assert select_meter("model:2,6", tree.root).name == "model:given"
+    assert select_meter("model,idle=2,full=6", tree.root).name == "model:given"
     assert select_meter("model", tree.root).name == "model:guess"
-    assert select_meter(f"replay:{tmp_path / 't.csv'}").name == "replay:t.csv"
+    assert select_meter(f"csv:{tmp_path / 't.csv'}").name == "csv:t.csv"
 
 
 @pytest.mark.parametrize(
-    "spec", ["", "joulescope", "auto:x", "rapl:0", "replay", "model:2", "model:a,b", "hwmon:a:b", "hwmon"]
+    "spec",
+    [
+        "",
+        "joulescope",
+        "auto:x",
+        "rapl:0",
+        "rapl,a=1",
+        "csv",
+        "model:2",
+        "model,idle=2",
+        "model,idle=a,full=b",
+        "hwmon:a:b",
+        "hwmon",
+    ],
 )
 def test_a_meter_that_is_not_there_is_refused(tree, spec):
     with pytest.raises(MeterError, match="expected"):

@@ -36,7 +36,7 @@ class Joules:
         self.read += 1
 
     def summary(self) -> dict[str, Any]:
-        return {"energy_j": float(self.read), "mean_w": 1.0, "source": "fake", "accuracy": "estimate"}
+        return {"energy_j": float(self.read), "mean_w": 1.0, "source": "fake", "accuracy": "modelled"}
 
 
 def session(energy: Joules, lr: float = 0.01, averaging: EMA | None = None, **places: Path) -> Session:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alula.device.power.kinds import Candidate, Kind, Options, Trust
 from alula.device.power.meter import Accuracy, Clock, Reading
 from alula.runtime.errors import MeterError
 
@@ -59,7 +60,7 @@ class Replay:
         power_w = trace[:, 1]
         steps_j = np.where(holes, 0.0, 0.5 * (power_w[1:] + power_w[:-1]) * steps_s)
         self._energy_j = np.concatenate([[0.0], np.cumsum(steps_j)])
-        self.name = f"replay:{Path(path).name}"
+        self.name = f"csv:{Path(path).name}"
         self.accuracy = accuracy
         self.covers = "whatever the recording meter was connected to"
         self.interval_s = max(min(usual_s, 1.0), 1e-3)
@@ -175,3 +176,19 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _open(rest: str, options: Options, root: Path, clock: Clock) -> Replay:
+    options.only("replay")
+    if not rest:
+        raise MeterError("power meter: expected csv:FILE, got 'csv'; name the file")
+    return Replay(rest, options.number("replay", 0.0) or 0.0, clock=clock)
+
+
+def _survey(root: Path, clock: Clock) -> list[Candidate]:
+    missing, remedy = "a file or a pipe that a USB or bench meter writes to", "start its logger and name its file"
+    covers = "whatever the meter is connected to"
+    return [Candidate("csv:FILE", Trust.ASKED, None, Accuracy.MEASURED, covers, missing, remedy)]
+
+
+KIND = Kind("csv", "csv:FILE[,replay=SECOND]", _open, _survey)

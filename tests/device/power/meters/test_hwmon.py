@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from alula.device.power.hwmon import Hwmon, find_chips
+from alula.device.power.meters.hwmon import Hwmon, find_chips
 from alula.runtime.errors import MeterError
 
 

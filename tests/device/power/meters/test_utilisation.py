@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from alula.device.power.boards import BOARDS, find_board
 from alula.device.power.meter import Accuracy
-from alula.device.power.utilisation import Utilisation
+from alula.device.power.meters.boards import BOARDS, find_board
+from alula.device.power.meters.utilisation import Utilisation
 from alula.runtime.errors import MeterError
 
 
 def test_energy_is_the_line_integrated_over_the_load(tmp_path, clock):
     busy = [100.0]
-    meter = Utilisation(2.0, 6.0, tmp_path / "none", lambda: busy[0], n_cpu=4, clock=clock)
+    meter = Utilisation(2.0, 6.0, "", tmp_path / "none", lambda: busy[0], n_cpu=4, clock=clock)
     clock.advance(10)
     busy[0] += 20  # 20 processor seconds in 10 s on 4 processors: load 0.5
     reading = meter.read()
     assert reading.energy_j == pytest.approx(2.0 * 10 + 4.0 * 0.5 * 10)
     assert reading.power_w == pytest.approx(4.0)
-    assert meter.accuracy is Accuracy.ESTIMATE
+    assert meter.accuracy is Accuracy.MODELLED
     assert "modelled, not measured" in meter.notes[0]
 
 
 def test_ticks_of_the_kernel_never_take_joules_back_nor_exceed_the_line(tmp_path, clock):
     busy = [100.0]
-    meter = Utilisation(2.0, 6.0, tmp_path / "none", lambda: busy[0], n_cpu=1, clock=clock)
+    meter = Utilisation(2.0, 6.0, "", tmp_path / "none", lambda: busy[0], n_cpu=1, clock=clock)
     clock.advance(0.01)
     busy[0] += 0.02
     first = meter.read()
@@ -68,7 +68,7 @@ def test_every_board_draws_more_under_load_and_names_its_source():
 def test_an_unknown_machine_gets_a_guess_that_says_so(tmp_path):
     meter = Utilisation(model_path=tmp_path / "none", n_cpu=2)
     assert meter.board.idle_w + meter.board.slope_w == pytest.approx(13.0)
-    assert "is a guess, give idle_w and max_w" in meter.notes[0]
+    assert "is a guess, give watts" in meter.notes[0]
     assert meter.read().energy_j >= 0
 
 

@@ -7,10 +7,14 @@ Source: Linux Documentation/hwmon/ina2xx.rst, ina238.rst, ina3221.rst, drivers/h
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from alula.device.power.kinds import Candidate, Kind, Options, Trust, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.device.power.sysfs import read_int, read_text
 from alula.runtime.errors import MeterError
@@ -23,6 +27,7 @@ DRIVER_DEFAULT_SHUNT_UOHM = 10_000
 # How often a value is new at the driver's default settings; chips not named here say it in update_interval.
 CONVERSION_S = {"ina209": 0.0681, "ina219": 0.0681, "ina220": 0.0681, "ina3221": 0.0681}
 DEFAULT_CONVERSION_S = 0.0352
+COVERS = "what flows through the shunt"
 # A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
 MIN_BOARD_W, MAX_BOARD_W = 0.3, 60.0
 
@@ -49,6 +54,19 @@ def find_chips(root: Path | str = "/sys/class/hwmon") -> list[Chip]:
                 device = folder / "device"
                 chips.append(Chip(folder, name, device.resolve().name if device.exists() else folder.name))
     return sorted(chips, key=lambda chip: (not (chip.folder / "energy1_input").exists(), chip.address))
+
+
+def channels(chip: Chip) -> list[int]:
+    """Channels that have a current or a power file, and are not switched off."""
+    numbers = {int(found.group(1)) for path in chip.folder.glob("*_input")
+               if (found := re.fullmatch(r"(?:curr|power)([123])_input", path.name))}  # fmt: skip
+    return sorted(number for number in numbers if not _is_off(chip.folder, number))
+
+
+def _is_off(folder: Path, channel: int) -> bool:
+    """Whether the driver says that a channel is off: its files are there, and give an error or an old value."""
+    path = folder / f"in{channel}_enable"
+    return path.exists() and read_text(path) == "0"
 
 
 class Hwmon:
@@ -82,10 +100,15 @@ class Hwmon:
                 f"{folder}: expected curr{channel}_input and in{channel}_input, or power{channel}_input, got neither; "
                 f"is channel {channel} of {self.chip.name} right?"
             )
+        if _is_off(folder, channel):
+            raise MeterError(
+                f"{folder}: expected channel {channel} to be on, got in{channel}_enable 0; "
+                f"run: echo 1 | sudo tee {folder}/in{channel}_enable"
+            )
         suffix = f":{channel}" if channel != 1 else ""
         self.name = f"hwmon:{self.chip.name}@{self.chip.address}{suffix}"
         label = folder / f"in{channel}_label"
-        self.covers = f"what flows through the shunt of {read_text(label) if label.exists() else self.chip.name}"
+        self.covers = f"{COVERS} of {read_text(label) if label.exists() else self.chip.name}"
         self.interval_s = self._interval_s()
         self._first_uj: int | None = None
         self._last_uj = 0
@@ -173,3 +196,34 @@ def _choose(chips: list[Chip], wanted: str | None, root: Path) -> Chip:
         )
     example = f"hwmon:{fitting[0].address}"
     raise MeterError(f"{root}: expected one power monitor, got {there}; choose one by its address: {example}")
+
+
+def _open(rest: str, options: Options, root: Path, clock: Clock) -> Hwmon:
+    options.only()
+    address, _, channel = rest.partition(":")
+    if channel and not channel.isdecimal():
+        raise MeterError(f"power meter: expected hwmon:NAME:CHANNEL with a number as channel, got 'hwmon:{rest}'")
+    return Hwmon(address or None, int(channel or 1), root / "sys/class/hwmon", clock)
+
+
+def _survey(root: Path, clock: Clock) -> list[Candidate]:
+    folder = root / "sys/class/hwmon"
+    names = [(chip, channel) for chip in find_chips(folder) for channel in channels(chip)]
+    if not names:
+        return [offer("hwmon", Trust.SHUNT, Hwmon.accuracy, COVERS, functools.partial(Hwmon, root=folder, clock=clock))]
+    found = []
+    for chip, channel in names:
+        spec = f"hwmon:{chip.address}" + (f":{channel}" if channel != 1 else "")
+        trust = Trust.COUNTER if (chip.folder / "energy1_input").exists() else Trust.SHUNT
+        candidate = offer(
+            spec, trust, Hwmon.accuracy, COVERS, functools.partial(Hwmon, chip.address, channel, folder, clock)
+        )
+        if len(names) > 1 and not candidate.missing:
+            candidate = dataclasses.replace(
+                candidate, missing=f"one power monitor of {len(names)}", remedy=f"choose it: {spec}"
+            )
+        found.append(candidate)
+    return found
+
+
+KIND = Kind("hwmon", "hwmon[:NAME[:CHANNEL]]", _open, _survey)

@@ -4,12 +4,15 @@ The Raspberry Pi lines, but for the Zero 2 W, are the published linear fits of P
 (A. Noureddine, "PowerJoular and JoularJX: Multi-Platform Software Power Monitoring Tools", IE 2022;
 https://github.com/joular/powerjoular), measured at the board's supply, 64-bit systems where there is a choice.
 Its polynomials are not used: that of the Pi 5 gives 8.7 W idle and 3.7 W at full load.
-A line over load does not see clock, throttling and the mix of instructions. It is always an estimate.
+A line over load does not see clock, throttling and the mix of instructions. It is never a measurement.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from alula.device.power.meter import Accuracy
+from alula.runtime.errors import MeterError
 
 POWERJOULAR = "linear fit published with PowerJoular"
 
@@ -23,6 +26,7 @@ class Board:
     idle_w: float
     slope_w: float
     source: str
+    accuracy: Accuracy = Accuracy.MODELLED
 
 
 BOARDS = (
@@ -33,7 +37,14 @@ BOARDS = (
     Board("Raspberry Pi 3 Model B Plus", "1.3", 2.002, 3.298, POWERJOULAR),
     Board("Raspberry Pi 3 Model B", "1.2", 1.078, 3.477, POWERJOULAR),
     # 120 mA at rest (CNX Software, December 2021); full load is a guess between published 1.75 and 2.5 W.
-    Board("Raspberry Pi Zero 2 W", "", 0.60, 1.50, "rest: published measurement; full load: a guess, no fit exists"),
+    Board(
+        "Raspberry Pi Zero 2 W",
+        "",
+        0.60,
+        1.50,
+        "rest: published measurement; full load: a guess, no fit exists",
+        Accuracy.GUESSED,
+    ),
     Board("Raspberry Pi Zero W", "1.1", 0.920, 0.473, POWERJOULAR),
 )
 
@@ -44,3 +55,17 @@ def find_board(device_tree_model: str) -> Board | None:
     same_model = [board for board in BOARDS if board.model == model]
     exact = [board for board in same_model if board.revision == revision]
     return next(iter(exact + same_model), None)
+
+
+def named_board(name: str) -> Board:
+    """The line of `pi5`, `4B`, `Raspberry Pi 400`, ... raise: MeterError if the table has none"""
+    for board in BOARDS:
+        if _key(name) in (_key(board.model), _key(board.model.removesuffix(" Model B"))):
+            return board
+    there = ", ".join(dict.fromkeys(board.model.removeprefix("Raspberry ") for board in BOARDS))
+    raise MeterError(f"power meter: expected model: and one of {there}, got '{name}'; or model,idle=W,full=W")
+
+
+def _key(name: str) -> str:
+    """A name without what people leave out: case, blanks, the maker."""
+    return name.lower().replace(" ", "").replace("-", "").removeprefix("raspberry").removeprefix("pi")

@@ -1,4 +1,4 @@
-"""The fallback: power modelled from processor load. No sensor is used, and every figure is marked as an estimate.
+"""The fallback: power modelled from processor load. No sensor is used, and no figure is `measured`.
 
 The model is a straight line, so its integral needs only the processor seconds used so far: energy is exact for
 the model at any reading rate, and the log treats it as a counter.
@@ -6,14 +6,16 @@ the model at any reading rate, and the log treats it as a counter.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-from alula.device.power.boards import Board, find_board
+from alula.device.power.kinds import Candidate, Kind, Options, Trust, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
+from alula.device.power.meters.boards import Board, find_board, named_board
 from alula.device.power.sysfs import read_text
 from alula.runtime.errors import MeterError
 
@@ -26,11 +28,11 @@ class Utilisation:
 
     idle_w, max_w : at load 0 and 1; both or neither. Without them the board's line from the table is taken,
                     and on a machine that is not in the table a guess, which the notes say
+    board         : whose line to take, as in boards.py; '' for the board that this is
     busy_s        : processor seconds used so far by all processors together (default: psutil)
-    raise         : MeterError if idle_w and max_w do not fit each other
+    raise         : MeterError if idle_w and max_w do not fit each other, or there is no such board
     """
 
-    accuracy = Accuracy.ESTIMATE
     covers = "whole board, modelled from processor load"
     interval_s = 0.05  # the kernel counts load in steps of 10 ms
 
@@ -38,6 +40,7 @@ class Utilisation:
         self,
         idle_w: float | None = None,
         max_w: float | None = None,
+        board: str = "",
         model_path: Path | str = "/proc/device-tree/model",
         busy_s: Callable[[], float] | None = None,
         n_cpu: int | None = None,
@@ -46,7 +49,8 @@ class Utilisation:
         self._clock = clock
         self._busy_s = busy_s or _busy_s
         self._n_cpu = n_cpu or psutil.cpu_count() or 1
-        self.board = _line(idle_w, max_w, Path(model_path), self._n_cpu)
+        self.board = _line(idle_w, max_w, board, Path(model_path), self._n_cpu)
+        self.accuracy = self.board.accuracy
         self.name = f"model:{self.board.model}"
         self.notes: tuple[str, ...] = (f"power is modelled, not measured: {self.board.source}",)
         self._start_ns, self._start_busy_s = timed(self._busy_s, clock)
@@ -78,15 +82,17 @@ def _busy_s() -> float:
     return float(times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq")))
 
 
-def _line(idle_w: float | None, max_w: float | None, model_path: Path, n_cpu: int) -> Board:
+def _line(idle_w: float | None, max_w: float | None, board_name: str, model_path: Path, n_cpu: int) -> Board:
     if idle_w is not None and max_w is not None:
         if not 0 <= idle_w <= max_w < float("inf"):
-            raise MeterError(f"utilisation model: expected 0 <= idle_w <= max_w, got {idle_w} and {max_w}; give watts")
+            raise MeterError(f"utilisation model: expected 0 <= idle <= full, got {idle_w} and {max_w}; give watts")
         source = f"{idle_w:g} W at rest and {max_w:g} W at full load, as given"
         return Board("given", "", idle_w, max_w - idle_w, source)
     if idle_w is not None or max_w is not None:
         got = f"{idle_w} and {max_w}"
-        raise MeterError(f"utilisation model: expected both idle_w and max_w, got {got}; give both or neither")
+        raise MeterError(f"utilisation model: expected both idle and full, got {got}; give both or neither")
+    if board_name:
+        return named_board(board_name)
     name = read_text(model_path) if model_path.exists() else ""
     board = find_board(name)
     if board is not None:
@@ -94,6 +100,20 @@ def _line(idle_w: float | None, max_w: float | None, model_path: Path, n_cpu: in
     what = f"a line for '{name}'" if name else "a line for this machine"
     source = (
         f"nobody has measured {what}; {GUESS_IDLE_W:g} W + {GUESS_W_PER_CPU:g} W per busy processor is a guess, "
-        f"give idle_w and max_w for a better one"
+        f"give watts for a better one: model,idle=2.3,full=6.8"
     )
-    return Board("guess", "", GUESS_IDLE_W, GUESS_W_PER_CPU * n_cpu, source)
+    return Board("guess", "", GUESS_IDLE_W, GUESS_W_PER_CPU * n_cpu, source, Accuracy.GUESSED)
+
+
+def _open(rest: str, options: Options, root: Path, clock: Clock) -> Utilisation:
+    options.only("idle", "full")
+    idle_w, max_w = options.number("idle", above=-1), options.number("full", above=0)
+    return Utilisation(idle_w, max_w, rest, root / "proc/device-tree/model", clock=clock)
+
+
+def _survey(root: Path, clock: Clock) -> list[Candidate]:
+    make = functools.partial(Utilisation, model_path=root / "proc/device-tree/model", clock=clock)
+    return [offer("model", Trust.MODEL, Accuracy.GUESSED, Utilisation.covers, make)]
+
+
+KIND = Kind("model", "model[:BOARD][,idle=W,full=W]", _open, _survey)

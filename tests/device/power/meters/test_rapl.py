@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alula.device.power.rapl import Rapl, Zone, _difference
+from alula.device.power.meters.rapl import Rapl, Zone, _difference
 from alula.runtime.errors import MeterError
 
 RANGE_UJ = 262_143_328_850

@@ -7,10 +7,12 @@ Source: Linux Documentation/power/powercap/powercap.rst, drivers/powercap/powerc
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from alula.device.power.kinds import Candidate, Kind, Options, Trust, no_rest, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.device.power.sysfs import read_int, read_text
 from alula.runtime.errors import MeterError
@@ -109,3 +111,17 @@ def _packages(root: Path) -> list[Zone]:
     if not found:
         raise MeterError(f"{root}: expected a RAPL package zone, got none; virtual machines and ARM boards have none")
     return list(found.values())
+
+
+def _open(rest: str, options: Options, root: Path, clock: Clock) -> Rapl:
+    no_rest("rapl", rest)
+    options.only()
+    return Rapl(root / "sys/class/powercap", clock)
+
+
+def _survey(root: Path, clock: Clock) -> list[Candidate]:
+    make = functools.partial(Rapl, root / "sys/class/powercap", clock)
+    return [offer("rapl", Trust.COUNTER, Rapl.accuracy, Rapl.covers, make)]
+
+
+KIND = Kind("rapl", "rapl", _open, _survey)

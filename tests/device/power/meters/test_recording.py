@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from alula.device.power.log import EnergyLog
-from alula.device.power.replay import Replay
+from alula.device.power.meters.recording import Replay
 from alula.runtime.errors import MeterError
 
 
