@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alula.device.doctor import firmware
+from alula.device import firmware
 from alula.device.doctor.finding import Fact, Finding, Verdict, unknown
 from alula.device.doctor.machine import Machine
 

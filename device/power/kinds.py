@@ -1,7 +1,8 @@
 """What a file in `meters/` offers: one kind of meter, how it is named, how it is opened, and how it is found.
 
 The grammar of a name, as in `--meter`: KIND[:REST][,OPTION=VALUE]...; `i2c:1:0x40,shunt=0.1` is of the kind `i2c`, the rest is
-`1:0x40`, and the options are {"shunt": "0.1"}. Commas, because no shell minds them.
+`1:0x40`, and the options are {"shunt": "0.1"}. Commas, because no shell minds them. Every kind takes the options gain= and offset=,
+a correction in place of a stored one; with gain=1,offset=0 a meter says what it reads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from alula.device.power.coefficients import Correction
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.runtime.errors import MeterError, MissingExtraError
 
@@ -104,13 +106,17 @@ class Kind:
     name   : what its names begin with
     usage  : the forms of its name, for messages
     open   : (rest, options, root, clock) -> Meter; raises MeterError
-    survey : (root, clock) -> what is there of this kind, and what could be; must write to no device
+    survey : (root, clock) -> what is there of this kind, and what could be; must change no device
+    correction : of its figures, where the user has none
+    calibrated : the class of its figures after a calibration
     """
 
     name: str
     usage: str
     open: Callable[[str, Options, Path, Clock], Meter]
     survey: Callable[[Path, Clock], Iterable[Candidate]]
+    correction: Correction | None = None
+    calibrated: Accuracy = Accuracy.CORRECTED
 
 
 def split(spec: str) -> tuple[str, str, Options]:

@@ -50,6 +50,7 @@ class Reading:
     power_w   : power at that moment, or None if the meter only counts energy
     energy_j  : energy since the meter was opened, wrap-around removed, or None if there is no counter
     restarted : the counter restarted, so the difference to the reading before means nothing
+    raw_w     : what the meter said where power_w is corrected, else None
     note      : one line for the log, when something about this reading should be known
     raise     : MeterError if there is neither power nor energy, or a figure is not finite
     """
@@ -61,6 +62,7 @@ class Reading:
     current_a: float | None = None
     restarted: bool = False
     note: str = ""
+    raw_w: float | None = None
 
     def __post_init__(self) -> None:
         if self.power_w is None and self.energy_j is None:

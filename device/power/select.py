@@ -5,11 +5,15 @@ The order of trust is that of `Trust` in kinds.py. No meter is known here by nam
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
-from alula.device.power.kinds import Candidate, Trust, split
-from alula.device.power.meter import Clock, Meter
+from alula.device.power.board import identify
+from alula.device.power.coefficients import Correction, find, load
+from alula.device.power.corrected import Corrected
+from alula.device.power.kinds import Candidate, Kind, Options, Trust, split
+from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.device.power.meters import kinds
 from alula.runtime.errors import MeterError
 
@@ -20,23 +24,29 @@ def usage() -> str:
 
 
 def select_meter(spec: str = "auto", root: Path | str = "/", clock: Clock = time.monotonic_ns) -> Meter:
-    """The meter that `spec` names, or with `auto` the most trusted one that works.
+    """The meter that `spec` names, or with `auto` the most trusted one that works, with its correction.
 
     spec  : see `usage`. The model is always there, so `auto` always succeeds; what it refused is in its `notes`
     root  : the folder that holds sys/, proc/ and dev/
-    raise : MeterError if a named meter is not there, or the name is unknown
+    raise : MeterError if a named meter is not there, or the name is unknown, or the file of corrections is damaged
     """
     name, rest, options = split(spec)
     if spec == "auto":
         return _most_trusted(Path(root), clock)
     if name not in kinds():
         raise MeterError(f"power meter: expected {usage()}, got '{spec}'")
-    return kinds()[name].open(rest, options, Path(root), clock)
+    kind = kinds()[name]
+    given, others = _given(options)
+    return _corrected(kind.open(rest, others, Path(root), clock), kind, Path(root), given)
 
 
 def survey(root: Path | str = "/", clock: Clock = time.monotonic_ns) -> list[Candidate]:
     """Every source that is there or could be, the most trusted first. Their meters are open: close them."""
-    found = [candidate for kind in kinds().values() for candidate in kind.survey(Path(root), clock)]
+    found = [
+        _corrected_candidate(candidate, kind, Path(root))
+        for kind in kinds().values()
+        for candidate in kind.survey(Path(root), clock)
+    ]
     return sorted(found, key=lambda candidate: candidate.trust)
 
 
@@ -57,3 +67,38 @@ def _most_trusted(root: Path, clock: Clock) -> Meter:
         raise MeterError(f"power meter: expected at least the utilisation model, got none: {'; '.join(refused)}")
     chosen.notes = (*chosen.notes, *refused)
     return chosen
+
+
+def _given(options: Options) -> tuple[Correction | None, Options]:
+    """The correction in a meter's name, if there is one, and the options that are the kind's own."""
+    gain, offset_w = options.number("gain", above=0), options.number("offset")
+    own = {name: value for name, value in options.values.items() if name not in ("gain", "offset")}
+    given = None if gain is None and offset_w is None else Correction(1.0 if gain is None else gain, offset_w or 0.0)
+    return given, Options(options.spec, own)
+
+
+def _corrected(meter: Meter, kind: Kind, root: Path, given: Correction | None = None) -> Meter:
+    """The meter with its correction: that of its name, else that of the file for this board, else that of its kind."""
+    try:
+        stored = None if given else find(load(), meter.name, identify(root))
+    except MeterError:
+        meter.close()
+        raise
+    correction = given or stored or kind.correction
+    if correction is None or correction.is_none:
+        return meter
+    return Corrected(meter, correction, kind.calibrated)
+
+
+def _corrected_candidate(candidate: Candidate, kind: Kind, root: Path) -> Candidate:
+    if candidate.meter is None:
+        return candidate
+    try:
+        meter = _corrected(candidate.meter, kind, root)
+    except MeterError as error:
+        missing, _, remedy = str(error).partition("; ")
+        return dataclasses.replace(candidate, meter=None, missing=missing, remedy=remedy)
+    trust = candidate.trust
+    if trust is Trust.GUESS and meter.accuracy is not Accuracy.GUESSED:
+        trust = Trust.CORRECTED if meter.accuracy is Accuracy.CORRECTED else Trust.MODEL
+    return dataclasses.replace(candidate, meter=meter, accuracy=meter.accuracy, trust=trust)

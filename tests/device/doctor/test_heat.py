@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from alula.device.doctor import Verdict, firmware
+from alula.device import firmware
+from alula.device.doctor import Verdict
 from alula.device.doctor.finding import UNKNOWN
 from alula.device.doctor.heat import temperature, throttling
 from tests.device.doctor.conftest import Fake

@@ -42,3 +42,9 @@ def clock() -> Clock:
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def no_corrections(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The corrections of whoever runs the tests are not theirs."""
+    monkeypatch.setenv("ALULA_POWER", str(tmp_path_factory.getbasetemp() / "no-corrections.json"))
