@@ -7,7 +7,6 @@ Source: Linux Documentation/hwmon/ina2xx.rst, ina238.rst, ina3221.rst, drivers/h
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
+from alula.device.power.shunt import COVERS, channel_number, doubtful, implausible, one_of_many, shunt_ohm
 from alula.device.power.sysfs import read_int, read_text
 from alula.runtime.errors import MeterError
 
@@ -27,9 +27,6 @@ DRIVER_DEFAULT_SHUNT_UOHM = 10_000
 # How often a value is new at the driver's default settings; chips not named here say it in update_interval.
 CONVERSION_S = {"ina209": 0.0681, "ina219": 0.0681, "ina220": 0.0681, "ina3221": 0.0681}
 DEFAULT_CONVERSION_S = 0.0352
-COVERS = "what flows through the shunt"
-# A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
-MIN_BOARD_W, MAX_BOARD_W = 0.3, 60.0
 
 
 @dataclass(frozen=True)
@@ -74,10 +71,9 @@ class Hwmon:
 
     chip    : address (`1-0040`) or driver name (`ina219`), or None where there is only one
     channel : of an INA3221, 1 to 3
+    shunt_ohm : in Ohm, if the driver takes another value than the board has; amperes are put right
     raise   : MeterError if there is no such chip, more than one, or it cannot be read
     """
-
-    accuracy = Accuracy.MEASURED
 
     def __init__(
         self,
@@ -85,6 +81,7 @@ class Hwmon:
         channel: int = 1,
         root: Path | str = "/sys/class/hwmon",
         clock: Clock = time.monotonic_ns,
+        shunt_ohm: float | None = None,
     ) -> None:
         self._clock = clock
         self.chip = _choose(find_chips(root), chip, Path(root))
@@ -110,6 +107,10 @@ class Hwmon:
         label = folder / f"in{channel}_label"
         self.covers = f"{COVERS} of {read_text(label) if label.exists() else self.chip.name}"
         self.interval_s = self._interval_s()
+        self._shunt = self._shunt_file(channel)
+        self._gain = 1.0 if shunt_ohm is None else self._driver_ohm() / shunt_ohm
+        doubted = shunt_ohm is None and self._has_default_shunt()
+        self.accuracy = Accuracy.GUESSED if doubted else Accuracy.MEASURED
         self._first_uj: int | None = None
         self._last_uj = 0
         self._offset_uj = 0
@@ -119,13 +120,13 @@ class Hwmon:
         """Power now; volts and amperes where the chip has both; energy where it has a counter."""
         t_ns, (volt_mv, current_ma, power_uw, energy_uj) = timed(self._read_all, self._clock)
         voltage_v = None if volt_mv is None else volt_mv * 1e-3
-        current_a = None if current_ma is None else current_ma * 1e-3
+        current_a = None if current_ma is None else current_ma * 1e-3 * self._gain
         if voltage_v is not None and current_a is not None:
             # Not power1_input: the INA219's power register is unsigned, and a battery is charged as well as discharged.
             power_w = voltage_v * current_a
         else:
             assert power_uw is not None
-            power_w = power_uw * 1e-6
+            power_w = power_uw * 1e-6 * self._gain
         energy_j, note = self._count(energy_uj)
         return Reading(t_ns, power_w, energy_j, voltage_v, current_a, restarted=bool(note), note=note)
 
@@ -150,7 +151,7 @@ class Hwmon:
             self._offset_uj += self._last_uj - self._first_uj
             self._first_uj = energy_uj
         self._last_uj = energy_uj
-        return (self._offset_uj + energy_uj - self._first_uj) * 1e-6, note
+        return (self._offset_uj + energy_uj - self._first_uj) * 1e-6 * self._gain, note
 
     def _interval_s(self) -> float:
         path = self.chip.folder / "update_interval"
@@ -158,27 +159,36 @@ class Hwmon:
             return max(read_int(path) * 1e-3, 1e-3)
         return CONVERSION_S.get(self.chip.name, DEFAULT_CONVERSION_S)
 
+    def _shunt_file(self, channel: int) -> Path:
+        own = self.chip.folder / f"shunt{channel}_resistor"  # an INA3221 has three
+        return own if own.exists() else self.chip.folder / "shunt_resistor"
+
+    def _driver_ohm(self) -> float:
+        if not self._shunt.exists():
+            raise MeterError(
+                f"{self.name}: expected a chip whose shunt can be said, got one with none; leave shunt= out"
+            )
+        return read_int(self._shunt) * 1e-6
+
+    def _has_default_shunt(self) -> bool:
+        if self.chip.name not in ("ina219", "ina220") or not self._shunt.exists():
+            return False
+        return read_int(self._shunt) == DRIVER_DEFAULT_SHUNT_UOHM
+
     def _warnings(self, reading: Reading) -> tuple[str, ...]:
         """What looks wrong with this chip's settings, judged from its files and one reading."""
         warnings = []
         power_w = reading.power_w or 0.0
-        shunt = self.chip.folder / "shunt_resistor"
-        if shunt.exists() and self.chip.name in ("ina219", "ina220") and read_int(shunt) == DRIVER_DEFAULT_SHUNT_UOHM:
+        if self.accuracy is Accuracy.GUESSED:
             warnings.append(
                 f"{self.name}: shunt_resistor is {DRIVER_DEFAULT_SHUNT_UOHM} uOhm, the driver's default, but most "
                 f"boards carry 0.1 Ohm (printed R100) and then read ten times too much; "
-                f"if yours does, run: echo 100000 | sudo tee {shunt}"
+                f"if yours does, name it (,shunt=0.1) or run: echo 100000 | sudo tee {self._shunt}"
             )
-        if power_w < 0:
-            warnings.append(
-                f"{self.name}: power is negative ({power_w:.2f} W): the battery charges, or the shunt is turned round"
-            )
-        elif not MIN_BOARD_W <= power_w <= MAX_BOARD_W:
-            warnings.append(
-                f"{self.name}: {power_w:.2f} W is not plausible for a running board; check shunt_resistor and wiring"
-            )
+        if odd := implausible(self.name, power_w):
+            warnings.append(odd)
         if self._has_vi and self._has_power:
-            register_w = read_int(self._power) * 1e-6
+            register_w = read_int(self._power) * 1e-6 * self._gain
             if abs(register_w - abs(power_w)) > max(0.3, 0.2 * abs(power_w)):
                 warnings.append(f"{self.name}: power register says {register_w:.2f} W, volts x amperes {power_w:.2f} W")
         return tuple(warnings)
@@ -199,31 +209,26 @@ def _choose(chips: list[Chip], wanted: str | None, root: Path) -> Chip:
 
 
 def _open(rest: str, options: Options, root: Path, clock: Clock) -> Hwmon:
-    options.only()
+    options.only("shunt")
     address, _, channel = rest.partition(":")
-    if channel and not channel.isdecimal():
-        raise MeterError(f"power meter: expected hwmon:NAME:CHANNEL with a number as channel, got 'hwmon:{rest}'")
-    return Hwmon(address or None, int(channel or 1), root / "sys/class/hwmon", clock)
+    number = channel_number(options.spec, channel)
+    return Hwmon(address or None, number, root / "sys/class/hwmon", clock, shunt_ohm(options))
 
 
 def _survey(root: Path, clock: Clock) -> list[Candidate]:
     folder = root / "sys/class/hwmon"
     names = [(chip, channel) for chip in find_chips(folder) for channel in channels(chip)]
     if not names:
-        return [offer("hwmon", Trust.SHUNT, Hwmon.accuracy, COVERS, functools.partial(Hwmon, root=folder, clock=clock))]
+        return [
+            offer("hwmon", Trust.SHUNT, Accuracy.MEASURED, COVERS, functools.partial(Hwmon, root=folder, clock=clock))
+        ]
     found = []
     for chip, channel in names:
         spec = f"hwmon:{chip.address}" + (f":{channel}" if channel != 1 else "")
         trust = Trust.COUNTER if (chip.folder / "energy1_input").exists() else Trust.SHUNT
-        candidate = offer(
-            spec, trust, Hwmon.accuracy, COVERS, functools.partial(Hwmon, chip.address, channel, folder, clock)
-        )
-        if len(names) > 1 and not candidate.missing:
-            candidate = dataclasses.replace(
-                candidate, missing=f"one power monitor of {len(names)}", remedy=f"choose it: {spec}"
-            )
-        found.append(candidate)
-    return found
+        make = functools.partial(Hwmon, chip.address, channel, folder, clock)
+        found.append(doubtful(offer(spec, trust, Accuracy.MEASURED, COVERS, make)))
+    return one_of_many(found)
 
 
-KIND = Kind("hwmon", "hwmon[:NAME[:CHANNEL]]", _open, _survey)
+KIND = Kind("hwmon", "hwmon[:NAME]", _open, _survey)

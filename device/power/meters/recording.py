@@ -191,4 +191,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [Candidate("csv:FILE", Trust.ASKED, None, Accuracy.MEASURED, covers, missing, remedy)]
 
 
-KIND = Kind("csv", "csv:FILE[,replay=SECOND]", _open, _survey)
+KIND = Kind("csv", "csv:FILE|-", _open, _survey)

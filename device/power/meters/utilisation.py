@@ -116,4 +116,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [offer("model", Trust.MODEL, Accuracy.GUESSED, Utilisation.covers, make)]
 
 
-KIND = Kind("model", "model[:BOARD][,idle=W,full=W]", _open, _survey, calibrated=Accuracy.MODELLED)
+KIND = Kind("model", "model[:BOARD]", _open, _survey, calibrated=Accuracy.MODELLED)

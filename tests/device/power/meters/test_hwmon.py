@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from alula.device.power import Accuracy, select_meter
 from alula.device.power.meters.hwmon import Hwmon, find_chips
 from alula.runtime.errors import MeterError
+from tests.device.power.conftest import Tree
 
 
 def ina219(tree, number=0, address="1-0040", **changes):
@@ -57,6 +59,27 @@ def test_the_drivers_default_shunt_is_a_warning(tree):
     ina219(tree, shunt_resistor=10_000)
     (note,) = Hwmon(root=tree.root).notes
     assert "10000 uOhm" in note and "echo 100000 | sudo tee" in note
+
+
+def test_a_default_shunt_makes_a_guess_until_its_value_is_said(tree, clock):
+    ina219(Tree(tree.root / "sys/class/hwmon"), shunt_resistor=10_000, curr1_input=6000, power1_input=30_600_000)
+    guess = select_meter("hwmon", tree.root)
+    assert guess.accuracy is Accuracy.GUESSED and guess.read().power_w == pytest.approx(30.6)
+    said = select_meter("hwmon,shunt=0.1", tree.root)
+    assert said.accuracy is Accuracy.MEASURED and said.read().power_w == pytest.approx(3.06) and said.notes == ()
+    chosen = select_meter("auto", tree.root)
+    assert chosen.name.startswith("model:") and any("nobody has said its shunt" in note for note in chosen.notes)
+
+
+def test_a_channel_that_is_off_is_no_meter_and_no_candidate(tree):
+    values = {"name": "ina3221", "in1_input": 5000, "curr1_input": 600, "in2_input": 5000, "curr2_input": 600}
+    folder = tree.write("sys/class/hwmon/hwmon0", **values, in1_enable=0, in2_enable=1, shunt2_resistor=10_000)
+    with pytest.raises(MeterError, match=r"expected channel 1 to be on, got in1_enable 0; run: echo 1 \| sudo tee"):
+        Hwmon(root=folder.parent)
+    assert select_meter("auto", tree.root).name == "hwmon:ina3221@hwmon0:2"
+    assert select_meter("hwmon:ina3221:2,shunt=0.02", tree.root).read().power_w == pytest.approx(1.5)
+    with pytest.raises(MeterError, match="expected a channel from 1 to 3"):
+        select_meter("hwmon:ina3221:9", tree.root)
 
 
 @pytest.mark.parametrize(
