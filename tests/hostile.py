@@ -264,7 +264,18 @@ def commands(inputs: Inputs, out: Path) -> dict[str, list[str | Path]]:
         "info --json": ["info", inputs.packed, "--json"],
         "verify": ["verify", inputs.packed, "--against", inputs.onnx],
         "run": ["run", inputs.packed, inputs.array],
-        "train": ["train", inputs.onnx, "--data", inputs.images, "--epochs", "1", "--batch", "4", "-o", out / "trained.alula"],
+        "train": [
+            "train",
+            inputs.onnx,
+            "--data",
+            inputs.images,
+            "--epochs",
+            "1",
+            "--batch",
+            "4",
+            "-o",
+            out / "trained.alula",
+        ],
         "bench": ["bench", inputs.packed, "--rounds", "1", "--threads", "1"],
         "export": ["export", inputs.packed, "-o", out / "exported.onnx"],
         "kernels": ["kernels", "where"],
@@ -287,7 +298,10 @@ MAGICS = {
 def hostile_files(folder: Path, good: Path, magics: Sequence[str] = tuple(MAGICS)) -> dict[str, Path]:
     """Files with the suffix of a good one that are anything but it; some begin as files of other types."""
     rng, content, suffix = np.random.default_rng(0), good.read_bytes(), good.suffix
-    files = {name: folder / f"{name}{suffix}" for name in ("empty", "random", "cut", "one byte", "changed", "closed", "sparse")}
+    files = {
+        name: folder / f"{name}{suffix}"
+        for name in ("empty", "random", "cut", "one byte", "changed", "closed", "sparse")
+    }
     files["empty"].write_bytes(b"")
     files["one byte"].write_bytes(content[:1])
     files["random"].write_bytes(rng.bytes(4096))

@@ -300,9 +300,15 @@ def write_scores(path: Path, columns: int, dividend: float) -> Path:
 
 
 @pytest.mark.filterwarnings("error")
-def test_scores_that_are_no_numbers_are_no_answer(data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_that_are_no_numbers_are_no_answer(
+    data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = data / "test" / "red" / "0.jpg"
-    for columns, dividend, said in ((3, 0.0, "got [nan nan nan]"), (2, 1.0, "got [inf inf]"), (0, 0.0, "expected scores (1, C)")):
+    for columns, dividend, said in (
+        (3, 0.0, "got [nan nan nan]"),
+        (2, 1.0, "got [inf inf]"),
+        (0, 0.0, "expected scores (1, C)"),
+    ):
         net = write_scores(tmp_path / "net.onnx", columns, dividend)
         words = ["run", net, image, "--preset", "raw", "--task", "classify", "--out", tmp_path / "out.jsonl"]
         assert said in refused(capsys, *words) and not (tmp_path / "out.jsonl").exists()
@@ -310,7 +316,9 @@ def test_scores_that_are_no_numbers_are_no_answer(data: Path, trained: Path, tmp
         alula.load(trained).predict(image, top=0)
 
 
-def test_tasks_in_the_metadata_are_read_before_they_are_packed(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tasks_in_the_metadata_are_read_before_they_are_packed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "labels.json").write_text('[["a"], {}]')
     words = ["pack", data / "small.onnx", "-o", tmp_path / "net.alula"]
     assert "expected texts" in refused(capsys, *words, "--labels", tmp_path / "labels.json")

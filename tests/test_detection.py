@@ -53,10 +53,18 @@ def test_boxes_are_in_pixels_of_the_image(place: Path, capsys: pytest.CaptureFix
     assert lines == document["answers"] and [line["image"] for line in lines] == ["0.png", "1.png", "2.png"]
     assert {line["task"] for line in lines} == {"detect"}
     for line, (height, width) in zip(lines, [(200, 100), (64, 96), (30, 300)], strict=True):
-        assert [(one["class"], one["name"], one["score"]) for one in line["results"]] == [(1, "dog", 0.8), (0, "car", 0.6)]
+        assert [(one["class"], one["name"], one["score"]) for one in line["results"]] == [
+            (1, "dog", 0.8),
+            (0, "car", 0.6),
+        ]
         rows, wide = round(height * min(64 / height, 96 / width)), round(width * min(64 / height, 96 / width))
         top, left = (64 - rows) // 2, (96 - wide) // 2
-        corners = [(36 - left) * width / wide, (24 - top) * height / rows, (60 - left) * width / wide, (40 - top) * height / rows]
+        corners = [
+            (36 - left) * width / wide,
+            (24 - top) * height / rows,
+            (60 - left) * width / wide,
+            (40 - top) * height / rows,
+        ]
         assert line["results"][0]["box"] == pytest.approx(np.clip(corners, 0, [width, height] * 2), abs=0.01)
     assert document["boxes"] == 6 and document["names"] == {"dog": 3, "car": 3}
     found = alula.load(place / "net.alula").predict(place / "images" / "0.png")
@@ -93,7 +101,9 @@ def test_a_video_has_its_boxes_drawn(place: Path, tmp_path: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "4 frames" in said and "8 boxes, 2.0 per frame" in said and "J per frame" in said and "dog" in said
     lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
-    assert [[(one["name"], one["track"]) for one in line["results"]] for line in lines] == [[("dog", 1), ("car", 2)]] * 4
+    assert [[(one["name"], one["track"]) for one in line["results"]] for line in lines] == [
+        [("dog", 1), ("car", 2)]
+    ] * 4
     good, image = cv2.VideoCapture(str(tmp_path / "out.avi")).read()
     assert good and image[24, 40, 1] > 150 and image[2, 90, 1] < 90  # the edge of a box is green
     assert main(["run", str(place / "net.alula"), str(place / "images" / "1.png")]) == 0
@@ -204,7 +214,9 @@ def test_a_network_that_ends_in_suppression_runs_as_it_is(tmp_path: Path, capsys
     assert ran(capsys, "run", packed, tmp_path / "bright.png", "--classes-only", "1")["boxes"] == 1
 
 
-def test_classes_that_count_are_those_that_were_said(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_that_count_are_those_that_were_said(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "twice.txt").write_text("car\ncar\nbird\n")
     words = ["run", place / "plain.onnx", place / "images" / "1.png", "--preset", "yolov8"]
     assert scores(ran(capsys, *words, "--labels", tmp_path / "twice.txt", "--classes-only", "car")) == [0.8, 0.6]
@@ -231,13 +243,22 @@ INFINITE = columns((48, 32, 24, 16, 0.0, np.inf, 0.3), (20, 32, 24, 16, 0.0, 0.7
        "l": np.zeros((1, 3), np.int32)}, "nms", 0)],
 )  # fmt: skip
 def test_outputs_that_are_no_boxes_give_none(
-    outputs: dict[str, np.ndarray], decoder: str, count: int, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    outputs: dict[str, np.ndarray],
+    decoder: str,
+    count: int,
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = write_detector(tmp_path / "odd.onnx", outputs)
-    assert len(scores(ran(capsys, "run", source, place / "images" / "1.png", "--stretch", "--decoder", decoder))) == count
+    assert (
+        len(scores(ran(capsys, "run", source, place / "images" / "1.png", "--stretch", "--decoder", decoder))) == count
+    )
 
 
-def test_a_preset_with_another_resize_contradicts_the_file(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_with_another_resize_contradicts_the_file(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     packed, image = tmp_path / "net.alula", place / "images" / "1.png"
     assert main(["pack", str(place / "plain.onnx"), "-o", str(packed), "--preset", "yolov8", "--corner"]) == 0
     assert "expected no preset" in refused(capsys, "run", packed, image, "--preset", "yolov8")

@@ -55,7 +55,9 @@ def test_commands_in_hostile_surroundings_answer_or_say_one_line(inputs: Inputs,
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@pytest.mark.parametrize(("good", "words"), [("onnx", "pack FILE -o OUT"), ("packed", "info FILE"), ("array", "run NET FILE")])
+@pytest.mark.parametrize(
+    ("good", "words"), [("onnx", "pack FILE -o OUT"), ("packed", "info FILE"), ("array", "run NET FILE")]
+)
 def test_hostile_files_are_refused_in_one_line(good: str, words: str, inputs: Inputs, tmp_path: Path) -> None:
     names = {"OUT": tmp_path / "out.alula", "NET": inputs.packed}
     bad, statuses = {}, set()
@@ -90,7 +92,11 @@ def _raises(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
         (PermissionError(13, "Permission denied", "/no/such"), 2, "/no/such: Permission denied"),
         (FileNotFoundError(2, "No such file", "a", None, "b"), 2, "a and b: No such file"),
         (OSError(), 2, "OSError"),
-        (ValueError("argmin of an\n empty sequence"), 70, "fault, ValueError: argmin of an empty sequence; set ALULA_TRACEBACK=1"),
+        (
+            ValueError("argmin of an\n empty sequence"),
+            70,
+            "fault, ValueError: argmin of an empty sequence; set ALULA_TRACEBACK=1",
+        ),
         (UnicodeEncodeError("ascii", "ü", 0, 1, "no"), 70, "fault, UnicodeEncodeError"),
         (Odd("x" * 1000), 70, "tests.test_environments.Odd: xxx"),
         (KeyboardInterrupt(), 130, "interrupted"),
@@ -120,7 +126,9 @@ def test_a_line_has_no_control_characters_and_keeps_its_beginning_and_end() -> N
     assert len(line) < MAX_LINE and line.startswith("begin x") and line.endswith("x end")
 
 
-@pytest.mark.parametrize("shell", ["alula zoo >&-", "alula zoo >/dev/full", "alula zoo | true", "alula --help >/dev/full"])
+@pytest.mark.parametrize(
+    "shell", ["alula zoo >&-", "alula zoo >/dev/full", "alula zoo | true", "alula --help >/dev/full"]
+)
 def test_an_output_that_takes_nothing_leaves_no_traceback(shell: str) -> None:
     words = shell.replace("alula", f"'{sys.executable}' -m alula", 1)
     done = subprocess.run(["bash", "-c", f"{words}; exit ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True, text=True)

@@ -63,7 +63,16 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
     else:
         columns = ("image", "boxes", "names")
         rows = [(answer["image"], len(answer["results"]), _names(answer["results"])) for answer in looked.answers]
-    made = report(args, looked, watch, Table(columns, rows), "boxes", boxes=boxes, names=dict(watch.counts), objects=dict(watch.objects))
+    made = report(
+        args,
+        looked,
+        watch,
+        Table(columns, rows),
+        "boxes",
+        boxes=boxes,
+        names=dict(watch.counts),
+        objects=dict(watch.objects),
+    )
     made.parts.append(f"{boxes} boxes, {boxes / watch.frames:.1f} per {'frame' if looked.source.sequence else 'image'}")
     return made
 

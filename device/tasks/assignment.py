@@ -27,9 +27,13 @@ def assign(cost: ArrayLike, limit: float) -> tuple[Indices, Indices]:
     """
     cost = np.asarray(cost, np.float64)
     if cost.ndim != 2:
-        raise ShapeError(f"assign: expected costs (R, C), got shape {cost.shape}; give a row for each member of one set")
+        raise ShapeError(
+            f"assign: expected costs (R, C), got shape {cost.shape}; give a row for each member of one set"
+        )
     if not np.isfinite(limit) or np.isnan(cost).any() or np.isneginf(cost).any():
-        raise DataError("assign: expected numbers and a finite limit, got NaN or infinity; only a forbidden pair is +infinity")
+        raise DataError(
+            "assign: expected numbers and a finite limit, got NaN or infinity; only a forbidden pair is +infinity"
+        )
     allowed = cost < limit
     rows, columns = np.nonzero(allowed)
     alone = (allowed.sum(1)[rows] == 1) & (allowed.sum(0)[columns] == 1)

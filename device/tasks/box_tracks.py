@@ -112,7 +112,9 @@ class BoxTracker:
         else:
             moved = np.asarray(shift, np.float64)
             if moved.shape != (2,) or not np.isfinite(moved).all():
-                raise DataError(f"BoxTracker.move: expected (x, y) in pixels, got {shift}; None says that it is unknown")
+                raise DataError(
+                    f"BoxTracker.move: expected (x, y) in pixels, got {shift}; None says that it is unknown"
+                )
             self._shift = moved
         self._camera = self._camera + self._shift
 
@@ -218,8 +220,12 @@ class BoxTracker:
                 f"{classes.shape}; give one score and one class for each box"
             )
         if classes.size and classes.dtype.kind not in "iu":
-            raise DataError(f"BoxTracker: expected classes as integers, got {classes.dtype}; give places among the outputs")
-        wrong = ~(np.isfinite(corners).all(axis=1) & np.isfinite(scores) & (corners[:, :2] <= corners[:, 2:]).all(axis=1))
+            raise DataError(
+                f"BoxTracker: expected classes as integers, got {classes.dtype}; give places among the outputs"
+            )
+        wrong = ~(
+            np.isfinite(corners).all(axis=1) & np.isfinite(scores) & (corners[:, :2] <= corners[:, 2:]).all(axis=1)
+        )
         if wrong.any():
             first = int(wrong.argmax())
             raise DataError(

@@ -86,5 +86,10 @@ class BoxWatch(Watch["Detections", "Detections"]):
         kept = np.flatnonzero(numbers != NO_TRACK)
         names = tuple(raw.names[row] for row in kept)
         return replace(
-            raw, boxes=raw.boxes[kept], scores=raw.scores[kept], classes=raw.classes[kept], names=names, tracks=numbers[kept]
+            raw,
+            boxes=raw.boxes[kept],
+            scores=raw.scores[kept],
+            classes=raw.classes[kept],
+            names=names,
+            tracks=numbers[kept],
         )

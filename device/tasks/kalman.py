@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 SMALLEST_SIDE = 1.0  # pixels; a logarithm needs one
-PLACE, RATE, PLACE_VARIANCE, COVARIANCE, RATE_VARIANCE = range(5)  # of the state, each (T, 4): x, y, log width, log height
+PLACE, RATE, PLACE_VARIANCE, COVARIANCE, RATE_VARIANCE = range(
+    5
+)  # of the state, each (T, 4): x, y, log width, log height
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ def drop_unread(model: onnx.ModelProto) -> onnx.ModelProto:
     lean.graph.node.extend(node for index, node in enumerate(graph.node) if index in alive)
     lean.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
     lean.graph.sparse_initializer.extend(sparse for sparse in graph.sparse_initializer if sparse.values.name in read)
-    weights = {tensor.name for tensor in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
+    weights = {tensor.name for tensor in graph.initializer} | {
+        sparse.values.name for sparse in graph.sparse_initializer
+    }
     lean.graph.input.extend(
         info for info in graph.input if info.name in read or (is_tensor(info) and info.name not in weights)
     )

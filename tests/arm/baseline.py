@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 STORED = Path(__file__).with_name("baseline.json")
@@ -36,9 +36,14 @@ def load() -> dict[str, dict[str, int]]:
     return counts
 
 
-def update(counts: Counts, whole: bool) -> None:
-    """Store counts. `whole`: everything was counted, so what is not among them is gone."""
-    merged = {} if whole else load()
+def update(counts: Counts, whole: bool, apart: Collection[str] = ()) -> None:
+    """Store counts. `whole`: everything was counted, so what is not among them is gone; `apart`: but for these."""
+    merged = load()
+    if whole:
+        merged = {
+            cpu: {name: count for name, count in known.items() if name.partition(", ")[0] in apart}
+            for cpu, known in merged.items()
+        }
     for cpu, found in counts.items():
         merged[cpu] = {**merged.get(cpu, {}), **found}
     STORED.write_text(json.dumps(merged, indent=1, sort_keys=True) + "\n", encoding="utf-8")

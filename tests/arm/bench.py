@@ -1,19 +1,21 @@
 """What the kernels cost on the Raspberry Pis, in instructions: exact and repeatable, whatever the machine is doing.
 
-    python -m tests.arm.bench --json F [--cpu cortex-a53,...] [--only layers|networks|training] [--rivals measure|stored|none]
+    python -m tests.arm.bench --json F [--cpu cortex-a53,...] [--only PART] [--rivals measure|stored|none]
     python -m tests.arm.bench --profile mobilenetv2 --cpu cortex-a53      # where a network spends them; or a step: 'resnet20 b1'
     python -m tests.arm.bench --update                                    # what is counted is the baseline from now on
+    python -m tests.arm.bench --only detectors --networks yolov8n --update  # one by one: a detector takes minutes
 
 Single layers: instructions of the kernel pack's own code in one call of a planned one-node graph, on one thread, over its
 direct multiply-adds, elements or bytes; the loads and stores among them; misses of the board's caches, modelled, empty at
 first. Whole networks: instructions of the whole process, N runs subtracted from 2N, ours beside onnxruntime's and ncnn's
 aarch64 wheels in float32. All must give the same answer before they are counted. Steps of training likewise, beside
-torch's; their losses must be the same. Gradients of layers count what turns or transforms the weights, too.
+torch's; their losses must be the same. Gradients of layers count what turns or transforms the weights, too. Whole detectors
+at 320 x 320 are counted as networks, without decoding; only `--only detectors` counts them.
 
 Summary: <kernel>_per_mac_<core>, the geometric mean over the kernel's layers; ratio_<network>_max, ours over the better
-rival on the worst of the CPUs (below 1 ours needs fewer); ratio_train_<network>_<batch>_max, over torch; pack_kb_max;
-rss_mb_mobilenetv2, the peak of a fresh process on this machine that loads the network and answers once. The exit status is
-1 if a count is over 2 % above baseline.json.
+rival on the worst of the CPUs (below 1 ours needs fewer); ratio_detectors_max, that of the worst detector;
+ratio_train_<network>_<batch>_max, over torch; pack_kb_max; rss_mb_mobilenetv2, the peak of a fresh process on this machine
+that loads the network and answers once. The exit status is 1 if a count is over 2 % above baseline.json.
 """
 
 from __future__ import annotations
@@ -27,16 +29,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from alula.host.ort import OrtModel
 from alula.runtime.compiler import build, library
 from tests.arm import baseline, rivals, tables, training
 from tests.arm.boards import BOARDS, MAIN, Board, ensure
 from tests.arm.counting import Row, count_ours, fixed_addresses, plugin
 from tests.arm.debian import COUNTED, BoardsError
+from tests.arm.detectors import DETECTORS
+from tests.arm.detectors import prepare as prepare_detector
 from tests.bench.footprint import OURS, fresh
-from tests.bench.networks import Network, prepare
+from tests.bench.networks import prepare
 from tests.bench.output import finish
 
 NETWORKS = ("rec", "efficientnet-lite0", "mobilenetv2", "resnet20")  # the longest first
@@ -49,7 +50,8 @@ def main() -> int:
     """Count, print, write; compare with the baseline."""
     args = _arguments()
     try:
-        ensure(extras=rivals.EXTRAS if args.rivals == "measure" else (), releases=[COUNTED])
+        torch = (rivals.TRAINING,) if args.only in (None, "training") else ()
+        ensure(extras=(*rivals.ENGINES, *torch) if args.rivals == "measure" else (), releases=[COUNTED])
         plugin()
     except BoardsError as error:
         sys.exit(str(error))
@@ -59,8 +61,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         names, steps, kinds = _wanted(args)
         trained = training.prepare(steps, Path(folder))
-        networks = {name: prepare(name, Path(folder)) for name in names}
-        arrays = {name: _expected(network, Path(folder)) for name, network in networks.items()}
+        networks = {name: (prepare_detector if name in DETECTORS else prepare)(name, Path(folder)) for name in names}
+        arrays = {name: rivals.expected(network, Path(folder)) for name, network in networks.items()}
         parts: list[dict[str, Any]] = [
             {"steps": [{"name": n, "packed": str(files[1])}]} for n, files in trained.items()
         ]
@@ -80,7 +82,7 @@ def main() -> int:
             for cpu, steps in training.measure(boards, trained, args.jobs).items():
                 theirs[cpu].update(steps)
         _check_losses(ours, theirs)
-        rss_mb = _peak_mb(Path(folder)) if networks else None
+        rss_mb = _peak_mb(Path(folder)) if "mobilenetv2" in networks else None
 
     summary = tables.summarise(ours, theirs)
     if not args.only:
@@ -93,7 +95,8 @@ def main() -> int:
     details = {"counts": ours, "rivals": theirs, "worse": worse, "better_or_new": news}
     finish(summary, details, shown, args.json)
     if args.update:
-        baseline.update(counts, whole=set(args.cpu) == set(CPUS) and not args.only and set(names) == set(NETWORKS))
+        whole = set(args.cpu) == set(CPUS) and not args.only and set(names) == set(NETWORKS)
+        baseline.update(counts, whole, apart=[f"network {name}" for name in DETECTORS])
         if args.rivals == "measure":
             rivals.store(theirs)
         return 0
@@ -108,14 +111,18 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.arm.bench", description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="F", help="write the result here")
     parser.add_argument("--cpu", type=_some_of(CPUS), default=list(CPUS), metavar="A,B", help=", ".join(CPUS))
-    parser.add_argument("--networks", type=_some_of(NETWORKS), default=list(NETWORKS), metavar="A,B")
-    parser.add_argument("--only", choices=("layers", "networks", "training"), help="count only these")
+    parser.add_argument(
+        "--networks", type=_some_of((*NETWORKS, *DETECTORS)), metavar="A,B", help=", ".join((*NETWORKS, *DETECTORS))
+    )
+    parser.add_argument("--only", choices=("layers", "networks", "training", "detectors"), help="count only these")
     parser.add_argument(
         "--rivals", choices=("measure", "stored", "none"), default="measure",
         help="count their wheels, or take the counts that rivals.json keeps, or leave them out",
     )  # fmt: skip
     parser.add_argument(
-        "--profile", choices=(*NETWORKS, *training.STEPS), help="only this: where a network spends its instructions"
+        "--profile",
+        choices=(*NETWORKS, *DETECTORS, *training.STEPS),
+        help="only this: where a network spends its instructions",
     )
     parser.add_argument("--update", action="store_true", help="store what is counted as the baseline")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="boards that run side by side (2)")
@@ -128,10 +135,17 @@ def _arguments() -> argparse.Namespace:
 def _wanted(args: argparse.Namespace) -> tuple[list[str], list[str], tuple[str, ...]]:
     """Which networks, steps of training and kinds of layers are counted."""
     if args.profile:
-        return *([args.profile] if args.profile in known else [] for known in (NETWORKS, training.STEPS)), ()
-    kinds = {"layers": ("layers",), "networks": (), "training": ("gradients",)}.get(args.only, ("layers", "gradients"))
-    networks = args.networks if args.only in (None, "networks") else []
-    return networks, list(training.STEPS) if args.only in (None, "training") else [], kinds
+        known = ((*NETWORKS, *DETECTORS), training.STEPS)
+        return *([args.profile] if args.profile in names else [] for names in known), ()
+    kinds: tuple[str, ...] = {
+        "layers": ("layers",), "networks": (), "detectors": (), "training": ("gradients",)
+    }.get(args.only, ("layers", "gradients"))  # fmt: skip
+    names = args.networks or list(DETECTORS if args.only == "detectors" else NETWORKS)
+    return (
+        names if args.only in (None, "networks", "detectors") else [],
+        list(training.STEPS) if args.only in (None, "training") else [],
+        kinds,
+    )
 
 
 def _some_of(known: Sequence[str] | dict[str, Any]) -> Any:
@@ -142,15 +156,6 @@ def _some_of(known: Sequence[str] | dict[str, Any]) -> Any:
         return names
 
     return parse
-
-
-def _expected(network: Network, folder: Path) -> Path:
-    """The network's input and onnxruntime's answer, for every engine on every board."""
-    path = folder / f"{network.name}.npz"
-    answer = OrtModel(network.onnx, 1)(network.values)
-    arrays = {f"in {key}": value for key, value in network.values.items()}
-    np.savez(path, **arrays, **{f"out {key}": value for key, value in answer.items()})
-    return path
 
 
 def _count_all(boards: list[Board], parts: list[dict[str, Any]], jobs: int, folder: Path) -> dict[str, list[Row]]:

@@ -1,7 +1,8 @@
 """The rivals' aarch64 wheels on the emulated boards, counted as our networks are: N runs of the process subtracted from 2N.
 
 ncnn reads its own format: pnnx's wheel from PyPI has the program that converts ONNX, which runs here. What it writes is not
-kept. A wheel's counts never change, so `rivals.json` keeps them with the versions that they are of.
+kept. Of a detector that chooses the best boxes by itself, ncnn runs what comes before. A wheel's counts never change, so
+`rivals.json` keeps them with the versions that they are of.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from alula.host.ort import OrtModel
 from tests.arm.boards import Board, folder
 from tests.arm.counting import environment, plugin
+from tests.arm.detectors import before_choice
 from tests.bench.networks import Network
 
 STORED = Path(__file__).with_name("rivals.json")
 PNNX = "pnnx==20261020"
 ENGINES = ("onnxruntime", "ncnn")  # in float32: those that ours are compared with
 TRAINING = "torch"  # the one whose steps of training are counted
-EXTRAS = (*ENGINES, TRAINING)
 HALF = "ncnn-fp16"  # ncnn's default on a CPU with half precision; not the same arithmetic, so for information
 HALF_BOARD = "pi5"
 # How far an answer may be from onnxruntime's on this machine, relative to its largest value
@@ -66,9 +70,11 @@ def measure(
     boards: list[Board], networks: dict[str, Network], arrays: dict[str, Path], jobs: int, folder: Path
 ) -> Counts:
     """Count both rivals on every board, and ncnn's own default where it is something else."""
-    models = {("onnxruntime", name): network.onnx for name, network in networks.items()}
+    given = {("onnxruntime", name): (network.onnx, arrays[name]) for name, network in networks.items()}
     for name, network in networks.items():
-        models["ncnn", name] = models[HALF, name] = convert(network, folder)
+        taken = before_choice(network, folder)
+        values = arrays[name] if taken is network else expected(taken, folder)
+        given["ncnn", name] = given[HALF, name] = convert(taken, folder), values
     work = [
         (board, engine, name)
         for name in networks
@@ -77,11 +83,20 @@ def measure(
         if engine != HALF or board.name == HALF_BOARD
     ]
     with ThreadPoolExecutor(jobs) as pool:
-        rows = list(pool.map(lambda item: count(item[0], item[1], models[item[1], item[2]], arrays[item[2]]), work))
+        rows = list(pool.map(lambda item: count(item[0], item[1], *given[item[1], item[2]]), work))
     counts: Counts = {board.cpu: {name: {} for name in networks} for board in boards}
     for (board, engine, name), row in zip(work, rows, strict=True):
         counts[board.cpu][name][engine] = row
     return counts
+
+
+def expected(network: Network, folder: Path) -> Path:
+    """The network's input and onnxruntime's answer here, for every engine on every board."""
+    path = folder / f"{network.name}.npz"
+    answer = OrtModel(network.onnx, 1)(network.values)
+    arrays = {f"in {key}": value for key, value in network.values.items()}
+    np.savez(path, **arrays, **{f"out {key}": value for key, value in answer.items()})
+    return path
 
 
 def count(board: Board, engine: str, model: Path, arrays: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from alula.report import Report, Table
 from tests.arm.counting import Row
+from tests.arm.detectors import DETECTORS
 from tests.arm.rivals import ENGINES, HALF, TRAINING
 
 # Group of layers -> its kernel's name in the summary
@@ -41,6 +42,8 @@ def summarise(ours: Ours, theirs: Theirs) -> dict[str, float]:
                 ratios[f"train_{row['name'].replace(' ', '_')}"].append(ratio)
     for network, found in sorted(ratios.items()):
         summary[f"ratio_{SHORT.get(network, network)}_max"] = max(found)
+    if detectors := [ratio for name in DETECTORS for ratio in ratios.get(name, ())]:
+        summary["ratio_detectors_max"] = max(detectors)
     return summary
 
 

@@ -97,7 +97,10 @@ def on_files(inputs: Inputs, folder: Path, spotter: Path | None) -> Iterator[Cas
         "run .npz": (archive, ["run", inputs.packed, "FILE"]),
         "run .png": (picture, ["run", inputs.packed, "FILE"]),
         "bench": (inputs.packed, ["bench", "FILE", "--rounds", "1", "--threads", "1"]),
-        "bench --against": (inputs.onnx, ["bench", inputs.packed, "--against", "FILE", "--rounds", "1", "--threads", "1"]),
+        "bench --against": (
+            inputs.onnx,
+            ["bench", inputs.packed, "--against", "FILE", "--rounds", "1", "--threads", "1"],
+        ),
         "export": (inputs.packed, ["export", "FILE", "-o", out / "e.onnx"]),
         "demo --model": (inputs.packed, ["demo", "--model", "FILE", "--out", out / "demo", "--frames", "1"]),
         "train .alula": (inputs.packed, ["train", "FILE", "--data", inputs.images, *train]),

@@ -197,7 +197,12 @@ def measured(seeds: int, seconds: float) -> tuple[dict[str, Any], dict[str, Any]
         "us_per_frame_plain": statistics.median(total_plain.us),
     }
     patience, least_overlap, least_score, moving = best
-    setting = {"patience_frames": patience, "least_overlap": least_overlap, "least_score": least_score, "shifted": moving}
+    setting = {
+        "patience_frames": patience,
+        "least_overlap": least_overlap,
+        "least_score": least_score,
+        "shifted": moving,
+    }
     rows = [
         (seed, len(flight.views), len(flight.hidden_s), a.switches, b.switches, a.idf1, b.idf1)
         for seed, (flight, a, b) in enumerate(zip(flights, ours, plain, strict=True))

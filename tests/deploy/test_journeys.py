@@ -113,7 +113,9 @@ STAND_INS: dict[str, Callable[[Journey, str, bool], None]] = {
 def commands(page: str) -> list[tuple[str, bool]]:
     """The commands of a page, and whether they are for the board."""
     found, on_board = [], False
-    for heading, block in re.findall(r"^## ([^\n]*)$|^```sh\n(.*?)^```$", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.M | re.S):
+    for heading, block in re.findall(
+        r"^## ([^\n]*)$|^```sh\n(.*?)^```$", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.M | re.S
+    ):
         if heading:
             on_board = heading.casefold() == "on the board"
         found += [(line, on_board) for line in block.replace("\\\n", " ").splitlines()]
@@ -205,7 +207,9 @@ def test_both_pages_lead_from_nothing_to_a_result_in_ten_commands(journey: Journ
                 journey.sh(command, on_board)
             said.setdefault(command, []).extend(journey.said[before:])
     on_laptop, at_board = said["alula run model.alula photo.jpg --top 3"]
-    assert "cross" in on_laptop and re.findall(r"(\w+) +([\d.]+)", on_laptop) == re.findall(r"(\w+) +([\d.]+)", at_board)
+    assert "cross" in on_laptop and re.findall(r"(\w+) +([\d.]+)", on_laptop) == re.findall(
+        r"(\w+) +([\d.]+)", at_board
+    )
     assert accuracy(said["alula eval model.alula --data photos"][0]) > 0.8
     assert accuracy(said["alula eval mine.alula --data mine"][0]) > 0.7
     lines = [json.loads(line) for line in (journey.board / "answers.jsonl").read_text().splitlines()]

@@ -75,7 +75,9 @@ def test_a_check_that_may_not_look_leaves_the_other_findings(monkeypatch: pytest
     assert (first.check, first.verdict, second.found) == ("board", Verdict.NOTE, "seen") and "/proc/x" in first.found
 
 
-@pytest.mark.parametrize(("home", "cache", "wanted"), [("/h", "", "/h/.cache/alula"), ("/h", "/c", "/c/alula"), ("~", "", None)])
+@pytest.mark.parametrize(
+    ("home", "cache", "wanted"), [("/h", "", "/h/.cache/alula"), ("/h", "/c", "/c/alula"), ("~", "", None)]
+)
 def test_the_usual_cache_needs_a_home_or_a_variable(
     home: str, cache: str, wanted: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,10 @@ def test_large_ones_are_as_good_as_any_exchange(shape: tuple[int, int]) -> None:
         chosen = cost[rows, columns]
         crossed = cost[np.ix_(rows, columns)]
         assert (chosen[:, None] + chosen <= crossed + crossed.T + 1e-9).all()
-        for free, pairs in ((set(range(shape[1])) - set(columns), cost[rows]), (set(range(shape[0])) - set(rows), cost.T[columns])):
+        for free, pairs in (
+            (set(range(shape[1])) - set(columns), cost[rows]),
+            (set(range(shape[0])) - set(rows), cost.T[columns]),
+        ):
             assert (pairs[:, sorted(free)] >= chosen[:, None] - 1e-9).all()
         if find_spec("scipy"):
             from scipy.optimize import linear_sum_assignment

@@ -17,7 +17,9 @@ def box(x: float, y: float, width: float = 40.0, height: float = 30.0) -> list[f
     return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
 
 
-def look(tracker: BoxTracker, time_s: float, *boxes: list[float], score: float = 0.9, kinds: object = None) -> list[int]:
+def look(
+    tracker: BoxTracker, time_s: float, *boxes: list[float], score: float = 0.9, kinds: object = None
+) -> list[int]:
     kinds = np.zeros(len(boxes), np.int64) if kinds is None else np.asarray(kinds)
     return tracker.update(np.array(boxes, np.float32), np.full(len(boxes), score), kinds, time_s).tolist()
 

@@ -70,7 +70,9 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 
 
 @given(
-    st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8)
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
+    )
 )
 @settings(max_examples=50, database=None)
 def test_no_value_is_a_crash(value: Any) -> None:
@@ -82,6 +84,12 @@ def test_no_value_is_a_crash(value: Any) -> None:
 
 
 def test_a_task_that_cannot_be_is_refused() -> None:
-    for options in ({"kind": "guess"}, {"kind": "arrays", "classes": ("a",)}, {"classes": (" ",)}, {"decoder": "yolov8"}, {"iou": 0.1}):
+    for options in (
+        {"kind": "guess"},
+        {"kind": "arrays", "classes": ("a",)},
+        {"classes": (" ",)},
+        {"decoder": "yolov8"},
+        {"iou": 0.1},
+    ):
         with pytest.raises(DataError, match=r"^task: expected"):
             Task(**options)  # type: ignore[arg-type]
