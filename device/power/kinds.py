@@ -2,7 +2,7 @@
 
 The grammar of a name, as in `--meter`: KIND[:REST][,OPTION=VALUE]...; `i2c:1:0x40,shunt=0.1` is of the kind `i2c`, the rest is
 `1:0x40`, and the options are {"shunt": "0.1"}. Commas, because no shell minds them. Every kind takes the options gain= and offset=,
-a correction in place of a stored one; with gain=1,offset=0 a meter says what it reads.
+a correction in place of a stored one (with gain=1,offset=0 a meter says what it reads), and max=, the most watts that can be.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alula.device.power.coefficients import Correction
+from alula.device.power.guard import NO_LIMITS, Limits
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.runtime.errors import MeterError, MissingExtraError
 
@@ -109,6 +110,7 @@ class Kind:
     survey : (root, clock) -> what is there of this kind, and what could be; must change no device
     correction : of its figures, where the user has none
     calibrated : the class of its figures after a calibration
+    limits : what its watts may be; the option max= sets another upper one
     """
 
     name: str
@@ -117,6 +119,7 @@ class Kind:
     survey: Callable[[Path, Clock], Iterable[Candidate]]
     correction: Correction | None = None
     calibrated: Accuracy = Accuracy.CORRECTED
+    limits: Limits = NO_LIMITS
 
 
 def split(spec: str) -> tuple[str, str, Options]:

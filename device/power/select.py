@@ -12,6 +12,7 @@ from pathlib import Path
 from alula.device.power.board import identify
 from alula.device.power.coefficients import Correction, find, load
 from alula.device.power.corrected import Corrected
+from alula.device.power.guard import Guarded
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, split
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.device.power.meters import kinds
@@ -36,8 +37,12 @@ def select_meter(spec: str = "auto", root: Path | str = "/", clock: Clock = time
     if name not in kinds():
         raise MeterError(f"power meter: expected {usage()}, got '{spec}'")
     kind = kinds()[name]
-    given, others = _given(options)
-    return _corrected(kind.open(rest, others, Path(root), clock), kind, Path(root), given)
+    own = {name: value for name, value in options.values.items() if name not in ("gain", "offset", "max")}
+    most_w = options.number("max", above=0)
+    limits = kind.limits if most_w is None else kind.limits.up_to(most_w)
+    given = _given(options)
+    meter = kind.open(rest, Options(spec, own), Path(root), clock)
+    return Guarded(_corrected(meter, kind, Path(root), given), limits)
 
 
 def survey(root: Path | str = "/", clock: Clock = time.monotonic_ns) -> list[Candidate]:
@@ -69,12 +74,10 @@ def _most_trusted(root: Path, clock: Clock) -> Meter:
     return chosen
 
 
-def _given(options: Options) -> tuple[Correction | None, Options]:
-    """The correction in a meter's name, if there is one, and the options that are the kind's own."""
+def _given(options: Options) -> Correction | None:
+    """The correction in a meter's name, if there is one."""
     gain, offset_w = options.number("gain", above=0), options.number("offset")
-    own = {name: value for name, value in options.values.items() if name not in ("gain", "offset")}
-    given = None if gain is None and offset_w is None else Correction(1.0 if gain is None else gain, offset_w or 0.0)
-    return given, Options(options.spec, own)
+    return None if gain is None and offset_w is None else Correction(1.0 if gain is None else gain, offset_w or 0.0)
 
 
 def _corrected(meter: Meter, kind: Kind, root: Path, given: Correction | None = None) -> Meter:
@@ -94,11 +97,18 @@ def _corrected_candidate(candidate: Candidate, kind: Kind, root: Path) -> Candid
     if candidate.meter is None:
         return candidate
     try:
-        meter = _corrected(candidate.meter, kind, root)
+        corrected = _corrected(candidate.meter, kind, root)
+        meter = Guarded(corrected, kind.limits)
+        meter.read()
     except MeterError as error:
+        candidate.meter.close()
         missing, _, remedy = str(error).partition("; ")
         return dataclasses.replace(candidate, meter=None, missing=missing, remedy=remedy)
-    trust = candidate.trust
-    if trust is Trust.GUESS and meter.accuracy is not Accuracy.GUESSED:
-        trust = Trust.CORRECTED if meter.accuracy is Accuracy.CORRECTED else Trust.MODEL
-    return dataclasses.replace(candidate, meter=meter, accuracy=meter.accuracy, trust=trust)
+    trust, missing, remedy = candidate.trust, candidate.missing, candidate.remedy
+    if (
+        candidate.accuracy is Accuracy.GUESSED and meter.accuracy is not Accuracy.GUESSED
+    ):  # calibrated: no doubt is left
+        trust, missing, remedy = (Trust.CORRECTED if meter.accuracy is Accuracy.CORRECTED else Trust.MODEL), "", ""
+    return dataclasses.replace(
+        candidate, meter=meter, accuracy=meter.accuracy, trust=trust, missing=missing, remedy=remedy
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Options, Trust
 from alula.device.power.meter import Accuracy
 from alula.runtime.errors import MeterError
@@ -18,6 +19,7 @@ USUAL_OHM = 0.1
 LARGEST_OHM = 1.0  # over it, an ampere would cost the board a fifth of its 5 V
 # A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
 MIN_BOARD_W, MAX_BOARD_W = 0.3, 60.0
+LIMITS = Limits(-MAX_BOARD_W, MAX_BOARD_W, is_noisy=True)
 
 
 def shunt_ohm(options: Options) -> float | None:

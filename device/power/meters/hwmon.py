@@ -15,7 +15,7 @@ from pathlib import Path
 
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
-from alula.device.power.shunt import COVERS, channel_number, doubtful, implausible, one_of_many, shunt_ohm
+from alula.device.power.shunt import COVERS, LIMITS, channel_number, doubtful, implausible, one_of_many, shunt_ohm
 from alula.device.power.sysfs import read_int, read_text
 from alula.runtime.errors import MeterError
 
@@ -231,4 +231,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return one_of_many(found)
 
 
-KIND = Kind("hwmon", "hwmon[:NAME]", _open, _survey)
+KIND = Kind("hwmon", "hwmon[:NAME]", _open, _survey, limits=LIMITS)

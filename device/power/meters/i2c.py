@@ -19,7 +19,16 @@ from alula.device.power.board import identify as identify_board
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.device.power.meters.ina import CHIPS, Ina228, Sample, identify, looks_like_one
-from alula.device.power.shunt import COVERS, USUAL_OHM, channel_number, doubtful, implausible, one_of_many, shunt_ohm
+from alula.device.power.shunt import (
+    COVERS,
+    LIMITS,
+    USUAL_OHM,
+    channel_number,
+    doubtful,
+    implausible,
+    one_of_many,
+    shunt_ohm,
+)
 from alula.runtime.errors import MeterError, MissingExtraError, require
 
 USAGE = "i2c:BUS:ADDR[:CHANNEL][,shunt=OHM]"
@@ -194,7 +203,7 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     example = functools.partial(Candidate, "i2c:1:0x40", Trust.SHUNT, None, Accuracy.MEASURED, COVERS)
     buses = sorted(int(path.name[4:]) for path in (root / "dev").glob("i2c-*") if path.name[4:].isdecimal())
     if not identify_board(root).is_pi:
-        return [example("a bus that may be searched: it is a Raspberry Pi's alone", f"name it: {USAGE}")]
+        return [example("not searched for: it is done on a Raspberry Pi alone", f"name it: {USAGE}")]
     if not buses:
         make = functools.partial(I2c, 1, ADDRESSES[0], root=root, clock=clock)  # for its reason
         return [offer("i2c:1:0x40", Trust.SHUNT, Accuracy.MEASURED, COVERS, make)]
@@ -236,4 +245,4 @@ def _channels(lines: Lines, bus: int, address: int, root: Path, clock: Clock) ->
     return found
 
 
-KIND = Kind("i2c", "i2c:BUS:ADDR[:CHANNEL]", _open, _survey)
+KIND = Kind("i2c", "i2c:BUS:ADDR[:CHANNEL]", _open, _survey, limits=LIMITS)

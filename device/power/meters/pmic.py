@@ -20,6 +20,7 @@ from alula.device.firmware import DEVICES, Ioctl, ask
 from alula.device.power.access import remedy
 from alula.device.power.board import identify
 from alula.device.power.coefficients import Correction
+from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, no_rest, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.runtime.errors import MeterError
@@ -122,4 +123,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [offer("pmic", Trust.CORRECTED, Accuracy.CORRECTED, COVERS, make)]
 
 
-KIND = Kind("pmic", "pmic", _open, _survey, correction=ONE_UNIT)
+KIND = Kind("pmic", "pmic", _open, _survey, correction=ONE_UNIT, limits=Limits(0.3, 40.0, is_noisy=True))

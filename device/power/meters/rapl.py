@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, no_rest, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.device.power.sysfs import read_int, read_text
@@ -124,4 +125,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [offer("rapl", Trust.COUNTER, Rapl.accuracy, Rapl.covers, make)]
 
 
-KIND = Kind("rapl", "rapl", _open, _survey)
+KIND = Kind("rapl", "rapl", _open, _survey, limits=Limits(0.0, 8 * MAX_PACKAGE_W, is_noisy=True))

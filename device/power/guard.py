@@ -1,0 +1,123 @@
+"""What no meter may do: give watts that cannot be, count back or in leaps, stand still in silence, raise what nobody expects."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+from dataclasses import dataclass
+
+from alula.device.power.meter import Accuracy, Meter, Reading
+from alula.runtime.errors import MeterError
+
+# Counters move in steps, and two reads may be closer than one of them.
+GRACE_S = 0.05
+# The last digits of a sensor move all the time. The same ones for so long, over so many samples, and it has stopped.
+FROZEN_S, FROZEN_SAMPLES = 30.0, 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a kind's watts may be.
+
+    min_w, max_w : outside, a reading is none
+    is_noisy     : it is a sensor, whose last digits move
+    """
+
+    min_w: float = -math.inf
+    max_w: float = math.inf
+    is_noisy: bool = False
+
+    def up_to(self, most_w: float) -> Limits:
+        """The same with another max_w; where power may be negative, with another min_w as well."""
+        return Limits(self.min_w if self.min_w >= 0 else -most_w, most_w, self.is_noisy)
+
+
+NO_LIMITS = Limits()
+
+
+class Guarded:
+    """`meter`, whose impossible readings are failures and whose odd ones have a note. Raises MeterError alone.
+
+    A counter that goes back, or leaps by more than max_w allows, makes a reading `restarted`: the log books a gap.
+    """
+
+    def __init__(self, meter: Meter, limits: Limits) -> None:
+        self.meter, self.limits = meter, limits
+        self.notes = meter.notes
+        self._last: Reading | None = None
+        self._same_since_ns, self._same = 0, 0
+
+    @property
+    def name(self) -> str:
+        return self.meter.name
+
+    @property
+    def accuracy(self) -> Accuracy:
+        return self.meter.accuracy
+
+    @property
+    def covers(self) -> str:
+        return self.meter.covers
+
+    @property
+    def interval_s(self) -> float:
+        return self.meter.interval_s
+
+    def read(self) -> Reading:
+        """raise: MeterError if the meter cannot be read now, or what it says cannot be"""
+        try:
+            reading = self.meter.read()
+        except MeterError:
+            raise
+        except (OSError, ValueError, ArithmeticError, LookupError, TypeError, struct.error) as error:
+            raise MeterError(f"{self.name}: expected a reading, got {type(error).__name__}: {error}") from error
+        last = self._last
+        if last is not None and reading.t_ns <= last.t_ns:
+            return reading
+        self._refuse(reading)
+        self._last = reading
+        if last is None:
+            self._same_since_ns = reading.t_ns
+            return reading
+        leap = "" if reading.restarted else self._leap(last, reading)
+        note = leap or reading.note or self._frozen(last, reading)
+        return dataclasses.replace(reading, restarted=reading.restarted or bool(leap), note=note)
+
+    def close(self) -> None:
+        self.meter.close()
+
+    def _refuse(self, reading: Reading) -> None:
+        if reading.voltage_v == 0 and not reading.power_w:
+            raise MeterError(f"{self.name}: expected volts, got 0 V; the sensor is dead, or its wires are off")
+        if reading.power_w is None or reading.energy_j is not None:  # a counter's watts over a short time are noise
+            return
+        low, high = self.limits.min_w, self.limits.max_w
+        if not low <= reading.power_w <= high:
+            hint = f"check the shunt's value, or allow more: ,max={2 * abs(reading.power_w):.0f}"
+            raise MeterError(f"{self.name}: expected {low:g} to {high:g} W, got {reading.power_w:.2f} W; {hint}")
+
+    def _leap(self, last: Reading, reading: Reading) -> str:
+        if last.energy_j is None or reading.energy_j is None:
+            return ""
+        used_j, most_s = reading.energy_j - last.energy_j, (reading.t_ns - last.t_ns) / 1e9 + GRACE_S
+        if used_j > self.limits.max_w * most_s:
+            return f"{self.name}: the counter leapt by {used_j:.3g} J in {most_s - GRACE_S:.3g} s"
+        if used_j < min(self.limits.min_w * most_s, -1e-6):
+            return f"{self.name}: the counter went back by {-used_j:.3g} J"
+        return ""
+
+    def _frozen(self, last: Reading, reading: Reading) -> str:
+        """A note when the same figures have come for too long; '' else, and '' until they have moved again."""
+        if not self.limits.is_noisy or _figures(last) != _figures(reading):
+            self._same_since_ns, self._same = reading.t_ns, 0
+            return ""
+        self._same += 1
+        seconds = (reading.t_ns - self._same_since_ns) / 1e9
+        if self._same >= FROZEN_SAMPLES and seconds >= FROZEN_S:
+            return f"{self.name}: frozen: the same figures for {FROZEN_S:g} s and more; does the sensor still measure?"
+        return ""
+
+
+def _figures(reading: Reading) -> tuple[float | None, ...]:
+    return reading.power_w, reading.energy_j, reading.voltage_v, reading.current_a
