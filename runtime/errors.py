@@ -14,7 +14,8 @@ AlulaError
 ├── DataError         ValueError    a data set that is empty, damaged, or does not fit what is asked of it
 │   └── NoSplitError                one that has no such split
 ├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
-└── MeterError        OSError       a power meter that is absent, unreadable or implausible
+├── MeterError        OSError       a power meter that is absent, unreadable or implausible
+└── BudgetError       ValueError    a budget of energy, time or battery that cannot be read or kept
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ class SourceError(AlulaError, OSError):
 
 class MeterError(AlulaError, OSError):
     """A power meter that is absent, unreadable or implausible."""
+
+
+class BudgetError(AlulaError, ValueError):
+    """A budget of energy, time or battery that cannot be read or kept."""
 
 
 def one_line(text: str) -> str:

@@ -1,12 +1,15 @@
-"""Bookkeeping: readings and phase marks go in, joules and seconds per phase come out. No thread, no clock, no file.
+"""Bookkeeping: readings and phase marks go in, joules and seconds per phase and class come out. No thread, no clock, no file.
 
-Between two readings, power is a straight line (a power meter) or constant (a counter: its
-difference divided by the time). The interval is cut at the phase marks inside it, and each piece goes to the phase
-that ran then, so a phase of 5 ms gets its share at any sampling rate, and the pieces sum to the interval.
+Between two readings, power is a straight line (a power meter) or constant (a counter: its difference divided by the time). The
+interval is cut at the phase marks inside it, and each piece goes to the phase that ran then, so a phase of 5 ms gets its
+share at any sampling rate.
+
+Energy is counted in whole femtojoules. The energy from the beginning of an interval to an instant in it is rounded, and a piece is
+the difference of two such figures: pieces add up to the interval whatever the cuts, and all sums are exact.
 
 Invariants, which tests check:
-    energy_j  == sum of phases (with `other`, the time outside all phases) + gap
-    duration  == sum of the phases' seconds, of which gap_s were not covered by readings
+    energy   == sum of phases (with `other`, the time outside all phases) + gap, exactly
+    duration == sum of the phases' seconds, of which gap_s were not covered by readings
 """
 
 from __future__ import annotations
@@ -14,69 +17,62 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from alula.device.power.meter import Reading
+from alula.device.power import events
+from alula.device.power.accounts import FJ, OTHER, Account, Energy, Gap, Mark, Source, add, joules
+from alula.device.power.bounds import Bound
+from alula.device.power.freeze import Freeze
+from alula.device.power.limits import Limits
+from alula.device.power.meter import Accuracy, Reading
 
-OTHER = ""  # the path of time outside all phases
 # A counter moves in steps of 1 to 10 ms: over a shorter interval its mean power is noise, and no peak.
 MIN_PEAK_S = 0.02
+SLACK_S = 0.05  # a counter may owe as much time when it is judged
+FLAGS = ("", "gap", "stale", "frozen", "implausible")
 
 
-@dataclass
-class Account:
-    """What one phase used itself, without the phases inside it. `gap_s` of `seconds` have no energy booked here."""
+class Origin(NamedTuple):
+    """Where a figure comes from: the meter's name, and its class."""
 
-    energy_j: float = 0.0
-    seconds: float = 0.0
-    gap_s: float = 0.0
-    calls: int = 0
-
-
-@dataclass
-class Gap:
-    """Time without readings. `energy_j` is a counter's difference where there is one (`counted_j`), else a guess.
-
-    unknown_s : seconds for which not even a guess is possible; no energy is booked for them
-    """
-
-    count: int = 0
-    seconds: float = 0.0
-    energy_j: float = 0.0
-    counted_j: float = 0.0
-    unknown_s: float = 0.0
-
-
-@dataclass
-class Source:
-    """What one meter contributed, gaps left out."""
-
-    energy_j: float = 0.0
-    seconds: float = 0.0
+    source: str
+    accuracy: Accuracy
 
 
 class Ledger:
-    """Books energy by phase.
+    """Books energy by phase and class.
 
     first       : where the log begins
-    source      : name of the meter that gave it
+    origin      : the meter that gave it
     gap_after_s : readings further apart leave a gap between them
+    limits      : of that meter
     """
 
-    def __init__(self, first: Reading, source: str, gap_after_s: float) -> None:
+    def __init__(self, first: Reading, origin: Origin, gap_after_s: float, limits: Limits | None = None) -> None:
         self.start_ns = self.settled_ns = first.t_ns
         self.gap_after_ns = int(gap_after_s * 1e9)
-        self.energy_j = 0.0
+        self.energy: Energy = {}  # all that is booked
         self.peak_w: float | None = first.power_w
         self.readings = 1
         self.phases: dict[str, Account] = {OTHER: Account()}
         self.gap = Gap()
-        self.sources: dict[str, Source] = {source: Source()}
-        self._last, self._source = first, source
+        self.sources: dict[Origin, Source] = {}
+        self.events = events.Events()
+        self._last, self._origin = first, origin
         self._power_w = first.power_w  # the last power that is known, for guesses
-        self._marks: deque[tuple[int, str]] = deque()
+        self._marks: deque[tuple[int, str | Mark]] = deque()
         self._path = OTHER  # at settled_ns
         self._blind = False  # part of the present interval is booked as a gap already
+        self._broken = False  # the present interval is a gap, however short
+        self._frozen = False
+        self._freeze = Freeze(first)
+        self._moved_ns = first.t_ns  # when the count last changed
+        self._source = self._open(origin, limits)
+
+    @property
+    def energy_j(self) -> float:
+        """All that is booked."""
+        return joules(self.energy)
 
     @property
     def duration_s(self) -> float:
@@ -87,21 +83,31 @@ class Ledger:
         """The phase's account, opened if need be."""
         return self.phases.setdefault(path, Account())
 
-    def mark(self, t_ns: int, path: str) -> None:
-        """From `t_ns` on, time belongs to `path`. Marks come in order of time."""
-        self._marks.append((t_ns, path))
+    def mark(self, t_ns: int, what: str | Mark) -> None:
+        """From `t_ns` on, time belongs to this path; or a Mark, which is told the energy up to there. In order of time."""
+        self._marks.append((t_ns, what))
         # No reading for too long: this is a gap whatever comes, and its marks need not be kept until then.
         if t_ns - self._last.t_ns > self.gap_after_ns:
             self._book_blind(t_ns)
             self._blind = True
 
-    def read(self, reading: Reading, source: str) -> str:
-        """Book the time since the last reading. return: '' or `gap`, or `stale` for a reading that is not newer."""
-        last, changed = self._last, reading.restarted or source != self._source
+    def read(self, reading: Reading, origin: Origin, limits: Limits | None = None) -> str:
+        """Book the time since the last reading. return: one of FLAGS; what is stale, frozen or implausible is not booked."""
+        last, changed = self._last, reading.restarted or origin != self._origin
         if reading.t_ns <= last.t_ns:
             if changed:
-                self._take(reading, source)
+                self._take(reading, origin, limits)
             return "stale"
+        if changed:
+            self._freeze, self._frozen = Freeze(reading), False
+        elif self._freeze.shows(reading):
+            self._notice_frozen(reading)
+            return "frozen"
+        if not self._is_plausible(reading, changed):
+            note = f"{origin.source}: expected a power within its range, got {_told(reading)}"
+            self.events.add(events.Event(reading.t_ns, events.IMPLAUSIBLE, 0.0, note))
+            return "implausible"
+        self._frozen = False
         end_ns = max(reading.t_ns, self.settled_ns)
         whole_s = (end_ns - last.t_ns) / 1e9
         before_w: float | None
@@ -113,16 +119,24 @@ class Ledger:
         else:
             known = [power for power in (self._power_w, reading.power_w) if power is not None]
             before_w, after_w = (known[0], known[-1]) if known else (None, None)
-        is_gap = changed or self._blind or before_w is None or end_ns - last.t_ns > self.gap_after_ns
+        is_gap = changed or self._blind or self._broken or before_w is None or end_ns - last.t_ns > self.gap_after_ns
         if is_gap:
             self._book_gap(end_ns, whole_s, before_w, after_w, counted)
         else:
             assert before_w is not None and after_w is not None
-            self._book(end_ns, before_w, after_w, source)
+            if not counted:
+                self._source.bound.interval(before_w, after_w, whole_s)
+            self._book(end_ns, before_w, after_w)
         self._note_peak(reading, after_w, counted, whole_s)
         self._power_w = after_w if counted or reading.power_w is None else reading.power_w
-        self._take(reading, source)
+        self._take(reading, origin, limits)
         return "gap" if is_gap else ""
+
+    def slept(self, t_ns: int, seconds: float) -> None:
+        """The board slept for `seconds` before `t_ns`, which the log's time does not count: what was read around it is a gap."""
+        self.events.add(events.Event(t_ns, events.SUSPEND, seconds))
+        self._source.bound.suspended(seconds)
+        self._broken = True
 
     def close(self, t_ns: int) -> None:
         """End the log at `t_ns`; time since the last reading is a gap."""
@@ -130,60 +144,92 @@ class Ledger:
             end_ns = max(t_ns, self.settled_ns)
             self._book_gap(end_ns, (end_ns - self._last.t_ns) / 1e9, self._power_w, self._power_w, False)
 
-    def _take(self, reading: Reading, source: str) -> None:
+    def _open(self, origin: Origin, limits: Limits | None) -> Source:
+        return self.sources.setdefault(origin, Source(Bound(limits or Limits())))
+
+    def _is_plausible(self, reading: Reading, changed: bool) -> bool:
+        """Whether the power, or what the counter says of it since it last moved, is within the meter's range."""
+        limits, last = self._source.bound.limits, self._last
+        if changed:
+            return True  # of another meter, or of a counter that began anew: there is nothing to compare it with
+        if reading.energy_j is None or last.energy_j is None:
+            return reading.power_w is None or limits.holds(reading.power_w)
+        seconds = (reading.t_ns - min(self._moved_ns, last.t_ns)) / 1e9 + SLACK_S
+        return limits.min_w * seconds <= reading.energy_j - last.energy_j <= limits.max_w * seconds
+
+    def _notice_frozen(self, reading: Reading) -> None:
+        if not self._frozen:
+            since_ns = self._freeze.since_ns
+            seconds = (self._last.t_ns - since_ns) / 1e9
+            note = f"{self._origin.source}: the same figures over and over"
+            self.events.add(events.Event(since_ns, events.FROZEN, seconds, note))
+            self._source.bound.frozen(self._power_w or 0.0, seconds)
+        self._frozen = self._broken = True
+
+    def _take(self, reading: Reading, origin: Origin, limits: Limits | None) -> None:
         if reading.t_ns < self.settled_ns:  # a slow read, and its time is booked already: nothing is booked twice
             reading = dataclasses.replace(reading, t_ns=self.settled_ns)
-        self._last, self._source, self._blind = reading, source, False
-        self.sources.setdefault(source, Source())
+        if reading.energy_j != self._last.energy_j:
+            self._moved_ns = reading.t_ns
+        self._last, self._blind, self._broken = reading, False, False
+        if origin != self._origin:
+            self._origin, self._source = origin, self._open(origin, limits)
         self.readings += 1
 
-    def _book(self, end_ns: int, before_w: float, after_w: float, source: str) -> None:
+    def _book(self, end_ns: int, before_w: float, after_w: float) -> None:
         """Book an interval of readings: power goes from before_w to after_w in a straight line."""
         start_ns = self.settled_ns
-        slope = (after_w - before_w) / (end_ns - start_ns)
+        half_slope = (after_w - before_w) / (end_ns - start_ns) / 2
+        accuracy, so_far_fj = self._origin.accuracy, 0
         for from_ns, to_ns, path in self._pieces(end_ns):
-            seconds = (to_ns - from_ns) / 1e9
-            middle_w = before_w + slope * ((from_ns - start_ns) + (to_ns - start_ns)) / 2
+            past_ns = to_ns - start_ns
+            until_fj = round((before_w + half_slope * past_ns) * past_ns * 1e6)  # W * ns = nJ
             account = self.account(path)
-            account.energy_j += middle_w * seconds
-            account.seconds += seconds
-        whole_s = (end_ns - start_ns) / 1e9
-        energy_j = (before_w + after_w) / 2 * whole_s
-        self.energy_j += energy_j
-        self.sources[source].energy_j += energy_j
-        self.sources[source].seconds += whole_s
+            add(account.energy, accuracy, until_fj - so_far_fj)
+            add(self.energy, accuracy, until_fj - so_far_fj)
+            account.nanoseconds += to_ns - from_ns
+            so_far_fj = until_fj
+        self._source.energy_fj += so_far_fj
+        self._source.nanoseconds += end_ns - start_ns
 
     def _book_gap(
         self, end_ns: int, whole_s: float, before_w: float | None, after_w: float | None, counted: bool
     ) -> None:
+        self.events.add(events.Event(self._last.t_ns, events.GAP, whole_s))
         self._book_blind(end_ns)
         self.gap.count += 1
-        if before_w is None or after_w is None:
+        mean_w = None if before_w is None or after_w is None else (before_w + after_w) / 2
+        if not counted:
+            self._source.bound.gap(mean_w, whole_s)
+        if mean_w is None:
             self.gap.unknown_s += whole_s
             return
-        energy_j = (before_w + after_w) / 2 * whole_s
-        self.gap.energy_j += energy_j
-        self.gap.counted_j += energy_j if counted else 0.0
-        self.energy_j += energy_j
+        energy_fj = round(mean_w * whole_s * FJ)
+        accuracy = self._origin.accuracy if counted else Accuracy.GUESSED
+        self.gap.guessed_fj += 0 if counted else energy_fj
+        add(self.gap.energy, accuracy, energy_fj)
+        add(self.energy, accuracy, energy_fj)
 
     def _book_blind(self, end_ns: int) -> None:
         """Book seconds without energy, up to `end_ns`."""
         for from_ns, to_ns, path in self._pieces(end_ns):
-            seconds = (to_ns - from_ns) / 1e9
             account = self.account(path)
-            account.seconds += seconds
-            account.gap_s += seconds
-            self.gap.seconds += seconds
+            account.nanoseconds += to_ns - from_ns
+            account.gap_ns += to_ns - from_ns
+            self.gap.nanoseconds += to_ns - from_ns
 
     def _pieces(self, end_ns: int) -> Iterator[tuple[int, int, str]]:
         """Cut the time from settled_ns to `end_ns` at the marks; takes the marks and moves settled_ns."""
         while self._marks and self._marks[0][0] <= end_ns:
-            t_ns, path = self._marks.popleft()
+            t_ns, what = self._marks.popleft()
             # A mark may lie before settled_ns only if a late reading was moved there: it takes effect at once.
             if t_ns > self.settled_ns:
                 yield self.settled_ns, t_ns, self._path
                 self.settled_ns = t_ns
-            self._path = path
+            if isinstance(what, Mark):
+                what.energy = dict(self.energy)
+            else:
+                self._path = what
         if end_ns > self.settled_ns:
             yield self.settled_ns, end_ns, self._path
             self.settled_ns = end_ns
@@ -192,3 +238,7 @@ class Ledger:
         power_w = mean_w if reading.power_w is None else reading.power_w
         if power_w is not None and (not counted or whole_s >= MIN_PEAK_S):
             self.peak_w = power_w if self.peak_w is None else max(self.peak_w, power_w)
+
+
+def _told(reading: Reading) -> str:
+    return "a count that cannot be" if reading.power_w is None else f"{reading.power_w:.4g} W"
