@@ -13,7 +13,7 @@ them. n random readings that do not show a state say that it has a share below 7
 What is not seen at all counts in full:
 
     gaps_j      = sum(seconds * farthest_w)   gaps whose energy is guessed, and time for which there is no guess
-    frozen_j    = sum(seconds * farthest_w)   from the moment a sensor froze until that was noticed
+    frozen_j    = sum(seconds * farthest_w)   a sensor gave the same figures for suspiciously long (freeze.py), until that was a gap
     suspended_j = sum(seconds * max_w)        the board slept, and nothing was booked
 
 A counter sees everything: its intervals add nothing.
@@ -54,15 +54,15 @@ class Bound:
 
     def gap(self, power_w: float | None, seconds: float) -> None:
         """Time without readings, booked at `power_w`, or not at all."""
-        self.gaps_j += seconds * self.limits.farthest_w(0.0 if power_w is None else power_w)
+        self.gaps_j += seconds * self.limits.farthest_w(power_w or 0.0, power_w or 0.0)
 
     def frozen(self, power_w: float, seconds: float) -> None:
-        """Time during which the sensor showed the same `power_w`, whatever it was."""
-        self.frozen_j += seconds * self.limits.farthest_w(power_w)
+        """Time during which the sensor showed the same `power_w`, and may have been frozen."""
+        self.frozen_j += seconds * self.limits.farthest_w(power_w, power_w)
 
     def suspended(self, seconds: float) -> None:
         """Time asleep."""
-        self.suspended_j += seconds * max(self.limits.max_w, -self.limits.min_w)
+        self.suspended_j += seconds * self.limits.farthest_w(0.0, 0.0)
 
     @property
     def sampling_j(self) -> float:
@@ -74,7 +74,7 @@ class Bound:
         """What no reading has shown."""
         if not self.intervals:
             return 0.0
-        farthest_w = max(self.limits.max_w - self.max_w, self.min_w - self.limits.min_w, 0.0)
+        farthest_w = self.limits.farthest_w(self.min_w, self.max_w)
         return min(UNSEEN / self.intervals, 1.0) * farthest_w * self.unseen_s
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from alula.device.power.coefficients import Correction
+from alula.device.power.limits import window_of
 from alula.device.power.meter import Accuracy, Meter, Reading
 
 
@@ -32,6 +33,10 @@ class Corrected:
     @property
     def interval_s(self) -> float:
         return self.meter.interval_s
+
+    @property
+    def window_s(self) -> float:
+        return window_of(self.meter)
 
     def read(self) -> Reading:
         """raise: MeterError as the meter does"""

@@ -12,7 +12,7 @@ GAP = "gap"  # no readings for too long, or two that do not belong together
 SUSPEND = "suspend"  # the board slept; seconds : of sleep, which the log's own time does not count
 CLOCK_STEP = "clock step"  # the wall clock was set; seconds : forward, or back if negative
 FROZEN = "frozen"  # the sensor gave the same figures; seconds : until that was noticed, from then on it is a gap
-IMPLAUSIBLE = "implausible"  # a figure outside the meter's range, which was not booked
+IMPLAUSIBLE = "implausible"  # the first of some figures outside the meter's range, which were not booked
 
 
 @dataclass(frozen=True)

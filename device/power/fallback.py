@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 
+from alula.device.power.limits import Limits, limits_of
 from alula.device.power.meter import Accuracy, Clock, Meter, Reading
 from alula.runtime.errors import MeterError
 
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 class WithFallback:
     """Reads `primary`; after `patience` failures in a row reads `reserve`, and tries `primary` every `retry_s`.
 
-    Name and accuracy are those of the meter that gave the last reading. The interval in which the meter changes
+    Name, accuracy and limits are those of the meter that gave the last reading. The interval in which the meter changes
     is marked as restarted, so the log books it as a gap.
     """
 
@@ -45,6 +46,10 @@ class WithFallback:
     @property
     def covers(self) -> str:
         return self._current.covers
+
+    @property
+    def limits(self) -> Limits:
+        return limits_of(self._current)
 
     def read(self) -> Reading:
         """raise: MeterError while the patience lasts, and when both meters fail"""

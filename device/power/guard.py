@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import struct
-from dataclasses import dataclass
 
+from alula.device.power.limits import Limits, window_of
 from alula.device.power.meter import Accuracy, Meter, Reading
 from alula.runtime.errors import MeterError
 
@@ -14,26 +13,6 @@ from alula.runtime.errors import MeterError
 GRACE_S = 0.05
 # The last digits of a sensor move all the time. The same ones for so long, over so many samples, and it has stopped.
 FROZEN_S, FROZEN_SAMPLES = 30.0, 20
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a kind's watts may be.
-
-    min_w, max_w : outside, a reading is none
-    is_noisy     : it is a sensor, whose last digits move
-    """
-
-    min_w: float = -math.inf
-    max_w: float = math.inf
-    is_noisy: bool = False
-
-    def up_to(self, most_w: float) -> Limits:
-        """The same with another max_w; where power may be negative, with another min_w as well."""
-        return Limits(self.min_w if self.min_w >= 0 else -most_w, most_w, self.is_noisy)
-
-
-NO_LIMITS = Limits()
 
 
 class Guarded:
@@ -63,6 +42,10 @@ class Guarded:
     @property
     def interval_s(self) -> float:
         return self.meter.interval_s
+
+    @property
+    def window_s(self) -> float:
+        return window_of(self.meter)
 
     def read(self) -> Reading:
         """raise: MeterError if the meter cannot be read now, or what it says cannot be"""

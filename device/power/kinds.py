@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alula.device.power.coefficients import Correction
-from alula.device.power.guard import NO_LIMITS, Limits
+from alula.device.power.limits import NO_LIMITS, Limits
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.runtime.errors import MeterError, MissingExtraError
 

@@ -23,7 +23,7 @@ from alula.device.power import events
 from alula.device.power.accounts import FJ, OTHER, Account, Energy, Gap, Mark, Source, add, joules
 from alula.device.power.bounds import Bound
 from alula.device.power.freeze import Freeze
-from alula.device.power.limits import Limits
+from alula.device.power.limits import NO_LIMITS, Limits
 from alula.device.power.meter import Accuracy, Reading
 
 # A counter moves in steps of 1 to 10 ms: over a shorter interval its mean power is noise, and no peak.
@@ -64,8 +64,9 @@ class Ledger:
         self._path = OTHER  # at settled_ns
         self._blind = False  # part of the present interval is booked as a gap already
         self._broken = False  # the present interval is a gap, however short
-        self._frozen = False
+        self._was_implausible = False
         self._freeze = Freeze(first)
+        self._frozen_s = 0.0  # of the present run, until it was noticed
         self._moved_ns = first.t_ns  # when the count last changed
         self._source = self._open(origin, limits)
 
@@ -98,16 +99,22 @@ class Ledger:
             if changed:
                 self._take(reading, origin, limits)
             return "stale"
+        was_frozen = self._frozen_s > 0
+        self._end_doubt(self._freeze.doubted_s if changed else self._freeze.see(reading))
         if changed:
-            self._freeze, self._frozen = Freeze(reading), False
-        elif self._freeze.shows(reading):
-            self._notice_frozen(reading)
+            self._freeze = Freeze(reading)
+        elif self._freeze.is_frozen:
+            self._notice_frozen()
             return "frozen"
-        if not self._is_plausible(reading, changed):
-            note = f"{origin.source}: expected a power within its range, got {_told(reading)}"
-            self.events.add(events.Event(reading.t_ns, events.IMPLAUSIBLE, 0.0, note))
-            return "implausible"
-        self._frozen = False
+        told = "" if changed else self._implausible(reading)
+        if told and not self._was_implausible:
+            self.events.add(events.Event(reading.t_ns, events.IMPLAUSIBLE, 0.0, f"{origin.source}: {told}"))
+        self._was_implausible = bool(told)
+        if told:
+            if reading.energy_j is None:
+                return "implausible"
+            changed = True  # the counter is counted on from here: what it says of the time before means nothing
+        changed |= was_frozen  # what a counter says of the time in which it stood still means nothing either
         end_ns = max(reading.t_ns, self.settled_ns)
         whole_s = (end_ns - last.t_ns) / 1e9
         before_w: float | None
@@ -138,33 +145,45 @@ class Ledger:
         self._source.bound.suspended(seconds)
         self._broken = True
 
+    def age_s(self, reading: Reading) -> float:
+        """How long the meter has shown the figures of this reading, which was the last that was given to `read`."""
+        return (reading.t_ns - self._freeze.since_ns) / 1e9
+
     def close(self, t_ns: int) -> None:
         """End the log at `t_ns`; time since the last reading is a gap."""
+        self._end_doubt(self._freeze.doubted_s)
         if t_ns > self._last.t_ns:
             end_ns = max(t_ns, self.settled_ns)
             self._book_gap(end_ns, (end_ns - self._last.t_ns) / 1e9, self._power_w, self._power_w, False)
 
     def _open(self, origin: Origin, limits: Limits | None) -> Source:
-        return self.sources.setdefault(origin, Source(Bound(limits or Limits())))
+        return self.sources.setdefault(origin, Source(Bound(limits or NO_LIMITS)))
 
-    def _is_plausible(self, reading: Reading, changed: bool) -> bool:
-        """Whether the power, or what the counter says of it since it last moved, is within the meter's range."""
+    def _implausible(self, reading: Reading) -> str:
+        """What is wrong with the power, or with what the counter says of it since it last moved; '' if it can be."""
         limits, last = self._source.bound.limits, self._last
-        if changed:
-            return True  # of another meter, or of a counter that began anew: there is nothing to compare it with
-        if reading.energy_j is None or last.energy_j is None:
-            return reading.power_w is None or limits.holds(reading.power_w)
-        seconds = (reading.t_ns - min(self._moved_ns, last.t_ns)) / 1e9 + SLACK_S
-        return limits.min_w * seconds <= reading.energy_j - last.energy_j <= limits.max_w * seconds
+        power_w = reading.power_w
+        if reading.energy_j is not None and last.energy_j is not None:
+            seconds = (reading.t_ns - min(self._moved_ns, last.t_ns)) / 1e9 + SLACK_S
+            power_w = (reading.energy_j - last.energy_j) / seconds
+        if power_w is None or limits.holds(power_w):
+            return ""
+        return f"expected {limits.min_w:g} to {limits.max_w:g} W, got {power_w:.4g} W"
 
-    def _notice_frozen(self, reading: Reading) -> None:
-        if not self._frozen:
+    def _end_doubt(self, doubted_s: float) -> None:
+        """A doubtful run of equal figures has ended: what was booked as power widens the bound, the rest was a gap."""
+        if doubted_s:
+            self._source.bound.frozen(self._power_w or 0.0, self._frozen_s or doubted_s)
+            self._frozen_s = 0.0
+
+    def _notice_frozen(self) -> None:
+        """From now on the sensor gives no readings."""
+        if not self._frozen_s:
             since_ns = self._freeze.since_ns
-            seconds = (self._last.t_ns - since_ns) / 1e9
+            self._frozen_s = (self._last.t_ns - since_ns) / 1e9
             note = f"{self._origin.source}: the same figures over and over"
-            self.events.add(events.Event(since_ns, events.FROZEN, seconds, note))
-            self._source.bound.frozen(self._power_w or 0.0, seconds)
-        self._frozen = self._broken = True
+            self.events.add(events.Event(since_ns, events.FROZEN, self._frozen_s, note))
+        self._broken = True
 
     def _take(self, reading: Reading, origin: Origin, limits: Limits | None) -> None:
         if reading.t_ns < self.settled_ns:  # a slow read, and its time is booked already: nothing is booked twice
@@ -238,7 +257,3 @@ class Ledger:
         power_w = mean_w if reading.power_w is None else reading.power_w
         if power_w is not None and (not counted or whole_s >= MIN_PEAK_S):
             self.peak_w = power_w if self.peak_w is None else max(self.peak_w, power_w)
-
-
-def _told(reading: Reading) -> str:
-    return "a count that cannot be" if reading.power_w is None else f"{reading.power_w:.4g} W"

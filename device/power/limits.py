@@ -1,7 +1,9 @@
-"""What a meter can show at most, and how much of the time it sees: what the bound of an energy follows from."""
+"""What a meter's watts may be, and how much of the time it sees: what is no reading, and what the bound of an energy follows from."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,22 +17,32 @@ BOARD_MAX_W = 60.0
 class Limits:
     """The range of a meter, and its window.
 
-    min_w, max_w : a reading outside is no power but a fault, and no power that is missed lies outside. A battery that is
-                   charged has negative power
+    min_w, max_w : outside, a reading is none; and no power that is missed lies outside
+    is_noisy     : it is a sensor, whose last digits move
     window_s     : each reading is the mean over this time before it; 0 for a sensor that sees one moment
     """
 
-    min_w: float = -BOARD_MAX_W
-    max_w: float = BOARD_MAX_W
+    min_w: float = -math.inf
+    max_w: float = math.inf
+    is_noisy: bool = False
     window_s: float = 0.0
 
+    def up_to(self, most_w: float) -> Limits:
+        """The same with another max_w; where power may be negative, with another min_w as well."""
+        return dataclasses.replace(self, min_w=self.min_w if self.min_w >= 0 else -most_w, max_w=most_w)
+
     def holds(self, power_w: float) -> bool:
-        """Whether a power is within the range."""
+        """Whether a power can be."""
         return self.min_w <= power_w <= self.max_w
 
-    def farthest_w(self, power_w: float) -> float:
-        """How far the true power may be from `power_w`."""
-        return max(self.max_w - power_w, power_w - self.min_w, 0.0)
+    def farthest_w(self, low_w: float, high_w: float) -> float:
+        """How far the true power may be outside `low_w` to `high_w`; a meter without limits has those of any board."""
+        most_w = self.max_w if math.isfinite(self.max_w) else BOARD_MAX_W
+        least_w = self.min_w if math.isfinite(self.min_w) else -BOARD_MAX_W
+        return max(most_w - high_w, low_w - least_w, 0.0)
+
+
+NO_LIMITS = Limits()
 
 
 @runtime_checkable
@@ -41,6 +53,21 @@ class Limited(Protocol):
     def limits(self) -> Limits: ...
 
 
+@runtime_checkable
+class Windowed(Protocol):
+    """A meter whose readings are means, and that knows of what time."""
+
+    @property
+    def window_s(self) -> float: ...
+
+
+def window_of(meter: Meter) -> float:
+    """The meter's window, 0 if it says nothing."""
+    return meter.window_s if isinstance(meter, Windowed) else 0.0
+
+
 def limits_of(meter: Meter) -> Limits:
-    """The meter's own limits, or those of any board."""
-    return meter.limits if isinstance(meter, Limited) else Limits()
+    """The meter's limits, with its window."""
+    limits = meter.limits if isinstance(meter, Limited) else NO_LIMITS
+    window_s = window_of(meter)
+    return dataclasses.replace(limits, window_s=window_s) if window_s else limits

@@ -9,6 +9,7 @@
 
 A phase boundary does not touch the meter (a read over I2C would cost more than a short phase): it records the time,
 in about 2 microseconds. The ledger interpolates power at the boundary once the readings on both sides of it are there.
+`mark` is such a boundary too: `log.energy_j(mark)` is what was used since.
 """
 
 from __future__ import annotations
@@ -23,21 +24,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from alula.device.power.accounts import FJ, OTHER, Mark
+from alula.device.power.clocks import ClockWatch
+from alula.device.power.events import CLOCK_STEP, Event
 from alula.device.power.fallback import WithFallback
-from alula.device.power.idle import IdleBaseline, measure_idle
-from alula.device.power.ledger import OTHER, Ledger
-from alula.device.power.meter import Accuracy, Clock, Meter, worst
-from alula.device.power.report import energy_figures, sources_figures, write_prometheus, write_summary
-from alula.device.power.samples import SampleCsv
+from alula.device.power.idle import IdleBaseline, given_idle, measure_idle
+from alula.device.power.ledger import Ledger, Origin
+from alula.device.power.limits import Limits, limits_of
+from alula.device.power.meter import Accuracy, Clock, Meter
+from alula.device.power.prometheus import write_prometheus
+from alula.device.power.report import energy_figures, overall, sources_figures, write_summary
+from alula.device.power.sampler import Sampler
+from alula.device.power.samples import Samples
 from alula.runtime.errors import MeterError
 
 logger = logging.getLogger(__name__)
 
+FORMAT = "alula-energy-2"
 PHASE_NAME = re.compile(r"[\w.:\-]+( [\w.:\-]+)*")
 MAX_NOTES = 50
 # Readings this many periods apart leave a gap; never less than GAP_LEAST_S, which a busy scheduler may take.
 GAP_PERIODS, GAP_MIN_S = 5.0, 0.5
-STUCK_S = 2.0
+MISSING_RATIO = 0.02  # more missing readings are said
 
 
 class _Phase(contextlib.ContextDecorator):
@@ -54,79 +62,81 @@ class _Phase(contextlib.ContextDecorator):
 
 
 class EnergyLog:
-    """Energy by phase, sampled in the background, written to a CSV (samples) and a JSON file (summary).
+    """Energy by phase and class, sampled in the background, written to a file of samples and a JSON file (summary).
 
     meter           : the caller closes it
+    samples_path    : one row per reading; JSON lines if it ends in .jsonl, else CSV
     rate_hz         : samples a second, at most what the meter gives; 0 for no thread (call `sample` yourself)
     fallback        : read while `meter` fails; the figures then say so
-    idle_w, idle_s  : power at rest, for net figures: given, or measured for idle_s seconds before the log begins
+    idle            : power at rest, for net figures: a baseline, or watts
+    idle_s          : measure the baseline for so many seconds before the log begins
     save_every_s    : the summary is also saved while the log runs, for the sake of power cuts
     prometheus_path : a *.prom file for node_exporter's textfile collector, written with the summary
     gap_after_s     : readings further apart leave a gap (default: 5 periods, at least 0.5 s)
-    raise           : MeterError on entry if the meter cannot be read, OSError if the CSV cannot be made.
+    watch           : notices sleep and steps of the wall clock; default: of this machine, none if `clock` is given
+    raise           : MeterError on entry if the meter cannot be read, OSError if the file of samples cannot be made.
                       Once it runs, a meter that fails or a full disk is said (logging, `notes`) and survived
     """
 
     def __init__(
         self,
         meter: Meter,
-        csv_path: Path | str | None = None,
+        samples_path: Path | str | None = None,
         summary_path: Path | str | None = None,
         *,
         rate_hz: float = 10.0,
         fallback: Meter | None = None,
-        idle_w: float | None = None,
+        idle: IdleBaseline | float | None = None,
         idle_s: float = 0.0,
         save_every_s: float = 60.0,
         prometheus_path: Path | str | None = None,
         gap_after_s: float | None = None,
         clock: Clock = time.monotonic_ns,
+        watch: ClockWatch | None = None,
     ) -> None:
         if not 0 <= rate_hz <= 1000:
             raise MeterError(f"energy log: expected rate_hz from 0 to 1000, got {rate_hz}; 10 is plenty for a battery")
         self.meter: Meter = meter if fallback is None else WithFallback(meter, fallback, clock=clock)
         self.period_s = max(1.0 / rate_hz, meter.interval_s) if rate_hz else 0.0
         self._gap_after_s = max(GAP_PERIODS * self.period_s, GAP_MIN_S) if gap_after_s is None else gap_after_s
-        self._csv_path, self._summary_path, self._prometheus_path = (
-            None if path is None else Path(path) for path in (csv_path, summary_path, prometheus_path)
+        self._samples_path, self._summary_path, self._prometheus_path = (
+            None if path is None else Path(path) for path in (samples_path, summary_path, prometheus_path)
         )
         self._clock, self._save_every_s = clock, save_every_s
-        self._idle_w, self._idle_s, self._idle_source = idle_w, idle_s, "given"
+        self._watch = watch or (ClockWatch() if clock is time.monotonic_ns else None)
+        self._idle = given_idle(idle) if isinstance(idle, float | int) else idle
+        self._idle_s = idle_s
         self._notes: list[str] = []
-        self._accuracies: dict[str, Accuracy] = {}
         self._counters: dict[str, int] = {}
         self._stack: list[str] = []
         self._owner: int | None = None
-        self._failed_reads = self._failed_run = 0
-        self._sampler_cpu_s = 0.0
+        self._failed_reads = self._failed_run = self._unbooked = 0
         self._state = "new"  # -> running -> closed, or the name of the exception that ended it
         self._started_at = ""
         self._ledger: Ledger | None = None
-        self._csv: SampleCsv | None = None
+        self._samples: Samples | None = None
         self._lock = threading.Lock()  # the ledger, the stack, the counters
         self._sampling = threading.Lock()  # one reader of the meter at a time
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._sampler = Sampler(self.period_s, self.sample, self.save, save_every_s) if self.period_s else None
 
     def __enter__(self) -> EnergyLog:
         if self._state != "new":
             raise MeterError(f"energy log: expected a new log, got one that is {self._state}; make another EnergyLog")
         if self._idle_s > 0:
-            self._set_baseline(measure_idle(self.meter, self._idle_s))
+            self._idle = measure_idle(self.meter, self._idle_s)
         first = self.meter.read()
-        if self._csv_path is not None:
-            self._csv = SampleCsv(self._csv_path)
+        if self._samples_path is not None:
+            self._samples = Samples(self._samples_path)
         self._started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         for note in (*self.meter.notes, first.note):
             self._note(note)
-        source = self._source()
-        self._ledger = Ledger(first, source, self._gap_after_s)
-        if self._csv is not None:
-            self._csv.reading(0.0, first, 0.0, OTHER, source, "")
+        origin = self._origin()
+        self._ledger = Ledger(first, origin, self._gap_after_s, limits_of(self.meter))
+        if self._samples is not None:
+            self._samples.reading(0.0, first, 0.0, OTHER, *origin, 0.0, "")
         self._state = "running"
-        if self.period_s > 0:
-            self._thread = threading.Thread(target=self._run, name="energy-log", daemon=True)
-            self._thread.start()
+        if self._sampler is not None:
+            self._sampler.start()
         return self
 
     def __exit__(
@@ -153,6 +163,31 @@ class EnergyLog:
         with self._lock:
             self._counters[name] = self._counters.get(name, 0) + n
 
+    def mark(self) -> Mark:
+        """An instant, for `energy_j`. It costs as little as a phase. raise: MeterError if the log does not run"""
+        with self._lock:
+            ledger = self._running("energy log: mark")
+            mark = Mark(self._clock())
+            ledger.mark(mark.t_ns, mark)
+            return mark
+
+    def energy_j(self, mark: Mark | None = None) -> float:
+        """Joules since the mark, or since the log began, up to now: reads the meter. Their class is that of the summary.
+
+        The energy of a gap is booked when it ends. raise: MeterError before the log has begun
+        """
+        return sum(self.energy_by_class_j(mark).values())
+
+    def energy_by_class_j(self, mark: Mark | None = None) -> dict[Accuracy, float]:
+        """The same, by class."""
+        self.sample()
+        if self._ledger is None:
+            raise MeterError("energy log: expected a log that has begun, got a new one; use it in a with statement")
+        with self._lock:
+            now = self._ledger.energy
+            then = {} if mark is None else now if mark.energy is None else mark.energy
+            return {accuracy: (energy_fj - then.get(accuracy, 0)) / FJ for accuracy, energy_fj in now.items()}
+
     def sample(self) -> bool:
         """Take a reading now. return: False if the meter could not be read (counted, never raised)."""
         with self._sampling:
@@ -166,17 +201,20 @@ class EnergyLog:
             if self._failed_run:
                 logger.warning("power meter %s: back after %d failed readings", self.meter.name, self._failed_run)
                 self._failed_run = 0
-            source = self._source()
+            origin = self._origin()
             self._note(reading.note)
             with self._lock:
                 # Marks up to this reading are complete: they are made under the lock, with a later time from now on.
                 if self._state != "running":
                     return False
-                flag = self._ledger.read(reading, source)
-                energy_j, path = self._ledger.energy_j, self._path()
-            if self._csv is not None:
+                self._look_at_clocks(reading.t_ns)
+                flag = self._ledger.read(reading, origin, self._limits(origin))
+                energy_j, path, age_s = self._ledger.energy_j, self._path(), self._ledger.age_s(reading)
+            if flag not in ("", "gap"):
+                self._unbooked += 1
+            if self._samples is not None:
                 t_s = (reading.t_ns - self._ledger.start_ns) / 1e9
-                self._csv.reading(t_s, reading, energy_j, path, source, flag)
+                self._samples.reading(t_s, reading, energy_j, path, *origin, age_s, flag)
             return True
 
     def summary(self) -> dict[str, Any]:
@@ -185,29 +223,19 @@ class EnergyLog:
             raise MeterError("energy log: expected a log that has begun, got a new one; use it in a with statement")
         with self._lock:
             ledger = self._ledger
-            sources = sources_figures(ledger, self._accuracies)
-            duration_s = ledger.duration_s
+            sources = sources_figures(ledger)
             head = {
-                "format": "alula-energy-1",
-                "source": sources[0]["source"] if len(sources) == 1 else "+".join(entry["source"] for entry in sources),
-                "accuracy": worst(self._accuracies.values()).value,
+                "format": FORMAT,
+                "source": "+".join(dict.fromkeys(entry["source"] for entry in sources)),
+                "accuracy": overall(ledger).value,
                 "covers": self.meter.covers,
                 "state": self._state,
                 "started_at": self._started_at,
             }
-            tail = {
-                "idle_source": None if self._idle_w is None else self._idle_source,
-                "sources": sources,
-                "sampling": {
-                    "asked_hz": 1 / self.period_s if self.period_s else None,
-                    "achieved_hz": (ledger.readings - 1) / duration_s if duration_s > 0 else None,
-                    "readings": ledger.readings,
-                    "failed_readings": self._failed_reads,
-                    "sampler_cpu_ratio": self._sampler_cpu_s / duration_s if duration_s > 0 else None,
-                },
-                "notes": list(self._notes),
-            }
-            return head | energy_figures(ledger, self._counters, self._idle_w) | tail
+            figures = energy_figures(ledger, self._counters, self._idle)
+            sampling = self._sampling_figures(ledger)
+            notes = [*self._notes, *self._tell_missing(sampling["missing_ratio"])]
+            return head | figures | {"sources": sources, "sampling": sampling, "notes": notes}
 
     def save(self) -> None:
         """Write summary and Prometheus file now. A disk that refuses is said and survived."""
@@ -221,47 +249,58 @@ class EnergyLog:
                 except OSError as error:
                     self._note(f"{path}: expected to write the summary, got {error}; free some room", say=True)
 
-    def _run(self) -> None:
-        """The sampler thread: keeps to the period, skips what it has missed."""
-        next_s = saved_s = time.monotonic()
-        while True:
-            now_s = time.monotonic()
-            next_s = max(next_s + self.period_s, now_s)
-            if self._stop.wait(max(next_s - now_s, 0.0)):
-                return
-            self.sample()
-            self._sampler_cpu_s = time.thread_time()
-            if time.monotonic() - saved_s >= self._save_every_s:
-                self.save()
-                saved_s = time.monotonic()
+    def _sampling_figures(self, ledger: Ledger) -> dict[str, Any]:
+        duration_s = ledger.duration_s
+        cpu_s = 0.0 if self._sampler is None else self._sampler.cpu_s
+        due = duration_s / self.period_s if self.period_s else 0.0
+        return {
+            "asked_hz": 1 / self.period_s if self.period_s else None,
+            "achieved_hz": (ledger.readings - 1) / duration_s if duration_s > 0 else None,
+            "age_s": max(self._clock() - ledger.settled_ns, 0) / 1e9 if self._state == "running" else 0.0,
+            "readings": ledger.readings,
+            "failed_readings": self._failed_reads,
+            "unbooked_readings": self._unbooked,
+            "missing_ratio": max(0.0, 1 - ledger.readings / due) if due >= 1 else 0.0,
+            "sampler_cpu_ratio": cpu_s / duration_s if duration_s > 0 else None,
+        }
+
+    def _tell_missing(self, missing_ratio: float) -> list[str]:
+        if missing_ratio <= MISSING_RATIO:
+            return []
+        return [f"{missing_ratio:.0%} of the readings are missing; the bound of the energy counts them"]
+
+    def _look_at_clocks(self, t_ns: int) -> None:
+        if self._watch is None or self._ledger is None:
+            return
+        asleep_s, set_s = self._watch.look()
+        if asleep_s:
+            self._ledger.slept(t_ns, asleep_s)
+            self._note(f"the board slept for {asleep_s:.1f} s; no energy is booked for that time", say=True)
+        if set_s:
+            self._ledger.events.add(Event(t_ns, CLOCK_STEP, set_s))
 
     def _close(self, state: str) -> None:
         if self._state != "running":
             return
         assert self._ledger is not None
-        self._stop.set()
-        stuck = False
-        if self._thread is not None:
-            alive = self._thread.is_alive()
-            self._thread.join(STUCK_S)
-            stuck = self._thread.is_alive()
-            if not alive:
-                self._note("the sampler thread died early; the time after it is a gap", say=True)
-        if stuck:
-            self._note(f"power meter {self.meter.name}: a read takes over {STUCK_S:g} s; left behind", say=True)
-        ended_ns = None if not stuck and self.sample() else self._clock()
+        trouble = self._sampler.stop() if self._sampler is not None else ""
+        stuck = self._sampler is not None and self._sampler.is_stuck
+        if trouble:
+            self._note(f"power meter {self.meter.name}: {trouble}", say=True)
+        before_ns = self._ledger.settled_ns
+        booked = not stuck and self.sample() and self._ledger.settled_ns > before_ns
         with self._lock:
             self._state = state
-            if ended_ns is not None:
-                self._ledger.close(ended_ns)
-        if self._csv is not None:
-            self._csv.close()
-            self._note(self._csv.failure)
+            if not booked:
+                self._ledger.close(self._clock())
+        if self._samples is not None:
+            self._samples.close()
+            self._note(self._samples.failure)
         self.save()
 
     def _enter_phase(self, name: str) -> None:
         with self._lock:
-            ledger = self._running(name)
+            ledger = self._running(f"phase {name}")
             here = threading.get_ident()
             if self._owner is None:
                 self._owner = here
@@ -284,32 +323,30 @@ class EnergyLog:
             if self._ledger is not None and self._state == "running":
                 self._ledger.mark(self._clock(), self._path())
 
-    def _running(self, name: str) -> Ledger:
+    def _running(self, what: str) -> Ledger:
         if self._ledger is None or self._state != "running":
-            raise MeterError(f"phase {name}: expected a running log, got a {self._state} one; use it inside `with`")
+            raise MeterError(f"{what}: expected a running log, got a {self._state} one; use it inside `with`")
         return self._ledger
 
     def _path(self) -> str:
         return self._stack[-1] if self._stack else OTHER
 
-    def _source(self) -> str:
-        """The name of the meter that gave the last reading, its accuracy noted."""
-        name = self.meter.name
-        self._accuracies.setdefault(name, self.meter.accuracy)
-        return name
+    def _origin(self) -> Origin:
+        """The meter that gave the last reading, and its class."""
+        return Origin(self.meter.name, self.meter.accuracy)
 
-    def _set_baseline(self, baseline: IdleBaseline) -> None:
-        self._idle_w = baseline.power_w
-        self._idle_source = f"measured for {baseline.seconds:.1f} s by {baseline.source}"
+    def _limits(self, origin: Origin) -> Limits | None:
+        """Of a meter that is new; the ledger knows those of the others."""
+        return limits_of(self.meter) if self._ledger is not None and origin not in self._ledger.sources else None
 
     def _read_failed(self, error: OSError) -> None:
         self._failed_reads += 1
         self._failed_run += 1
         if self._failed_run == 1:
             self._note(f"power meter: {error}", say=True)
-            if self._csv is not None and self._ledger is not None:
+            if self._samples is not None and self._ledger is not None:
                 t_s = (self._clock() - self._ledger.start_ns) / 1e9
-                self._csv.failed(t_s, self._path(), self.meter.name)
+                self._samples.failed(t_s, self._path(), *self._origin())
 
     def _note(self, text: str, say: bool = False) -> None:
         if say:

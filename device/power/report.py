@@ -94,7 +94,12 @@ def _phase(ledger: Ledger, path: str, idle_w: float | None) -> dict[str, Any]:
 def sources_figures(ledger: Ledger) -> list[dict[str, Any]]:
     """What each meter contributed, with its class."""
     return [
-        {"source": origin.source, "accuracy": origin.accuracy.value, "energy_j": source.energy_j, "seconds": source.seconds}
+        {
+            "source": origin.source,
+            "accuracy": origin.accuracy.value,
+            "energy_j": source.energy_j,
+            "seconds": source.seconds,
+        }
         for origin, source in ledger.sources.items()
     ]
 
@@ -107,7 +112,11 @@ def tell_energy(summary: dict[str, Any], item: str = "") -> str:
     each = summary["counters"].get(item, {}).get("each_j")
     shown = f"{summary['energy_j']:.4g} J" + ("" if each is None else f", {each:.3g} J per {item}")
     parts = summary["by_class_j"]
-    of = f", of which {', '.join(f'{energy_j:.3g} J {name}' for name, energy_j in parts.items())}" if len(parts) > 1 else ""
+    of = (
+        f", of which {', '.join(f'{energy_j:.3g} J {name}' for name, energy_j in parts.items())}"
+        if len(parts) > 1
+        else ""
+    )
     return f"energy: {shown} ({summary['accuracy']}, {summary['source']}{of})"
 
 

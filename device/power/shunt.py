@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Options, Trust
+from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy
 from alula.runtime.errors import MeterError
 

@@ -51,7 +51,7 @@ def test_a_budget_means_what_it_says(text, budget):
      "30%", "30%battery/min", "101%battery", "1J/min/min", "200J 3s", "9999999999999999J", "½J", "٣J", "2J/é"],
 )  # fmt: skip
 def test_what_is_no_budget_is_refused_in_one_line(text):
-    with pytest.raises(BudgetError, match="^--budget: expected .*, got .*; ") as caught:
+    with pytest.raises(BudgetError, match=r"^--budget: expected .*, got .*; ") as caught:
         parse_budget(text, "--budget")
     assert len(str(caught.value)) < 280
 

@@ -20,8 +20,8 @@ from alula.device.firmware import DEVICES, Ioctl, ask
 from alula.device.power.access import remedy
 from alula.device.power.board import identify
 from alula.device.power.coefficients import Correction
-from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, no_rest, offer
+from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.runtime.errors import MeterError
 

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, no_rest, offer
+from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.device.power.sysfs import read_int, read_text
 from alula.runtime.errors import MeterError

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from alula.device.power import EnergyLog, select_meter
-from alula.device.power.guard import Guarded, Limits
+from alula.device.power.guard import Guarded
+from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy, Reading
 from alula.runtime.errors import MeterError
 

@@ -6,24 +6,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alula.device.power.ledger import OTHER, Ledger
-from alula.device.power.meter import Reading
+from alula.device.power.accounts import OTHER, Mark
+from alula.device.power.ledger import Ledger, Origin
+from alula.device.power.limits import Limits
+from alula.device.power.meter import Accuracy, Reading
 from alula.runtime.errors import MeterError
 
 MS = 1_000_000
+A, B = Origin("a", Accuracy.MEASURED), Origin("b", Accuracy.MODELLED)
 
 
 def book(readings, marks, end_ms, gap_after_s=0.5):
     """A ledger of events [(t_ms, power_w or None, energy_j or None, restarted)] and marks [(t_ms, path)]."""
     first, *rest = readings
-    ledger = Ledger(reading(first), "a", gap_after_s)
+    ledger = Ledger(reading(first), A, gap_after_s)
     events = sorted([(t, 1, r) for r in rest for t in [r[0]]] + [(t, 0, p) for t, p in marks], key=lambda e: e[:2])
     for t_ms, kind, what in events:
         if kind == 0:
             ledger.account(what).calls += 1
             ledger.mark(t_ms * MS, what)
         else:
-            ledger.read(reading(what), "a")
+            ledger.read(reading(what), A)
     ledger.close(end_ms * MS)
     return ledger
 
@@ -90,26 +93,26 @@ def test_a_meter_that_never_comes_back_leaves_a_gap_to_the_end():
 
 
 def test_another_source_breaks_the_line_between_two_readings():
-    ledger = Ledger(reading((0, 2.0, None)), "a", 0.5)
-    ledger.read(reading((100, 2.0, None)), "a")
-    ledger.read(reading((200, 8.0, 50.0)), "b")
-    ledger.read(reading((300, 8.0, 50.8)), "b")
+    ledger = Ledger(reading((0, 2.0, None)), A, 0.5)
+    ledger.read(reading((100, 2.0, None)), A)
+    ledger.read(reading((200, 8.0, 50.0)), B)
+    ledger.read(reading((300, 8.0, 50.8)), B)
     assert ledger.gap.seconds == pytest.approx(0.1)
-    assert ledger.sources["a"].energy_j == pytest.approx(0.2)
-    assert ledger.sources["b"].energy_j == pytest.approx(0.8)
+    assert ledger.sources[A].energy_j == pytest.approx(0.2)
+    assert ledger.sources[B].energy_j == pytest.approx(0.8)
 
 
 def test_a_reading_from_the_past_is_not_booked():
-    ledger = Ledger(reading((100, 2.0, None)), "a", 0.5)
-    assert ledger.read(reading((50, 9.0, None)), "a") == "stale"
+    ledger = Ledger(reading((100, 2.0, None)), A, 0.5)
+    assert ledger.read(reading((50, 9.0, None)), A) == "stale"
     assert ledger.duration_s == 0 and ledger.energy_j == 0 and ledger.peak_w == 2.0
 
 
 def test_a_slow_read_whose_time_was_booked_as_blind_is_not_booked_twice():
-    ledger = Ledger(reading((0, 2.0, 0.0)), "a", 0.5)
+    ledger = Ledger(reading((0, 2.0, 0.0)), A, 0.5)
     ledger.mark(700 * MS, "p")  # books 0.7 s as blind while a read is under way that says 0.6 s
-    assert ledger.read(reading((600, 2.0, 1.2)), "a") == "gap"
-    ledger.read(reading((800, 2.0, 1.6)), "a")
+    assert ledger.read(reading((600, 2.0, 1.2)), A) == "gap"
+    ledger.read(reading((800, 2.0, 1.6)), A)
     assert ledger.energy_j == pytest.approx(1.6)
     assert ledger.duration_s == pytest.approx(0.8)
 
@@ -173,3 +176,47 @@ def test_each_phase_gets_the_integral_of_the_broken_line_over_its_own_time(power
         expected[owner] += (before + (after - before) * share / 100) / 1000
     for path, energy_j in expected.items():
         assert ledger.phases[path].energy_j == pytest.approx(energy_j, rel=1e-6, abs=1e-9)
+
+
+def test_a_power_outside_the_range_is_not_booked_and_told_once():
+    ledger = Ledger(reading((0, 3.0, None)), A, 0.5, Limits(0.0, 15.0))
+    flags = [ledger.read(reading((100 * k, 400.0 if 3 <= k < 6 else 3.0, None)), A) for k in range(1, 10)]
+    assert flags == ["", "", "implausible", "implausible", "implausible", "", "", "", ""]
+    assert ledger.energy_j == pytest.approx(2.7) and ledger.peak_w == 3.0
+    assert [event.kind for event in ledger.events.kept] == ["implausible"]
+
+
+def test_a_counter_that_jumps_is_counted_on_from_there():
+    ledger = Ledger(reading((0, None, 0.0)), A, 0.5, Limits(0.0, 15.0))
+    for k in range(1, 20):
+        ledger.read(reading((100 * k, None, 0.3 * k + (5000 if k >= 10 else 0))), A)
+    assert ledger.energy_j == pytest.approx(5.7)
+    assert ledger.gap.guessed_j == pytest.approx(0.3)
+
+
+def test_a_frozen_sensor_is_a_gap_from_when_it_is_noticed_and_widens_the_bound():
+    powers = [3 + 0.001 * (k % 7) for k in range(100)] + [3.0] * 200 + [3 + 0.001 * (k % 7) for k in range(100)]
+    ledger = Ledger(reading((0, 3.0, None)), A, 0.5, Limits(0.0, 15.0))
+    flags = [ledger.read(reading((100 * k, power, None)), A) for k, power in enumerate(powers[1:], 1)]
+    frozen, gap = ledger.events.kept
+    assert (frozen.kind, gap.kind) == ("frozen", "gap") and flags.count("frozen") > 90
+    assert frozen.seconds + gap.seconds == pytest.approx(20.0, abs=0.3)
+    assert ledger.sources[A].bound.frozen_j == pytest.approx(frozen.seconds * 12.0, rel=0.01)
+    assert set(ledger.energy) == {Accuracy.MEASURED, Accuracy.GUESSED}
+
+
+def test_what_was_booked_before_a_mark_is_told_exactly():
+    ledger = Ledger(reading((0, 0.0, None)), A, 0.5)
+    mark = Mark(50 * MS)
+    ledger.mark(mark.t_ns, mark)
+    assert mark.energy is None
+    ledger.read(reading((100, 10.0, None)), A)
+    assert mark.energy == {Accuracy.MEASURED: 125 * 10**12}  # 2.5 W for 50 ms
+
+
+def test_the_events_of_a_long_flight_do_not_fill_the_memory():
+    ledger = Ledger(reading((0, 3.0, None)), A, 0.5)
+    for k in range(1, 1000):
+        ledger.read(reading((1000 * k, 3.0, None)), A)
+    figures = ledger.events.figures(0)
+    assert len(figures["events"]) == 200 and figures["counts"]["gap"] == {"count": 999, "seconds": pytest.approx(999.0)}

@@ -10,7 +10,9 @@ import time
 import pytest
 
 from alula.device.power import Accuracy, EnergyLog, Reading
-from alula.device.power.report import prometheus_text
+from alula.device.power.prometheus import prometheus_text
+from alula.device.power.report import tell_energy
+from alula.device.power.samples import COLUMNS
 from alula.runtime.errors import MeterError
 
 
@@ -91,7 +93,7 @@ def test_counters_give_joules_apiece(log, clock):
 
 
 def test_net_figures_subtract_the_baseline(clock):
-    with EnergyLog(Steady(clock), rate_hz=0, idle_w=1.5, clock=clock) as log:
+    with EnergyLog(Steady(clock), rate_hz=0, idle=1.5, clock=clock) as log:
         with log.phase("work"):
             tick(log, clock, 1.0)
         log.count("frames", 10)
@@ -99,7 +101,7 @@ def test_net_figures_subtract_the_baseline(clock):
     assert summary["net_j"] == pytest.approx(0.5)
     assert summary["phases"]["work"]["net_j"] == pytest.approx(0.5)
     assert summary["counters"]["frames"]["each_net_j"] == pytest.approx(0.05)
-    assert summary["idle_source"] == "given"
+    assert summary["idle"]["source"] == "given" and summary["net_accuracy"] == "guessed"
 
 
 def test_the_baseline_can_be_measured_first():
@@ -107,7 +109,7 @@ def test_the_baseline_can_be_measured_first():
         pass
     summary = log.summary()
     assert summary["idle_w"] == pytest.approx(2.0)
-    assert summary["idle_source"].endswith("by steady")
+    assert summary["idle"]["source"] == "steady" and summary["net_accuracy"] == "measured"
 
 
 def test_files_say_what_the_summary_says(clock, tmp_path):
@@ -133,6 +135,39 @@ def test_files_say_what_the_summary_says(clock, tmp_path):
     assert paths[2].read_text() == prometheus_text(summary)
     assert 'alula_energy_joules{phase="read text",source="steady",accuracy="measured"} 0.4' in paths[2].read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "s.json", "s.prom"]  # no temporary file is left
+
+
+def test_samples_are_json_lines_where_the_name_says_so(clock, tmp_path):
+    with EnergyLog(Steady(clock), tmp_path / "s.jsonl", rate_hz=0, clock=clock) as log:
+        tick(log, clock, 0.3)
+    rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["t_s"] for row in rows] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.3])
+    assert {(row["source"], row["accuracy"], row["voltage_v"]) for row in rows} == {("steady", "measured", None)}
+    assert rows[3]["age_s"] == pytest.approx(0.3)  # it has shown 2 W all the time
+
+
+def test_energy_since_a_mark_is_exact_and_has_its_class(log, clock):
+    tick(log, clock, 0.5)
+    clock.advance(0.05)
+    mark = log.mark()
+    clock.advance(0.05)
+    assert log.energy_j(mark) == pytest.approx(0.1)
+    tick(log, clock, 1.0)
+    assert log.energy_j(mark) == pytest.approx(2.1)
+    assert log.energy_by_class_j(mark) == {Accuracy.MEASURED: pytest.approx(2.1)}
+    assert log.energy_j() == pytest.approx(3.2)
+    assert log.energy_j(log.mark()) == 0
+
+
+def test_one_line_tells_the_energy_its_class_and_what_is_guessed_of_it(log, clock):
+    with log.phase("fly"):
+        tick(log, clock, 1.0)
+    log.count("frame", 4)
+    assert tell_energy(log.summary(), "frame") == "energy: 2 J, 0.5 J per frame (measured, steady)"
+    clock.advance(1.0)
+    log.sample()
+    assert tell_energy(log.summary()) == "energy: 4 J (guessed, steady, of which 2 J measured, 2 J guessed)"
 
 
 def test_a_meter_that_vanishes_midway_is_said_counted_and_leaves_a_gap(log, clock, tmp_path, caplog):
@@ -177,8 +212,10 @@ def test_with_a_fallback_the_figures_are_an_estimate_and_say_why(clock):
         meter.there = False
         tick(log, clock, 1.0)
     summary = log.summary()
-    assert summary["accuracy"] == "modelled" and summary["source"] == "steady+model"
+    assert summary["accuracy"] == "guessed" and summary["source"] == "steady+model"
     assert [entry["accuracy"] for entry in summary["sources"]] == ["measured", "modelled"]
+    assert summary["by_class_j"] == pytest.approx({"measured": 2.0, "modelled": 3.5, "guessed": 1.05})
+    assert summary["energy_j"] == pytest.approx(sum(summary["by_class_j"].values()))
     assert summary["sources"][1]["seconds"] == pytest.approx(0.7)
     assert any("fell back to model" in note for note in summary["notes"])
 
@@ -239,6 +276,10 @@ def test_a_log_that_is_not_running_refuses_phases_and_a_second_start(clock):
         pass
     with pytest.raises(MeterError, match="has begun"):
         log.summary()
+    with pytest.raises(MeterError, match="has begun"):
+        log.energy_j()
+    with pytest.raises(MeterError, match="expected a running log"):
+        log.mark()
     with log:
         pass
     log.close()
@@ -273,7 +314,7 @@ def test_the_sampler_thread_books_short_phases_while_the_program_works(tmp_path)
 
 
 def test_a_read_that_never_returns_does_not_hold_up_the_end(monkeypatch):
-    monkeypatch.setattr("alula.device.power.log.STUCK_S", 0.05)
+    monkeypatch.setattr("alula.device.power.sampler.STUCK_S", 0.05)
     release = threading.Event()
 
     class Stuck(Steady):
@@ -284,7 +325,7 @@ def test_a_read_that_never_returns_does_not_hold_up_the_end(monkeypatch):
 
     with EnergyLog(Stuck(), rate_hz=100) as log, log.phase("work"):
         time.sleep(0.05)
-    thread = log._thread
+    thread = log._sampler.thread
     assert any("left behind" in note for note in log.summary()["notes"])
     before = log.summary()
     release.set()
