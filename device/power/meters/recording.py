@@ -1,10 +1,4 @@
-"""A meter that replays a recorded trace: an external meter's CSV, a log of ours, or a made-up one for a test.
-
-Columns, by header: time (`t_s`, `t`, `time`, `timestamp`: seconds from any origin), and power (`power_w`, `w`,
-`power`) or voltage and current (`voltage_v`, `v`, `voltage`; `current_a`, `a`, `current`). Without a header:
-two columns are time and watts, three are time, volts and amperes. Lines that begin with # are skipped, and so
-are rows without a value: our own log writes failed readings like that.
-"""
+"""A meter that replays a recorded trace: an external meter's file, a log of ours, or a made-up one for a test. Rows as in rows.py."""
 
 from __future__ import annotations
 
@@ -15,14 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alula.device.power.kinds import Candidate, Kind, Options, Trust
 from alula.device.power.meter import Accuracy, Clock, Reading
+from alula.device.power.rows import Rows
 from alula.runtime.errors import MeterError
 
-TIME_NAMES = ("t_s", "t", "time", "time_s", "timestamp", "seconds")
-POWER_NAMES = ("power_w", "w", "power", "watt", "watts", "p")
-VOLT_NAMES = ("voltage_v", "v", "voltage", "volt", "volts")
-CURRENT_NAMES = ("current_a", "a", "current", "ampere", "amperes", "i")
 # Rows further apart than this many usual steps are a hole in the trace: nothing is known in between.
 HOLE_STEPS = 5.0
 
@@ -30,7 +20,7 @@ HOLE_STEPS = 5.0
 class Replay:
     """The power at this moment of a recorded trace; its integral is exact however seldom it is read.
 
-    path     : CSV file, format in the module's docstring
+    path     : CSV file, or JSON lines, as in rows.py
     offset_s : where in the trace to begin, or minus the seconds until it begins
     loop     : begin again at the end, instead of being a meter that vanished
     hole_s   : rows further apart are a hole (default: 5 usual steps)
@@ -108,87 +98,28 @@ class Replay:
 
 def _load(path: Path) -> np.ndarray:
     """(N, 4) float64: seconds, watts, volts, amperes; volts and amperes are NaN where they are not recorded."""
+    rows = Rows(str(path))
+    table: list[tuple[float, float, float, float]] = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [
-                (number, [cell.strip() for cell in row])
-                for number, row in enumerate(csv.reader(file), 1)
-                if row and not row[0].startswith("#")
-            ]
+            for line in file:
+                row = rows.line(line)
+                if row is None:
+                    continue
+                if row.t_s is None:
+                    raise MeterError(f"{path}: expected a column of time (t_s), got none; add one")
+                if table and row.t_s < table[-1][0]:
+                    got = f"expected t >= {table[-1][0]}, got {row.t_s}"
+                    raise MeterError(f"{path}:{rows.number}: {got}; sort the file")
+                table.append((row.t_s, row.power_w, _or_nan(row.voltage_v), _or_nan(row.current_a)))
+    except MeterError:
+        raise
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MeterError(f"{path}: expected a CSV of power readings, got {error}; give a text file") from error
-    columns = _columns(path, rows[0][1]) if rows else {}
-    if rows and not _is_number(rows[0][1][0]):
-        rows = rows[1:]
-    table: list[tuple[float, ...]] = []
-    for number, row in rows:
-        values = _values(path, number, row, columns)
-        if values is None:
-            continue
-        if table and values[0] < table[-1][0]:
-            raise MeterError(f"{path}:{number}: expected t >= {table[-1][0]}, got {values[0]}; sort the file")
-        table.append(values)
     if len(table) < 2:
         raise MeterError(f"{path}: expected at least two rows of readings, got {len(table)}; is it the right file?")
     return np.array(table, dtype=np.float64)
 
 
-def _columns(path: Path, first: list[str]) -> dict[str, int]:
-    """Which column holds what: by the header's names, or by their number where there is no header."""
-    if _is_number(first[0]):
-        if len(first) not in (2, 3):
-            raise MeterError(f"{path}: expected 2 columns (t, W) or 3 (t, V, A), got {len(first)}; add a header line")
-        return {"t": 0, "w": 1} if len(first) == 2 else {"t": 0, "v": 1, "a": 2}
-    names = [name.lower() for name in first]
-    columns = {}
-    for key, wanted in (("t", TIME_NAMES), ("w", POWER_NAMES), ("v", VOLT_NAMES), ("a", CURRENT_NAMES)):
-        found = [names.index(name) for name in wanted if name in names]
-        if found:
-            columns[key] = found[0]
-    if "t" not in columns or not ("w" in columns or {"v", "a"} <= columns.keys()):
-        got = ", ".join(first)[:80]
-        raise MeterError(f"{path}: expected columns t_s and power_w, or t_s, voltage_v and current_a, got {got}")
-    return columns
-
-
-def _values(path: Path, number: int, row: list[str], columns: dict[str, int]) -> tuple[float, ...] | None:
-    """Seconds, watts, volts, amperes of one row; None for a row that says that there was no reading."""
-    cells = {key: row[index] if index < len(row) else "" for key, index in columns.items()}
-    needed = ("t", "w") if "w" in columns else ("t", "v", "a")
-    if any(not cells[key] for key in needed):
-        return None
-    try:
-        value = {key: float(cell) if cell else float("nan") for key, cell in cells.items()}
-    except ValueError as error:
-        text = ",".join(row)[:60]
-        raise MeterError(f"{path}:{number}: expected numbers, got {text!r}; fix or remove the line") from error
-    volt, current = value.get("v", float("nan")), value.get("a", float("nan"))
-    power = value["w"] if "w" in value else volt * current
-    if not (np.isfinite(power) and np.isfinite(value["t"])):
-        text = ",".join(row)[:60]
-        raise MeterError(f"{path}:{number}: expected finite numbers, got {text!r}; fix or remove the line")
-    return value["t"], power, volt, current
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _open(rest: str, options: Options, root: Path, clock: Clock) -> Replay:
-    options.only("replay")
-    if not rest:
-        raise MeterError("power meter: expected csv:FILE, got 'csv'; name the file")
-    return Replay(rest, options.number("replay", 0.0) or 0.0, clock=clock)
-
-
-def _survey(root: Path, clock: Clock) -> list[Candidate]:
-    missing, remedy = "a file or a pipe that a USB or bench meter writes to", "start its logger and name its file"
-    covers = "whatever the meter is connected to"
-    return [Candidate("csv:FILE", Trust.ASKED, None, Accuracy.MEASURED, covers, missing, remedy)]
-
-
-KIND = Kind("csv", "csv:FILE|-", _open, _survey)
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
