@@ -1,4 +1,4 @@
-"""What no meter may do: give watts that cannot be, count back or in leaps, stand still in silence, raise what nobody expects."""
+"""What no meter may do: give watts that cannot be, count back or in leaps, raise what nobody expects."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from alula.runtime.errors import MeterError
 
 # Counters move in steps, and two reads may be closer than one of them.
 GRACE_S = 0.05
-# The last digits of a sensor move all the time. The same ones for so long, over so many samples, and it has stopped.
-FROZEN_S, FROZEN_SAMPLES = 30.0, 20
 
 
 class Guarded:
@@ -25,7 +23,6 @@ class Guarded:
         self.meter, self.limits = meter, limits
         self.notes = meter.notes
         self._last: Reading | None = None
-        self._same_since_ns, self._same = 0, 0
 
     @property
     def name(self) -> str:
@@ -61,10 +58,9 @@ class Guarded:
         self._refuse(reading)
         self._last = reading
         if last is None:
-            self._same_since_ns = reading.t_ns
             return reading
         leap = "" if reading.restarted else self._leap(last, reading)
-        note = leap or reading.note or self._frozen(last, reading)
+        note = leap or reading.note
         return dataclasses.replace(reading, restarted=reading.restarted or bool(leap), note=note)
 
     def close(self) -> None:
@@ -89,18 +85,3 @@ class Guarded:
         if used_j < min(self.limits.min_w * most_s, -1e-6):
             return f"{self.name}: the counter went back by {-used_j:.3g} J"
         return ""
-
-    def _frozen(self, last: Reading, reading: Reading) -> str:
-        """A note when the same figures have come for too long; '' else, and '' until they have moved again."""
-        if not self.limits.is_noisy or _figures(last) != _figures(reading):
-            self._same_since_ns, self._same = reading.t_ns, 0
-            return ""
-        self._same += 1
-        seconds = (reading.t_ns - self._same_since_ns) / 1e9
-        if self._same >= FROZEN_SAMPLES and seconds >= FROZEN_S:
-            return f"{self.name}: frozen: the same figures for {FROZEN_S:g} s and more; does the sensor still measure?"
-        return ""
-
-
-def _figures(reading: Reading) -> tuple[float | None, ...]:
-    return reading.power_w, reading.energy_j, reading.voltage_v, reading.current_a

@@ -18,13 +18,11 @@ class Limits:
     """The range of a meter, and its window.
 
     min_w, max_w : outside, a reading is none; and no power that is missed lies outside
-    is_noisy     : it is a sensor, whose last digits move
     window_s     : each reading is the mean over this time before it; 0 for a sensor that sees one moment
     """
 
     min_w: float = -math.inf
     max_w: float = math.inf
-    is_noisy: bool = False
     window_s: float = 0.0
 
     def up_to(self, most_w: float) -> Limits:

@@ -19,7 +19,7 @@ USUAL_OHM = 0.1
 LARGEST_OHM = 1.0  # over it, an ampere would cost the board a fifth of its 5 V
 # A running Pi with its camera lies well inside; outside, the shunt's value is the first suspect.
 MIN_BOARD_W, MAX_BOARD_W = 0.3, 60.0
-LIMITS = Limits(-MAX_BOARD_W, MAX_BOARD_W, is_noisy=True)
+LIMITS = Limits(-MAX_BOARD_W, MAX_BOARD_W)
 
 
 def shunt_ohm(options: Options) -> float | None:

@@ -107,6 +107,7 @@ class Hwmon:
         label = folder / f"in{channel}_label"
         self.covers = f"{COVERS} of {read_text(label) if label.exists() else self.chip.name}"
         self.interval_s = self._interval_s()
+        self.window_s = self.interval_s if (folder / "update_interval").exists() else 0.0  # of averages
         self._shunt = self._shunt_file(channel)
         self._gain = 1.0 if shunt_ohm is None else self._driver_ohm() / shunt_ohm
         doubted = shunt_ohm is None and self._has_default_shunt()

@@ -110,6 +110,7 @@ class I2c:
             self._ohm = 1.0 if inside else shunt_ohm or USUAL_OHM
             self.accuracy = Accuracy.MEASURED if inside or shunt_ohm else Accuracy.GUESSED
             self.covers = f"{COVERS} of {self.chip.name}"
+            self.window_s = self._setup.conversion_s
             self.interval_s = max(self._setup.conversion_s, 1e-3)
             self._last: Reading | None = None
             self._values: tuple[Sample | None, int | None] = None, None

@@ -123,4 +123,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [offer("pmic", Trust.CORRECTED, Accuracy.CORRECTED, COVERS, make)]
 
 
-KIND = Kind("pmic", "pmic", _open, _survey, correction=ONE_UNIT, limits=Limits(0.3, 40.0, is_noisy=True))
+KIND = Kind("pmic", "pmic", _open, _survey, correction=ONE_UNIT, limits=Limits(0.3, 40.0))

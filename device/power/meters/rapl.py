@@ -125,4 +125,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [offer("rapl", Trust.COUNTER, Rapl.accuracy, Rapl.covers, make)]
 
 
-KIND = Kind("rapl", "rapl", _open, _survey, limits=Limits(0.0, 8 * MAX_PACKAGE_W, is_noisy=True))
+KIND = Kind("rapl", "rapl", _open, _survey, limits=Limits(0.0, 8 * MAX_PACKAGE_W))

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from alula.device.power.guard import Limits
 from alula.device.power.kinds import Candidate, Kind, Options, Trust
+from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy, Clock, Meter, Reading
 from alula.device.power.meters.recording import Replay
 from alula.device.power.rows import MAX_LINE, Row, Rows

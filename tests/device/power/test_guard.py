@@ -36,7 +36,7 @@ def inner(clock):
 
 
 def guarded(inner, min_w=-60.0, max_w=60.0):
-    return Guarded(inner, Limits(min_w, max_w, is_noisy=True))
+    return Guarded(inner, Limits(min_w, max_w))
 
 
 def test_a_shunt_value_that_makes_400_w_is_refused_until_the_user_allows_it(tree, clock):
@@ -60,18 +60,6 @@ def test_no_volts_is_no_reading_and_no_amperes_is_one(inner):
         guarded(inner).read()
     inner.next = {"power_w": 0.0, "voltage_v": 5.0, "current_a": 0.0}
     assert guarded(inner).read().power_w == 0.0
-
-
-def test_the_same_figures_for_long_are_said_once_they_are(inner, clock):
-    meter = guarded(inner)
-    notes = []
-    for _ in range(400):
-        clock.advance(0.1)
-        notes.append(meter.read().note)
-    assert not any(notes[:300]) and all("frozen" in note for note in notes[310:])
-    inner.next = {"power_w": 3.001}
-    clock.advance(0.1)
-    assert meter.read().note == ""
 
 
 @pytest.mark.parametrize(("energy_j", "words"), [(-5.0, "went back by 5 J"), (1000.0, "leapt by 1e+03 J in 1 s")])

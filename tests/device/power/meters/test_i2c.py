@@ -8,7 +8,7 @@ import os
 import pytest
 
 from alula.device.power import select_meter, survey
-from alula.device.power.ledger import Ledger
+from alula.device.power.ledger import Ledger, Origin
 from alula.device.power.meter import Accuracy
 from alula.device.power.meters.i2c import I2c
 from alula.runtime.errors import MeterError, MissingExtraError
@@ -115,17 +115,17 @@ def test_one_sample_read_twice_is_one_sample(bus, tree, clock):
     clock.advance(0.1)
     chip[6] = (8, 2)
     first = meter.read()
-    ledger, asked = Ledger(first, meter.name, 1.0), len(bus.asked)
+    ledger, asked = Ledger(first, Origin(meter.name, meter.accuracy), 1.0), len(bus.asked)
     chip[1] = (12000, 2)
     clock.advance(0.030)
     assert meter.read() is first and len(bus.asked) == asked
     clock.advance(0.030)  # time enough, but the chip says that it has nothing new and has not
     chip[1] = (24000, 2)
-    assert meter.read() is first and ledger.read(first, meter.name) == "stale"
+    assert meter.read() is first and ledger.read(first, Origin(meter.name, meter.accuracy)) == "stale"
     chip[1], chip[6] = (12000, 2), (8, 2)
     second = meter.read()
     assert second.power_w == pytest.approx(first.power_w / 2)
-    ledger.read(second, meter.name)
+    ledger.read(second, Origin(meter.name, meter.accuracy))
     assert ledger.duration_s == pytest.approx(0.060) and ledger.readings == 2
 
 
