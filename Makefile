@@ -8,7 +8,7 @@ OCR_MODELS := --no-deps --ignore-requires-python rapidocr-onnxruntime==1.4.4
 # Real photographs with labels. Data as well: the package's code never runs
 PHOTOGRAPHS := --no-deps foolbox==3.3.4
 CPUS := cortex-a53 cortex-a72 cortex-a76
-BENCHES := conformance hostile random_networks inference footprint entropy loading training training_memory sparse skipping tiny exports environments journeys tracks zoo detectors power
+BENCHES := conformance hostile random_networks inference footprint entropy loading training training_memory sparse skipping tiny exports environments journeys tracks zoo detectors pretrained_detectors power
 LONG_BENCHES := accuracy resume heads # an hour and more; DATA is a folder with CIFAR-10
 CORE := tests/runtime tests/host tests/test_cli.py tests/test_project.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts

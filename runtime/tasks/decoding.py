@@ -181,7 +181,7 @@ def from_distances(centres: Array, figures: Array, strides: Array) -> Array:
     strides : (N, 1), of a bin
     source  : Li et al., "Generalized focal loss", NeurIPS 2020, section 3
     """
-    bins = figures.reshape(len(figures), 4, -1)
+    bins = figures.reshape(len(figures), 4, figures.shape[1] // 4)
     powers = np.exp(bins - bins.max(axis=2, keepdims=True))
     shares = powers / powers.sum(axis=2, keepdims=True)
     away = (shares @ np.arange(bins.shape[2], dtype=np.float32)) * strides

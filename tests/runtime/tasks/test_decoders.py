@@ -112,6 +112,14 @@ def test_candidates_are_those_of_a_reading_of_one_box_after_the_other(case: str)
     assert found.classes.tolist() == [kind for _, _, kind in expected]
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_an_image_may_show_nothing(case: str) -> None:
+    arrays = [np.zeros_like(array) for array in random_outputs(*CASES[case][0])]
+    fit = fit_decoder(case.split()[0], outputs_of(arrays), "net")
+    found = chosen(fit.decode(arrays, 0.4), fit, 0.4, 0.5, False, ())
+    assert (found.boxes.shape, found.scores.shape, found.classes.shape) == ((0, 4), (0,), (0,))
+
+
 def test_a_decoded_yolox_and_lists_of_boxes_are_read_as_they_are() -> None:
     (rows,) = random_outputs((1, THREE, 5 + C))
     decoded = fit_decoder("yolox", outputs_of([rows], ops=frozenset({"Exp"})), "net").decode([rows], 0.4)
