@@ -108,6 +108,7 @@ largest, smallest = _extreme("maximum"), _extreme("minimum")
 
 INF, NAN = F(math.inf), F(math.nan)
 LOG2E, LN2_HIGH, LN2_LOW = F(1.44269504088896341), F(0.693359375), F(-2.12194440e-4)
+WHOLE = F(1.5 * 2**23 + 127)
 
 
 @device
@@ -183,8 +184,21 @@ def log(x):
 
 @device
 def sigmoid(x):
-    """1 / (1 + e ** -x)."""
-    return F(1.0) / (F(1.0) + exp(-x))
+    """1 / (1 + e ** -x), where e ** -x = 2 ** n * e ** -r; r = x + n * ln 2, n is whole, and e ** -r a minimax polynomial.
+
+    Adding WHOLE rounds to a whole number, in the low bits of the sum: n + 127, which are an exponent once they are shifted.
+    """
+    y = at_most(at_least(x, held(F(-89.0))), held(F(88.0)))
+    t = fma(y, held(-LOG2E), held(WHOLE))
+    n = t - held(WHOLE)
+    r = fma(n, held(LN2_LOW), fma(n, held(LN2_HIGH), y))
+    p = fma(held(F(1.3814540e-3)), r, held(F(-8.3687451e-3)))
+    p = fma(p, r, held(F(4.1668391e-2)))
+    p = fma(p, r, held(F(-1.6666520e-1)))
+    p = fma(p, r, held(F(4.9999993e-1)))
+    p = fma(p, r, held(F(-1.0)))
+    p = fma(p, r, held(F(1.0)))
+    return F(1.0) / (F(1.0) + p * f32_of_i32_bits(i32_bits(t) << np.int32(23)))
 
 
 @device

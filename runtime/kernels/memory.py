@@ -62,6 +62,17 @@ def offset(context, pointer, index):
 
 
 @intrinsic
+def hidden(context, pointer):
+    """The same pointer, but the optimiser does not know it: a loop in place that keeps some elements would branch to them."""
+
+    def generate(cx, builder, signature, args):
+        kind = args[0].type
+        return builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", [args[0]], False)
+
+    return pointer(pointer), generate
+
+
+@intrinsic
 def f32_from_bits(context, bits):
     """The float32 in the low half of a word."""
 

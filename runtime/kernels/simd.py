@@ -96,6 +96,11 @@ class Emitter:
         mask = ir.Constant(ir.VectorType(I32, self.width), [index] * self.width)
         return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
+    def shuffle(self, a, b, lanes):
+        """The vector of these lanes of a and, behind them, b."""
+        mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+        return self.builder.shuffle_vector(a, b, mask)
+
     def constant(self, value):
         """A vector of one constant."""
         return ir.Constant(self.vector, [value] * self.width)

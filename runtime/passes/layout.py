@@ -15,10 +15,12 @@ from alula.runtime.passes.names import CHANNELS_LAST
 from alula.runtime.passes.rewrite import Rewrite, make_node
 from alula.runtime.passes.shapes import Shapes
 from alula.runtime.passes.transposes import (
+    RULES,
     Change,
     Perm,
     constant_target,
     data_inputs,
+    gathered,
     inverse,
     is_pointwise,
     rule_for,
@@ -57,6 +59,8 @@ class _Layout:
                 elif node.op in ("Shape", "Size"):
                     self._look_through(node)
                 else:
+                    if node.op == "Reshape":
+                        self._order(node)
                     self._push(node)
             for node in self.rewrite.nodes("Transpose"):
                 self._pull(node)
@@ -106,6 +110,28 @@ class _Layout:
         new = [make_node("Shape", [x], whole), make_node("Gather", [whole, axes], output, node.name, axis=0)]
         self.rewrite.exchange([node], new)
         self.shapes.put(whole, TensorSpec((len(perm),), "int64"))
+
+    def _order(self, node: Node) -> None:
+        """Let a Reshape that merges axes change places with a Transpose that brings them together: a shuffle of channels.
+
+        The axes that are merged get their order first, by a Transpose that stays; the rest of the permutation moves on.
+        """
+        maker = self.rewrite.maker(node.inputs[0], "Transpose")
+        perm = self._perm(maker)
+        before, after = self.shapes.shape(node.inputs[0]), self.shapes.shape(node.outputs[0])
+        if maker is None or perm is None or before is None or after is None or node.attrs.allowzero:
+            return
+        order = gathered(before, after, perm)
+        rest = tuple(order.index(axis) for axis in perm)
+        if tuple(range(len(order))) in (order, rest) or len(after) < 4:
+            return
+        ordered = self.rewrite.fresh(f"{maker.inputs[0]}.ordered")
+        x = self.shapes.spec(maker.inputs[0])
+        change = RULES["Reshape"](self.rewrite, self.shapes, node, rest)
+        if change is None or x is None or change.perms[0] != to_first(len(after)):
+            return
+        self.shapes.put(ordered, TensorSpec(_permuted(x.shape, order), x.dtype))
+        self._apply(node, change, {0: ordered}, {ordered: make_node("Transpose", [maker.inputs[0]], ordered, perm=order)})
 
     def _push(self, node: Node) -> None:
         """Let a node change places with the Transposes in front of it."""
@@ -213,15 +239,10 @@ class _Layout:
         return self.rewrite.fresh(f"{name}{CHANNELS_LAST}" if perm == to_first(len(perm)) else f"{name}.transposed")
 
     def _is_welcome(self, perm: Perm, output: str) -> bool:
-        """Whether a Transpose by `perm` after a node moves further down, or vanishes."""
+        """Whether a Transpose by `perm` after a node moves further down, vanishes, or becomes one with the next."""
         if perm in (to_first(len(perm)), tuple(range(len(perm)))):
             return True
-        reader = self.rewrite.only_reader(output, "Transpose")
-        after = self._perm(reader)
-        if after is None:
-            return False
-        both = tuple(perm[axis] for axis in after)
-        return both in (to_first(len(both)), tuple(range(len(both))))
+        return self._perm(self.rewrite.only_reader(output, "Transpose")) is not None
 
 
 def _aligned(shape: tuple[Dim, ...], rank: int) -> tuple[Dim, ...] | None:

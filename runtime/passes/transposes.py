@@ -225,6 +225,15 @@ def _groups(before: Sequence[Dim], after: Sequence[Dim]) -> list[tuple[tuple[int
     return groups + [((len(before) - i,), (len(after) - i,)) for i in range(tail, 0, -1)]
 
 
+def gathered(before: Sequence[Dim], after: Sequence[Dim], perm: Perm) -> Perm:
+    """The axes of x in an order in which those that a Reshape merges stand side by side, as the Reshape reads them.
+
+    before : shape that the Reshape reads, that of x under `perm`
+    """
+    groups = [[perm[axis] for axis in axes] for axes, _ in _groups(before, after)]
+    return tuple(place for group in sorted(groups, key=lambda places: min(places, default=0)) for place in group)
+
+
 def _transposed_order(
     groups: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], before: Sequence[Dim], perm: Perm
 ) -> list[int] | None:

@@ -13,6 +13,8 @@ from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, offset
 from alula.runtime.kernels.product import matmul_tile
 from alula.runtime.kernels.simd import TILES, dispatch
 
+EPILOGUE_SIZE = 2048  # elements of y, about, that an epilogue takes at once: less costs calls, more the first-level cache
+
 if COMPILING:
     MR, NV, W = TILES.rows, TILES.vectors, TILES.width
     NR, STEP = NV * W, TILES.step
@@ -134,6 +136,7 @@ def f32_conv(
     for b in range(blocks):
         block = first_panel + b * block_panels
         block_end = min(block + block_panels, last_panel)
+        waiting = 0  # rows that the epilogue has not seen
         for tile in range(first_tile, last_tile):
             # A row's pixels are divided evenly, so tiles differ by one pixel at most
             row, place = tile // row_tiles, tile % row_tiles
@@ -188,13 +191,17 @@ def f32_conv(
                 run_tile(width, rows, table, here, taps, length, 1, target, stride, offset(bias, column), low, high)
                 if not whole:
                     copy_block(spill, NR, offset(out, column), y_pixel, rows, left_over)
-            if epilogue != 0:  # on the block that the tile has just written: it is still in the cache
-                first_column = block * NR
-                epilogue_words[0] = address_of(offset(out, first_column))
-                epilogue_words[1] = y_pixel
-                epilogue_words[2] = begin
-                epilogue_words[3] = rows
-                epilogue_words[4] = first_column
-                epilogue_words[5] = min(block_end * NR, c_out) - first_column
-                epilogue_words[6] = address_of(epilogue_stages)
-                call_kernel(epilogue, address_of(epilogue_words), 0, 1)
+            if epilogue != 0:  # on the rows that the last tiles have written: they are still in the cache
+                columns = min(block_end * NR, c_out) - block * NR
+                if waiting == 0:
+                    epilogue_words[0] = address_of(offset(out, block * NR))
+                    epilogue_words[2] = begin
+                waiting += rows
+                if waiting * columns >= EPILOGUE_SIZE or place + 1 == row_tiles or tile + 1 == last_tile:
+                    epilogue_words[1] = y_pixel
+                    epilogue_words[3] = waiting
+                    epilogue_words[4] = block * NR
+                    epilogue_words[5] = columns
+                    epilogue_words[6] = address_of(epilogue_stages)
+                    call_kernel(epilogue, address_of(epilogue_words), 0, 1)
+                    waiting = 0

@@ -28,7 +28,7 @@ from alula.runtime.kernels.fmath import (
     tanh,
 )
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, i64p, kernel, words
-from alula.runtime.kernels.memory import f32_at, f32_from_bits, offset
+from alula.runtime.kernels.memory import f32_at, f32_from_bits, hidden, offset
 
 STAGE_WORDS = 5
 CHUNK = 4096  # elements of a block that stays in the first-level cache over all stages
@@ -275,7 +275,7 @@ def f32_epilogue(
     run_stages(
         block,
         stride,
-        block,
+        hidden(block),
         stride,
         row,
         rows,

@@ -1,16 +1,90 @@
 # mypy: ignore-errors
 """Copies between strided views: one loop nest for transpose, slice, concat, repeat and pad."""
 
-from alula.runtime.kernels.lang import device, i32p, i64, i64p, kernel, u8p, u16p, words
+from alula.runtime.kernels.lang import COMPILING, device, i32p, i64, i64p, intrinsic, kernel, u8p, u16p, words
 from alula.runtime.kernels.memory import offset
+from alula.runtime.kernels.simd import TILES, Emitter
+
+if COMPILING:
+    from numba.core import types
+
+    W = min(TILES.width, 8)  # of a square of vectors; wider ones do not fit the registers
 
 TILE = 16  # a square that keeps 16 cache lines of the source open
 
 
+def zipped(lanes, run, high):
+    """Which lanes of two vectors, one behind the other, make one: runs of them in turn, from half of each 4 lanes."""
+    taken = [4 * part + 2 * high + k for part in range(lanes // 4) for k in range(2)]
+    pairs = [taken[k : k + run] for k in range(0, len(taken), run)]
+    return [lane for pair in pairs for vector in (0, lanes) for lane in (vector + k for k in pair)]
+
+
+def transposed(emit, rows):
+    """W vectors as the columns of W vectors: neighbours are zipped, then pairs of neighbours, then halves of 4 lanes."""
+    if emit.width == 2 * 4:
+        low, high = [0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]
+        halves = [four_by_four(emit, rows[k : k + 4]) for k in (0, 4)]
+        return [emit.shuffle(a, b, lanes) for lanes in (low, high) for a, b in zip(*halves, strict=True)]
+    return four_by_four(emit, rows)
+
+
+def four_by_four(emit, rows):
+    """4 vectors, each 4 lanes of them transposed on their own."""
+    a, b, c, d = rows
+    ones = [(emit.shuffle(x, y, zipped(emit.width, 1, high))) for high in (0, 1) for x, y in ((a, b), (c, d))]
+    return [emit.shuffle(ones[2 * half], ones[2 * half + 1], zipped(emit.width, 2, high)) for half in (0, 1) for high in (0, 1)]
+
+
+@intrinsic
+def transpose_square(context, x, x_stride, y, y_stride):
+    """y[j, i] = x[i, j] for W x W elements; rows are so many elements apart."""
+
+    def generate(cx, builder, signature, args):
+        x, x_stride, y, y_stride = args
+        emit = Emitter(builder, W)
+        rows = [emit.load_at(x, (k, x_stride)) for k in range(W)]
+        for k, row in enumerate(transposed(emit, rows)):
+            emit.store_at(row, y, (k, y_stride))
+        return cx.get_dummy_value()
+
+    return types.void(x, x_stride, y, y_stride), generate
+
+
 @device
-def copy_views(x, y, rank, shape, x_strides, y_strides, tid, n_threads):
+def transpose_strip(source, target, inner, inner_x, count, second_y):
+    """target[j, i] = source[i, j], j < count: what is not in squares goes one by one."""
+    rows, columns = inner // W * W, count // W * W
+    for i in range(0, rows, W):
+        for j in range(0, columns, W):
+            transpose_square(offset(source, i * inner_x + j), inner_x, offset(target, j * second_y + i), second_y)
+    for j in range(count):
+        for i in range(rows if j < columns else 0, inner):
+            target[j * second_y + i] = source[i * inner_x + j]
+
+
+@device
+def vec_two(first, second, y, n):
+    """Two rows side by side: channels that are shuffled in two groups."""
+    for j in range(n):
+        y[2 * j] = first[j]
+        y[2 * j + 1] = second[j]
+
+
+@device
+def vec_three(first, second, third, y, n):
+    """Three rows side by side: an image's planes as pixels."""
+    for j in range(n):
+        y[3 * j] = first[j]
+        y[3 * j + 1] = second[j]
+        y[3 * j + 2] = third[j]
+
+
+@device
+def copy_views(x, y, rank, shape, x_strides, y_strides, words, tid, n_threads):
     """y[i] = x[i] over an index space of `rank` >= 2 dimensions; strides in elements.
 
+    words : whether an element has 4 bytes, which can be transposed in vectors
     The last dimension is the one that is dense in y; the one before it, if any is, the one that is dense in x.
     """
     inner, inner_x, inner_y = shape[rank - 1], x_strides[rank - 1], y_strides[rank - 1]
@@ -36,6 +110,13 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, tid, n_threads):
                 line, out = offset(source, j * second_x), offset(target, j * second_y)
                 for i in range(inner):
                     out[i] = line[i]
+        elif words and second_x == 1 and inner_y == 1 and inner >= W:
+            transpose_strip(source, target, inner, inner_x, last - first, second_y)
+        elif words and second_x == 1 and inner_y == 1 and second_y == inner and (inner == 2 or inner == 3):
+            if inner == 2:
+                vec_two(source, offset(source, inner_x), target, last - first)
+            else:
+                vec_three(source, offset(source, inner_x), offset(source, 2 * inner_x), target, last - first)
         elif inner < TILE:
             for i in range(inner):
                 line, out = offset(source, i * inner_x), offset(target, i * inner_y)
@@ -52,22 +133,22 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, tid, n_threads):
 @kernel
 def copy_4(x: i32p, y: i32p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 4 bytes. view: shape, strides in x, strides in y."""
-    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
+    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), True, tid, n_threads)
 
 
 @kernel(compact=True)
 def copy_1(x: u8p, y: u8p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 1 byte."""
-    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
+    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), False, tid, n_threads)
 
 
 @kernel(compact=True)
 def copy_2(x: u16p, y: u16p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 2 bytes."""
-    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
+    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), False, tid, n_threads)
 
 
 @kernel(compact=True)
 def copy_8(x: i64p, y: i64p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 8 bytes."""
-    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), tid, n_threads)
+    copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), False, tid, n_threads)
