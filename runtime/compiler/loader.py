@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import math
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from alula.runtime.forks import ForkLock
 from alula.runtime.graph import Array
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+FLOAT, BITS = struct.Struct("f"), struct.Struct("i")
 _loading = ForkLock()
 
 
@@ -65,10 +68,17 @@ class KernelLibrary:
 def word_of(value: int | float | Array) -> int:
     """An argument word: an integer, the bits of a float32, or the address of an array."""
     if isinstance(value, np.ndarray):
-        address: int = value.__array_interface__["data"][0]  # a quarter of the time of `ctypes.data`
-        return address
+        try:
+            return ctypes.addressof(ctypes.c_char.from_buffer(value))  # a third of the time of the way below
+        except (TypeError, ValueError):  # it may not be written, or is empty
+            address: int = value.__array_interface__["data"][0]
+            return address
     if isinstance(value, float):
-        return int(np.float32(value).view(np.int32))
+        try:
+            bits: int = BITS.unpack(FLOAT.pack(value))[0]
+            return bits
+        except OverflowError:  # too large for a float32
+            return word_of(math.copysign(math.inf, value))
     return int(value)
 
 

@@ -49,7 +49,7 @@ def best_of_columns(
 
     least : bits of a float from 0 on
     best  : scratch, 2 BLOCK elements
-    found : how many; then of each the column, the row, the maximum; columns ascend; 1 + 3 n elements
+    found : how many; then the columns, ascending; from place 1 + n on their rows, from 1 + 2 n on their maxima
     """
     count, last, group = 0, classes - 1, offset(best, BLOCK)
     for start in range(0, n, BLOCK):
@@ -64,10 +64,10 @@ def best_of_columns(
         for i in range(size):
             if best[i] > least:
                 first = np.int64(group[i])
-                found[3 * count + 1] = start + i
-                found[3 * count + 2] = first + first_of(offset(scores, first * n + start + i), n, best[i])
-                found[3 * count + 3] = best[i]
                 count += 1
+                found[count] = start + i
+                found[n + count] = first + first_of(offset(scores, first * n + start + i), n, best[i])
+                found[2 * n + count] = best[i]
     found[0] = count
 
 
@@ -83,45 +83,60 @@ def best_of_rows(
             own = offset(x, first)
             top = largest(own, classes)
             if gate >= 0 or top > least:
-                found[3 * count + 1] = row
-                found[3 * count + 2] = first_of(own, 1, top)
-                found[3 * count + 3] = top
                 count += 1
+                found[count] = row
+                found[n + count] = first_of(own, 1, top)
+                found[2 * n + count] = top
     found[0] = count
+
+
+@device
+def is_box(box):
+    """Whether four edges are finite and in order: left, top, right, bottom."""
+    finite = True
+    for k in range(4):
+        finite = finite and box[k] - box[k] == 0
+    return finite and box[0] <= box[2] and box[1] <= box[3]
 
 
 @kernel(compact=True, fastmath=frozenset())
 def keep_apart(
-    boxes: f32p, kinds: i64p, order: i64p, n: i64, n_kinds: i64, limit: f32, kept: i64p, tid: i64, n_threads: i64
+    boxes: f32p, scores: f32p, kinds: i64p, order: i64p, n: i64, n_kinds: i64, conf: f32, limit: f32, agnostic: i64, kept: i64p,
+    tid: i64, n_threads: i64
 ):  # fmt: skip
     """The boxes that no better one that is kept, of the same kind, overlaps by more than the limit.
 
-    boxes : (n, 4) of left, top, right, bottom, finite
-    kinds : below n_kinds
-    order : the boxes, best first
-    limit : of the intersection over the union; a box without area overlaps nothing
-    kept  : how many; then which, best first; then scratch: 1 + 2 n + n_kinds elements
+    boxes    : (n, 4) of left, top, right, bottom; what is not finite or ends before it begins is no box
+    scores   : those above conf count, if they are finite
+    kinds    : those from 0 on and below n_kinds count
+    order    : the boxes, best first
+    limit    : of the intersection over the union; a box without area overlaps nothing
+    agnostic : boxes of other kinds count as of the same one
+    kept     : how many; then which, best first; then scratch: 1 + 2 n + n_kinds elements
     """
     before, last, count = offset(kept, 1 + n), offset(kept, 1 + 2 * n), 0  # lists of the kept boxes of each kind
     for kind in range(n_kinds):
         last[kind] = -1
     for place in range(n):
         i = order[place]
-        left, top, right, bottom = boxes[4 * i], boxes[4 * i + 1], boxes[4 * i + 2], boxes[4 * i + 3]
-        area = (right - left) * (bottom - top)
-        j = last[kinds[i]]
-        while j >= 0:
-            wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
-            high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
-            if wide > 0 and high > 0:
-                shared = wide * high
-                other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
-                if shared / (other + area - shared) > limit:
-                    break
-            j = before[j]
-        if j < 0:
-            before[i] = last[kinds[i]]
-            last[kinds[i]] = i
-            count += 1
-            kept[count] = i
+        box, kind = offset(boxes, 4 * i), kinds[i]
+        if scores[i] > conf and scores[i] - scores[i] == 0 and kind >= 0 and kind < n_kinds and is_box(box):
+            left, top, right, bottom = box[0], box[1], box[2], box[3]
+            area = (right - left) * (bottom - top)
+            kind = 0 if agnostic != 0 else kind
+            j = last[kind]
+            while j >= 0:
+                wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
+                high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
+                if wide > 0 and high > 0:
+                    shared = wide * high
+                    other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
+                    if shared / (other + area - shared) > limit:
+                        break
+                j = before[j]
+            if j < 0:
+                before[i] = last[kind]
+                last[kind] = i
+                count += 1
+                kept[count] = i
     kept[0] = count

@@ -60,8 +60,8 @@ class Candidates:
     classes: Array
 
     def at(self, rows: Array) -> Candidates:
-        """Some of them."""
-        return Candidates(self.boxes[rows], self.scores[rows], self.classes[rows])
+        """Some of them, by their places (K,)."""
+        return Candidates(self.boxes.take(rows, axis=0), self.scores.take(rows), self.classes.take(rows))
 
 
 @frozen
@@ -119,22 +119,24 @@ def best_of_rows(rows: Array, first: int, classes: int, conf: float, gate: int =
 
 
 def _table(found: Array) -> Best:
-    """What the kernels found, by columns."""
-    places, kinds, values = found[1 : 1 + 3 * found[0]].reshape(-1, 3).T
+    """What the kernels found: three columns, each with room for all."""
+    n, count = len(found) // 3, found[0]
+    places, kinds, values = (found[1 + k * n : 1 + k * n + count] for k in range(3))
     return places, kinds, values.astype(np.int32).view(np.float32)
 
 
-def apart(candidates: Candidates, iou: float, agnostic: bool = False) -> Array:
-    """Rows of the candidates that no better one overlaps by more than iou, best first; of equal ones the first.
+def apart(candidates: Candidates, conf: float, iou: float, classes: int | None = None, agnostic: bool = False) -> Array:
+    """Rows of the candidates that count and that no better one overlaps by more than iou, best first; of equal ones the first.
 
+    What is not finite or ends before it begins is no box, and a score above conf counts.
+    classes  : of the network: others do not count; None if they are not known
     agnostic : a box of another class drops it, too
     """
-    order = np.argsort(-candidates.scores, kind="stable")
-    boxes, n = np.ascontiguousarray(candidates.boxes), len(order)
-    kinds = np.zeros(n, np.int64) if agnostic else np.ascontiguousarray(candidates.classes)
-    n_kinds = 1 + int(kinds.max(initial=0))
+    scores, kinds = np.ascontiguousarray(candidates.scores), np.ascontiguousarray(candidates.classes)
+    boxes, order, n = np.ascontiguousarray(candidates.boxes), np.argsort(-scores, kind="stable"), len(scores)
+    n_kinds = 1 + int(kinds.max(initial=0)) if classes is None else classes
     kept = np.empty(1 + 2 * n + n_kinds, np.int64)
-    library().call("keep_apart", boxes, kinds, order, n, n_kinds, float(iou), kept)
+    library().call("keep_apart", boxes, scores, kinds, order, n, n_kinds, float(conf), float(iou), int(agnostic), kept)
     return kept[1 : 1 + kept[0]]
 
 
@@ -151,11 +153,11 @@ def numbers_of(labels: Array) -> Array:
 
 
 def from_centres(boxes: Array) -> Array:
-    """(N, 4) of centre x, centre y, width, height as left, top, right, bottom."""
-    half, corners = boxes[:, 2:] / 2, np.empty((len(boxes), 4), boxes.dtype)
-    np.subtract(boxes[:, :2], half, out=corners[:, :2])
-    np.add(boxes[:, :2], half, out=corners[:, 2:])
-    return corners
+    """(4, N) of centre x, centre y, width, height as (N, 4) of left, top, right, bottom."""
+    half, corners = boxes[2:] * np.float32(0.5), np.empty(boxes.shape, boxes.dtype)
+    np.subtract(boxes[:2], half, out=corners[:2])
+    np.add(boxes[:2], half, out=corners[2:])
+    return corners.T
 
 
 def strides_of(size: tuple[int, int], count: int) -> tuple[int, ...] | None:

@@ -6,6 +6,7 @@ found.boxes, found.scores, found.names   # best first; boxes are left, top, righ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -150,15 +151,10 @@ class Detector:
 
 
 def chosen(found: Candidates, fit: Fit, conf: float, iou: float, agnostic: bool, only: Sequence[int]) -> Candidates:
-    """The candidates that are left: finite boxes and scores above conf, of the classes that count, apart; best first."""
-    good = (found.scores > np.float32(conf)) & (found.scores < np.float32(np.inf)) & (found.classes >= 0)
-    if not np.isfinite(found.boxes).all():
-        good &= np.isfinite(found.boxes).all(axis=1)
+    """The candidates that are left: boxes whose scores are above conf, of the classes that count, apart; best first."""
     if only:
-        good &= np.isin(found.classes, only)
-    left = found if good.all() else found.at(np.flatnonzero(good))
-    rows = np.argsort(-left.scores, kind="stable") if fit.is_apart else apart(left, iou, agnostic)
-    return left.at(rows)
+        found = found.at(np.flatnonzero(np.isin(found.classes, only)))
+    return found.at(apart(found, conf, math.inf if fit.is_apart else iou, fit.classes, agnostic))
 
 
 def _is_number(name: object) -> bool:

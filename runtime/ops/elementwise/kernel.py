@@ -30,6 +30,9 @@ from alula.runtime.kernels.fmath import (
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, i64p, kernel, words
 from alula.runtime.kernels.memory import f32_at, f32_from_bits, hidden, offset
 
+if COMPILING:
+    from alula.runtime.kernels.memory import IS_X86
+
 STAGE_WORDS = 5
 CHUNK = 4096  # elements of a block that stays in the first-level cache over all stages
 
@@ -139,14 +142,22 @@ CODES = {name: code for code, name in enumerate((*UNARY, *BINARY))}
 FIRST_BINARY = len(UNARY)
 
 
-def _unary_loop(function):
+def _unary_loop(name, function):
+    """A loop over a stage; where registers are few and the chain is long, two elements at a time: they wait for each other less."""
     stage = device(function)
+
+    def vec_two_chains(source, target, n, p, q):
+        half = n // 2
+        for i in range(half):
+            target[i], target[half + i] = stage(source[i], p, q), stage(source[half + i], p, q)
+        if half + half < n:
+            target[n - 1] = stage(source[n - 1], p, q)
 
     def vec_unary(source, target, n, p, q):
         for i in range(n):
             target[i] = stage(source[i], p, q)
 
-    return device(vec_unary)
+    return device(vec_two_chains if COMPILING and IS_X86 and name in ("sigmoid", "swish") else vec_unary)
 
 
 def _binary_loops(function):
@@ -168,7 +179,7 @@ def _chooser():
     scope = {"FIRST_BINARY": FIRST_BINARY}
     lines = ["def choose(code, by_value, source, operand, value, target, n, p, q):"]
     for name, function in UNARY.items():
-        scope[name] = _unary_loop(function)
+        scope[name] = _unary_loop(name, function)
         lines.append(f"    if code == {CODES[name]}:\n        {name}(source, target, n, p, q)")
     for name, function in BINARY.items():
         scope[name], scope[f"{name}_value"] = _binary_loops(function)

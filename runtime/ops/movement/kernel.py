@@ -10,6 +10,7 @@ if COMPILING:
 
     W = min(TILES.width, 8)  # of a square of vectors; wider ones do not fit the registers
 
+SHORT = 256  # elements of a line that are copied by a loop of vectors, not by the C library
 TILE = 16  # a square that keeps 16 cache lines of the source open
 
 
@@ -49,6 +50,30 @@ def transpose_square(context, x, x_stride, y, y_stride):
         return cx.get_dummy_value()
 
     return types.void(x, x_stride, y, y_stride), generate
+
+
+@intrinsic
+def copy_vector(context, x, y):
+    """W elements."""
+
+    def generate(cx, builder, signature, args):
+        emit = Emitter(builder, W)
+        emit.store(emit.load(args[0]), args[1])
+        return cx.get_dummy_value()
+
+    return types.void(x, y), generate
+
+
+@device
+def copy_lines(source, x_stride, target, y_stride, lines, length):
+    """Lines of as many elements: vectors, the last of which may overlap the one before it. length : at least W"""
+    for j in range(lines):
+        line, out = offset(source, j * x_stride), offset(target, j * y_stride)
+        i = 0
+        while i < length:
+            at = min(i, length - W)
+            copy_vector(offset(line, at), offset(out, at))
+            i += W
 
 
 @device
@@ -105,7 +130,9 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, words, tid, n_threads):
             at_x += index * x_strides[d]
             at_y += index * y_strides[d]
         source, target = offset(x, at_x), offset(y, at_y)
-        if inner_x == 1 and inner_y == 1:
+        if words and inner_x == 1 and inner_y == 1 and inner >= W and inner <= SHORT:
+            copy_lines(source, second_x, target, second_y, last - first, inner)
+        elif inner_x == 1 and inner_y == 1:
             for j in range(last - first):
                 line, out = offset(source, j * second_x), offset(target, j * second_y)
                 for i in range(inner):

@@ -25,4 +25,4 @@ def decode(arrays: Sequence[Array], conf: float) -> Candidates:
     """A score is that of the object times that of its best class."""
     rows = plain(arrays[0])
     places, kinds, best = best_of_rows(rows, 5, rows.shape[1] - 5, conf, OBJECT)
-    return Candidates(from_centres(rows[places, :4]), rows[places, OBJECT] * best, kinds)
+    return Candidates(from_centres(rows[places, :4].T), rows[places, OBJECT] * best, kinds)

@@ -24,4 +24,4 @@ def decode(arrays: Sequence[Array], conf: float) -> Candidates:
     """A score is that of the best class."""
     columns = plain(arrays[0])
     places, kinds, scores = best_of_columns(columns[4:], conf)
-    return Candidates(from_centres(columns[:4].take(places, axis=1).T), scores, kinds)
+    return Candidates(from_centres(columns[:4].take(places, axis=1)), scores, kinds)

@@ -38,4 +38,4 @@ def _decode(arrays: Sequence[Array], conf: float, cells: tuple[Array, Array] | N
         at, strides = cells[0][places], cells[1][places]
         with np.errstate(over="ignore"):  # what is not finite is no box
             boxes = np.concatenate([(boxes[:, :2] + at) * strides, np.exp(boxes[:, 2:]) * strides], axis=1)
-    return Candidates(from_centres(boxes), scores, kinds)
+    return Candidates(from_centres(boxes.T), scores, kinds)

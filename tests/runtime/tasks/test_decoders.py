@@ -104,7 +104,7 @@ def test_candidates_are_those_of_a_reading_of_one_box_after_the_other(case: str)
     shapes, read = CASES[case]
     arrays = random_outputs(*shapes)
     found = fit_decoder(case.split()[0], outputs_of(arrays), "net").decode(arrays, 0.4)
-    found = found.at(found.scores > np.float32(0.4))
+    found = found.at(np.flatnonzero(found.scores > np.float32(0.4)))
     expected = [box for box in read(*arrays) if box[1] > np.float32(0.4)]
     assert len(expected) > 1
     np.testing.assert_allclose(found.boxes, np.array([box for box, _, _ in expected]), rtol=1e-5, atol=1e-3)
@@ -172,13 +172,15 @@ def test_boxes_that_overlap_a_better_one_are_dropped(n: int, iou: float) -> None
     scores = rng.integers(0, 20, n).astype(np.float32) / 20  # many are equal
     kinds = rng.integers(0, 3, n)
     some = Candidates(boxes, scores, kinds)
-    assert apart(some, iou).tolist() == plainly_apart(boxes, scores, kinds, iou)
-    assert apart(some, iou, agnostic=True).tolist() == plainly_apart(boxes, scores, np.zeros(n), iou)
+    assert apart(some, -1, iou).tolist() == plainly_apart(boxes, scores, kinds, iou)
+    assert apart(some, -1, iou, 3, agnostic=True).tolist() == plainly_apart(boxes, scores, np.zeros(n), iou)
 
 
 def test_what_is_no_number_is_no_box() -> None:
-    boxes = np.array([[0, 0, 2, 2], [0, np.nan, 5, 5], [0, 0, np.inf, 5], [9, 9, 12, 12]], np.float32)
-    some = Candidates(boxes, np.array([0.9, 0.9, 0.9, np.nan], np.float32), np.zeros(4, np.int64))
+    boxes = np.array(
+        [[0, 0, 2, 2], [0, np.nan, 5, 5], [0, 0, np.inf, 5], [9, 9, 12, 12], [5, 5, 4, 6], [5, 5, 6, 4]], np.float32
+    )
+    some = Candidates(boxes, np.array([0.9, 0.9, 0.9, np.nan, 0.9, 0.9], np.float32), np.zeros(6, np.int64))
     assert len(chosen(some, Fit(lambda arrays, conf: some, 1), 0.5, 0.5, False, ()).scores) == 1
     rows = np.full((1, THREE, 5 + C), 1000, np.float32)
     fit = fit_decoder("yolox", outputs_of([rows]), "net")
