@@ -8,8 +8,10 @@ is above all of them; whoever reads the score sees it.
 import numpy as np
 
 from alula.runtime.kernels.lang import device, f32, f32p, i32p, i64, i64p, kernel
-from alula.runtime.kernels.memory import offset
+from alula.runtime.kernels.memory import fetch_line, offset
 
+AHEAD = 16  # rows: what lies so far apart, no processor fetches on its own
+INFINITE = 0x7F800000  # the bits of infinity
 BLOCK = 2048  # boxes whose best scores stay in the first-level cache
 
 
@@ -43,12 +45,15 @@ def first_of(x, stride, value):
 
 @kernel(compact=True)
 def best_of_columns(
-    scores: i32p, classes: i64, n: i64, least: i64, best: i32p, found: i64p, tid: i64, n_threads: i64
+    scores: i32p, classes: i64, n: i64, least: i64, best: i32p, centres: f32p, corners: i64, boxes: f32p, found: i64p,
+    tid: i64, n_threads: i64
 ):  # fmt: skip
     """The columns of scores (classes, n) whose maximum is above `least`, and the first row that has it.
 
-    least : bits of a float from 0 on
-    best  : scratch, 2 BLOCK elements
+    least   : bits of a float from 0 on
+    best    : scratch, 2 BLOCK elements
+    centres : (4, n) of centre x, centre y, width, height
+    corners : whether `boxes`, (n, 4), gets left, top, right, bottom of those that are found
     found : how many; then the columns, ascending; from place 1 + n on their rows, from 1 + 2 n on their maxima
     """
     count, last, group = 0, classes - 1, offset(best, BLOCK)
@@ -68,6 +73,12 @@ def best_of_columns(
                 found[count] = start + i
                 found[n + count] = first + first_of(offset(scores, first * n + start + i), n, best[i])
                 found[2 * n + count] = best[i]
+                if corners != 0:
+                    box = offset(boxes, 4 * (count - 1))
+                    for axis in range(2):
+                        middle, half = centres[axis * n + start + i], centres[(axis + 2) * n + start + i] * np.float32(0.5)
+                        box[axis] = middle - half
+                        box[axis + 2] = middle + half
     found[0] = count
 
 
@@ -79,6 +90,8 @@ def best_of_rows(
     count = 0
     for row in range(n):
         x = offset(scores, row * width)
+        if gate >= 0:
+            fetch_line(offset(x, AHEAD * width + gate))
         if gate < 0 or x[gate] > least:
             own = offset(x, first)
             top = largest(own, classes)
@@ -99,44 +112,66 @@ def is_box(box):
     return finite and box[0] <= box[2] and box[1] <= box[3]
 
 
+@device
+def sort(keys, spare, n):
+    """Sort n integers, ascending, by merging runs; the spare ones hold n too. Returns where they lie."""
+    width = 1
+    while width < n:
+        for start in range(0, n, 2 * width):
+            i, middle = start, min(start + width, n)
+            j, end = middle, min(start + 2 * width, n)
+            for k in range(start, end):
+                left = j >= end or (i < middle and keys[i] <= keys[j])
+                spare[k] = keys[i] if left else keys[j]
+                i, j = (i + 1, j) if left else (i, j + 1)
+        keys, spare = spare, keys
+        width += width
+    return keys
+
+
 @kernel(compact=True, fastmath=frozenset())
 def keep_apart(
-    boxes: f32p, scores: f32p, kinds: i64p, order: i64p, n: i64, n_kinds: i64, conf: f32, limit: f32, agnostic: i64, kept: i64p,
+    boxes: f32p, scores: i32p, kinds: i64p, n: i64, n_kinds: i64, conf: i64, limit: f32, agnostic: i64, kept: i64p,
     tid: i64, n_threads: i64
 ):  # fmt: skip
-    """The boxes that no better one that is kept, of the same kind, overlaps by more than the limit.
+    """The boxes that no better one that is kept, of the same kind, overlaps by more than the limit; of equal ones the first is better.
 
     boxes    : (n, 4) of left, top, right, bottom; what is not finite or ends before it begins is no box
-    scores   : those above conf count, if they are finite
+    scores   : the bits of floats: those above conf count, if they are finite
     kinds    : those from 0 on and below n_kinds count
-    order    : the boxes, best first
-    limit    : of the intersection over the union; a box without area overlaps nothing
+    limit    : of the intersection over the union; from 1 on nothing is dropped. A box without area overlaps nothing
     agnostic : boxes of other kinds count as of the same one
-    kept     : how many; then which, best first; then scratch: 1 + 2 n + n_kinds elements
+    kept     : how many; then which, best first; then scratch: 1 + 3 n + n_kinds elements
     """
-    before, last, count = offset(kept, 1 + n), offset(kept, 1 + 2 * n), 0  # lists of the kept boxes of each kind
+    keys, spare = offset(kept, 1), offset(kept, 1 + n)
+    before, last, count = offset(kept, 1 + 2 * n), offset(kept, 1 + 3 * n), 0  # lists of the kept boxes of each kind
+    for i in range(n):
+        kind = kinds[i]
+        if scores[i] > conf and scores[i] < INFINITE and kind >= 0 and kind < n_kinds and is_box(offset(boxes, 4 * i)):
+            keys[count] = ((INFINITE - np.int64(scores[i])) << 32) + i  # ascending: the best first, of equal ones the first
+            count += 1
+    order, places = sort(keys, spare, count), count
     for kind in range(n_kinds):
         last[kind] = -1
-    for place in range(n):
-        i = order[place]
-        box, kind = offset(boxes, 4 * i), kinds[i]
-        if scores[i] > conf and scores[i] - scores[i] == 0 and kind >= 0 and kind < n_kinds and is_box(box):
-            left, top, right, bottom = box[0], box[1], box[2], box[3]
-            area = (right - left) * (bottom - top)
-            kind = 0 if agnostic != 0 else kind
-            j = last[kind]
-            while j >= 0:
-                wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
-                high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
-                if wide > 0 and high > 0:
-                    shared = wide * high
-                    other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
-                    if shared / (other + area - shared) > limit:
-                        break
-                j = before[j]
-            if j < 0:
-                before[i] = last[kind]
-                last[kind] = i
-                count += 1
-                kept[count] = i
+    count = 0
+    for place in range(places):
+        i = order[place] & 0xFFFFFFFF
+        kind, box = 0 if agnostic != 0 else kinds[i], offset(boxes, 4 * i)
+        left, top, right, bottom = box[0], box[1], box[2], box[3]
+        area = (right - left) * (bottom - top)
+        j = last[kind] if limit < 1 else -1
+        while j >= 0:
+            wide = min(right, boxes[4 * j + 2]) - max(left, boxes[4 * j])
+            high = min(bottom, boxes[4 * j + 3]) - max(top, boxes[4 * j + 1])
+            if wide > 0 and high > 0:
+                shared = wide * high
+                other = (boxes[4 * j + 2] - boxes[4 * j]) * (boxes[4 * j + 3] - boxes[4 * j + 1])
+                if shared / (other + area - shared) > limit:
+                    break
+            j = before[j]
+        if j < 0:
+            before[i] = last[kind]
+            last[kind] = i
+            count += 1
+            kept[count] = i
     kept[0] = count

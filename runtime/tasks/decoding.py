@@ -101,10 +101,21 @@ Best = tuple[Array, Array, Array]  # places (K,) int64 ascending, classes (K,) i
 
 def best_of_columns(scores: Array, conf: float) -> Best:
     """Columns of (C, N) float32 whose best score is above conf, and its row; of equal scores the first."""
+    return _table(_scan(scores, conf, scores, scores, False))
+
+
+def boxes_of_columns(columns: Array, conf: float) -> Candidates:
+    """The same of (4 + C, N) float32 whose first rows are centre x, centre y, width and height, as boxes."""
+    boxes = np.empty((columns.shape[1], 4), np.float32)
+    _, kinds, scores = _table(_scan(columns[4:], conf, columns, boxes, True))
+    return Candidates(boxes[: len(kinds)], scores, kinds)
+
+
+def _scan(scores: Array, conf: float, centres: Array, boxes: Array, corners: bool) -> Array:
     (classes, n), best = scores.shape, np.empty(2 * BLOCK, np.int32)
     found = np.empty(1 + 3 * n, np.int64)
-    library().call("best_of_columns", scores, classes, n, _bits(conf), best, found)
-    return _table(found)
+    library().call("best_of_columns", scores, classes, n, _bits(conf), best, centres, corners, boxes, found)
+    return found
 
 
 def best_of_rows(rows: Array, first: int, classes: int, conf: float, gate: int = -1) -> Best:
@@ -133,10 +144,10 @@ def apart(candidates: Candidates, conf: float, iou: float, classes: int | None =
     agnostic : a box of another class drops it, too
     """
     scores, kinds = np.ascontiguousarray(candidates.scores), np.ascontiguousarray(candidates.classes)
-    boxes, order, n = np.ascontiguousarray(candidates.boxes), np.argsort(-scores, kind="stable"), len(scores)
+    boxes, n = np.ascontiguousarray(candidates.boxes), len(scores)
     n_kinds = 1 + int(kinds.max(initial=0)) if classes is None else classes
-    kept = np.empty(1 + 2 * n + n_kinds, np.int64)
-    library().call("keep_apart", boxes, scores, kinds, order, n, n_kinds, float(conf), float(iou), int(agnostic), kept)
+    kept = np.empty(1 + 3 * n + n_kinds, np.int64)
+    library().call("keep_apart", boxes, scores, kinds, n, n_kinds, _bits(conf), float(iou), agnostic, kept)
     return kept[1 : 1 + kept[0]]
 
 

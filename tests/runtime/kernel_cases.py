@@ -114,8 +114,11 @@ def movement() -> Iterator[Case]:
         yield case("Transpose", x)
         yield case("Transpose", x, perm=(0, 3, 1, 2))
         yield case("Transpose", x, perm=(0, 2, 1, 3))
+        for shape in ((2, 35, 29), (3, 2, 37), (2, 3, 50), (2, 50, 3)):  # squares of vectors with a rest, pairs and triples
+            yield case("Transpose", Input(shape, dtype), perm=(0, 2, 1))
         yield case("Slice", x, i(0, 1), i(9, -1), i(1, 2))
         yield case("Concat", x, Input((2, 3, 4, 5), dtype), axis=2)
+        yield case("Concat", *(Input((7, size), dtype) for size in (8, 19, 300)), axis=1)
         yield case("Split", x, i(4, 13), n=2, axis=2)
         yield case("Expand", Input((3, 1, 5), dtype), i(2, 3, 4, 1))
         yield case("Tile", x, i(1, 2, 1, 3))

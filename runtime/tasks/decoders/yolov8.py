@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alula.runtime.graph import Array
-from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, best_of_columns, from_centres, plain
+from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, boxes_of_columns, plain
 
 LAYOUT = "(1, 4 + classes, N)"
 
@@ -22,6 +22,4 @@ def fit(outputs: Outputs) -> Fit | None:
 
 def decode(arrays: Sequence[Array], conf: float) -> Candidates:
     """A score is that of the best class."""
-    columns = plain(arrays[0])
-    places, kinds, scores = best_of_columns(columns[4:], conf)
-    return Candidates(from_centres(columns[:4].take(places, axis=1)), scores, kinds)
+    return boxes_of_columns(plain(arrays[0]), conf)

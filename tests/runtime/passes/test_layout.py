@@ -151,3 +151,24 @@ def test_a_reshape_by_its_inputs_shape_becomes_constant() -> None:
     assert ops_of(fixed) == ["Transpose", "Reshape"]
     np.testing.assert_array_equal(fixed.constants[fixed.nodes[1].inputs[1]], [0, 0, 4, -1])
     assert difference(graph, fixed, SIZES) == 0
+
+
+def test_a_shuffle_of_channels_becomes_one_transpose_of_pixels() -> None:
+    b = Builder(x=TensorSpec((2, 4, 8, 12)))
+    x = b.node("Tanh", b.conv("x", 4, 6, 3))
+    y = b.node("Transpose", b.node("Reshape", x, b.ints(0, 2, 3, 6, 10)), perm=(0, 2, 1, 3, 4))
+    y = b.node("Reshape", y, b.ints(0, 6, 6, 10))
+    graph = b.graph(b.node("Relu", b.conv(y, 6, 5, 3)))
+    transposed = transpose_channels_last(fix_reshapes(graph))
+    assert transposes(transposed) == [(0, 2, 3, 1), (0, 1, 2, 4, 3), (0, 3, 1, 2)]
+    assert difference(graph, transposed, {}) == 0
+
+
+def test_channels_that_are_split_and_put_last_are_transposed_once() -> None:
+    b = Builder(x=TensorSpec((2, 4, 8, 12)))
+    x = b.conv("x", 4, 6, 3)
+    y = b.node("Transpose", b.node("Reshape", x, b.ints(0, 3, 2, 6, 10)), perm=(0, 1, 3, 4, 2))
+    graph = b.graph(b.node("Sigmoid", y))
+    transposed = transpose_channels_last(fix_reshapes(graph))
+    assert transposes(transposed) == [(0, 2, 3, 1), (0, 3, 1, 2, 4)]
+    assert difference(graph, transposed, {}) == 0
