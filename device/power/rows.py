@@ -55,7 +55,7 @@ class Rows:
         text = text.strip().lstrip("\ufeff")
         if not text or text.startswith("#"):
             return None
-        if len(text) > MAX_LINE or not text.isprintable() and "\t" not in text:
+        if len(text) > MAX_LINE or not text.replace("\t", " ").isprintable():
             raise self._error("a line of text", text)
         if text.startswith("{"):
             return self._json(text)
@@ -84,7 +84,10 @@ class Rows:
     def _cells(self, text: str) -> list[str]:
         if self._separator is None:
             return text.split()
-        return [cell.strip() for cell in next(csv.reader([text], delimiter=self._separator))]
+        try:
+            return [cell.strip() for cell in next(csv.reader([text], delimiter=self._separator))]
+        except csv.Error as error:
+            raise self._error("columns", text) from error
 
     def _by_number(self, first: list[str]) -> dict[str, tuple[int, float]]:
         if len(first) not in (2, 3):
@@ -122,7 +125,9 @@ class Rows:
         power = number["w"] if "w" in number else (volt or 0.0) * (current or 0.0)
         if not (math.isfinite(power) and (t_s is None or math.isfinite(t_s))):
             raise self._error("finite numbers", text)
-        return Row(t_s, power, volt, current)
+        return Row(
+            t_s, power, *(value if value is not None and math.isfinite(value) else None for value in (volt, current))
+        )
 
     def _number(self, cell: Any, text: str) -> float:
         try:
