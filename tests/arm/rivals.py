@@ -1,8 +1,8 @@
 """The rivals' aarch64 wheels on the emulated boards, counted as our networks are: N runs of the process subtracted from 2N.
 
 ncnn reads its own format: pnnx's wheel from PyPI has the program that converts ONNX, which runs here. What it writes is not
-kept. Of a detector that chooses the best boxes by itself, ncnn runs what comes before. A wheel's counts never change, so
-`rivals.json` keeps them with the versions that they are of.
+kept. Detectors are changed where ncnn could not take them (`for_ncnn.py`). A wheel's counts never change, so `rivals.json`
+keeps them with the versions that they are of.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from alula.host.ort import OrtModel
 from tests.arm.boards import Board, folder
 from tests.arm.counting import environment, plugin
-from tests.arm.detectors import before_choice
+from tests.arm.for_ncnn import for_ncnn
 from tests.bench.networks import Network
 
 STORED = Path(__file__).with_name("rivals.json")
@@ -72,7 +72,7 @@ def measure(
     """Count both rivals on every board, and ncnn's own default where it is something else."""
     given = {("onnxruntime", name): (network.onnx, arrays[name]) for name, network in networks.items()}
     for name, network in networks.items():
-        taken = before_choice(network, folder)
+        taken = for_ncnn(network, folder)
         values = arrays[name] if taken is network else expected(taken, folder)
         given["ncnn", name] = given[HALF, name] = convert(taken, folder), values
     work = [
