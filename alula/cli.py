@@ -32,6 +32,7 @@ COMMANDS = {
     "train": "train a network in place on images with labels",
     "eval": "say how often a network names the right class, and which it confuses",
     "bench": "time an .alula file, and onnxruntime for comparison",
+    "power": "measure energy: list the meters, log a command, check, calibrate and compare",
     "export": "write a graph of an .alula file as an ONNX model",
     "kernels": "list the kernels, build them, or say where they are",
     "demo": "pack the OCR networks, read the flight video and write a report",

@@ -1,7 +1,10 @@
-"""Curves of a training run: loss on the left, accuracy on the right, one point for each epoch."""
+"""Curves: of a training run (loss on the left, accuracy on the right, one point for each epoch), of power over time."""
 
 from __future__ import annotations
 
+import csv
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +32,41 @@ def draw(path: Path, records: list[dict[str, Any]]) -> None:
         axis.set(xlabel="epoch", ylabel=title)
         axis.grid(alpha=0.3)
         axis.legend()
+    _save(figure, path)
+
+
+def draw_power(path: Path, samples: Path, title: str) -> None:
+    """Draw the readings of an energy log (CSV or JSON lines) into a file: power over time, with the gaps left out."""
+    figure, axis = _plotter().subplots(figsize=(9, 3.5), layout="constrained")
+    t_s, power_w = _power(samples)
+    axis.step(t_s, power_w, where="pre", linewidth=0.8)
+    axis.set(xlabel="time, s", ylabel="power, W", title=title)
+    axis.set_ylim(bottom=0 if all(not value < 0 for value in power_w) else None)
+    axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _power(samples: Path) -> tuple[list[float], list[float]]:
+    """Seconds and watts of every reading; NaN where there was none. Of a counter: the slope of its energy."""
+    with samples.open(encoding="utf-8", newline="") as file:
+        rows = [json.loads(line) for line in file] if samples.suffix == ".jsonl" else list(csv.DictReader(file))
+    t_s: list[float] = []
+    power_w: list[float] = []
+    last_s = last_j = math.nan
+    for row in rows:
+        at_s, flag = float(row["t_s"]), row["flag"]
+        known = flag == "" and row["energy_j"] not in ("", None)
+        energy_j = float(row["energy_j"]) if known else math.nan
+        t_s.append(at_s)
+        power_w.append((energy_j - last_j) / (at_s - last_s) if known and at_s > last_s else math.nan)
+        last_s, last_j = at_s, float(row["energy_j"]) if row["energy_j"] not in ("", None) else math.nan
+    return t_s, power_w
+
+
+def _save(figure: Any, path: Path) -> None:
     kind = path.suffix.lstrip(".") or "png"
     write_whole(path, lambda handle: figure.savefig(handle, format=kind, dpi=150))
+    _plotter().close(figure)
 
 
 def _plotter() -> Any:

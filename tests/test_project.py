@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import re
@@ -187,6 +188,12 @@ def test_every_command_in_a_document_exists_with_its_options(document: Path) -> 
             continue
         parser = Parser()
         importlib.import_module(f"alula.commands.{command}").add_arguments(parser)
+        inner = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        if inner and (words := rest.split()):  # of `alula power log -- COMMAND`, the options before the command
+            parser, rest = inner[0].get(words[0]), rest.split(" -- ")[0]
+            if parser is None:
+                wrong.append(f"{command} {words[0]}")
+                continue
         known = {option for action in parser._actions for option in action.option_strings} | {"--json"}
         wrong += [f"{command} {option}" for option in re.findall(r"--[a-z-]+", rest) if option not in known]
     assert wrong == []

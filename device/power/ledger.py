@@ -76,6 +76,11 @@ class Ledger:
         return joules(self.energy)
 
     @property
+    def power_w(self) -> float | None:
+        """The last power that is known."""
+        return self._power_w
+
+    @property
     def duration_s(self) -> float:
         """Seconds from the first reading to the last one booked."""
         return (self.settled_ns - self.start_ns) / 1e9

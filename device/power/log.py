@@ -33,7 +33,7 @@ from alula.device.power.ledger import Ledger, Origin
 from alula.device.power.limits import Limits, limits_of
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.device.power.prometheus import write_prometheus
-from alula.device.power.report import energy_figures, overall, sources_figures, write_summary
+from alula.device.power.report import Glance, energy_figures, overall, sources_figures, write_summary
 from alula.device.power.sampler import Sampler
 from alula.device.power.samples import Samples
 from alula.runtime.errors import MeterError
@@ -216,6 +216,16 @@ class EnergyLog:
                 t_s = (reading.t_ns - self._ledger.start_ns) / 1e9
                 self._samples.reading(t_s, reading, energy_j, path, *origin, age_s, flag)
             return True
+
+    def glance(self) -> Glance:
+        """A few figures, at little cost. raise: MeterError before the log has begun"""
+        if self._ledger is None:
+            raise MeterError("energy log: expected a log that has begun, got a new one; use it in a with statement")
+        with self._lock:
+            ledger = self._ledger
+            until_ns = self._clock() if self._state == "running" else ledger.settled_ns
+            seconds = (until_ns - ledger.start_ns) / 1e9
+            return Glance(seconds, ledger.energy_j, ledger.power_w, self.meter.name, overall(ledger))
 
     def summary(self) -> dict[str, Any]:
         """All figures so far, as in the JSON file. raise: MeterError before the log has begun"""

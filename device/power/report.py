@@ -6,6 +6,7 @@ Energy of different classes is added up only together with `by_class_j`, which h
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,22 @@ from alula.device.power.meter import Accuracy, worst
 from alula.runtime.files import write_whole
 
 J_PER_MWH = 3.6
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The figures of a log that runs, for a line that is rewritten. seconds : until now, with what is not booked yet"""
+
+    seconds: float
+    energy_j: float
+    power_w: float | None
+    source: str
+    accuracy: Accuracy
+
+    def told(self) -> str:
+        """In one line."""
+        power = "" if self.power_w is None else f"{self.power_w:.3g} W, "
+        return f"{power}{self.energy_j:.4g} J in {self.seconds:.0f} s ({self.accuracy.value}, {self.source})"
 
 
 def energy_figures(ledger: Ledger, counters: dict[str, int], idle: IdleBaseline | None) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""What commands share to say joules beside time: the option --meter, the log, the line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from alula.device.power import EnergyLog, Meter
+
+METER = "METER"
+NAMES = "auto, pmic, rapl, hwmon, i2c:1:0x40, csv:FILE, model, ... (alula power list)"
+
+
+def add_meter(parser: argparse._ActionsContainer, what: str) -> None:
+    """--meter. what : what is done with it"""
+    parser.add_argument("--meter", metavar=METER, help=f"power meter: {NAMES}; {what}")
+
+
+@contextlib.contextmanager
+def opened(spec: str | None) -> Iterator[Meter]:
+    """The meter of this name, closed in the end."""
+    from alula.device.power import select_meter
+
+    with contextlib.closing(select_meter(spec or "auto")) as meter:
+        yield meter
+
+
+@contextlib.contextmanager
+def energy_log(
+    spec: str | None, samples: Path | None = None, summary: Path | None = None, **options: Any
+) -> Iterator[EnergyLog]:
+    """A running log on the meter of this name; `auto` without one. options : of EnergyLog"""
+    from alula.device.power import EnergyLog
+
+    with opened(spec) as meter, EnergyLog(meter, samples, summary, **options) as log:
+        yield log
+
+
+def tell_energy(summary: dict[str, Any], item: str = "") -> str:
+    """Joules, joules for each `item`, class and source, in one line."""
+    from alula.device.power.report import tell_energy
+
+    return tell_energy(summary, item)
+
+
+def notes_of(meters: Iterable[Meter]) -> list[str]:
+    """What a reader of their figures should know; not why `auto` passed others over, which `alula power list` says."""
+    return own_notes(note for meter in meters for note in meter.notes)
+
+
+def own_notes(notes: Iterable[str]) -> list[str]:
+    """The same of notes."""
+    return [note for note in notes if not note.startswith("not used: ")]

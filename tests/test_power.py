@@ -1,0 +1,255 @@
+"""`alula power` as users call it: what it prints, writes, passes on and refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alula.cli import main
+from alula.metering import calibrate, check
+from tests.test_project import ROOT
+
+MODEL = "model,idle=2,full=6"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Corrections and baselines are kept in the test's folder."""
+    monkeypatch.setenv("ALULA_POWER", str(tmp_path / "home" / "power.json"))
+    return tmp_path / "home"
+
+
+def ran(capsys, *words, status=0):
+    assert main([str(word) for word in words]) == status
+    return capsys.readouterr()
+
+
+def document(capsys, *words, status=0):
+    return json.loads(ran(capsys, *words, "--json", status=status).out)
+
+
+def refused(capsys, *words):
+    said = ran(capsys, *words, status=2)
+    assert said.out == "" and said.err.count("\n") == 1 and len(said.err) < 300
+    return said.err
+
+
+def test_list_says_what_is_there_and_what_is_missing_and_ends_with_0(capsys):
+    said = document(capsys, "power", "list")
+    assert {source["meter"].split(":")[0] for source in said["sources"]} >= {
+        "pmic",
+        "rapl",
+        "hwmon",
+        "i2c",
+        "model",
+        "csv",
+    }
+    for source in said["sources"]:
+        assert source["accuracy"] in ("measured", "corrected", "modelled", "guessed") and source["covers"]
+        assert source["there"] or source["missing"]
+    assert said["auto"] and any(source["there"] for source in said["sources"])
+    assert "auto takes" in ran(capsys, "power", "list").out
+
+
+def test_two_sensors_that_differ_are_named():
+    from alula.device.power import Accuracy, Candidate, Trust
+    from alula.metering.list import disagreements
+
+    sources = [Candidate("i2c:1:0x40", Trust.SHUNT, None, Accuracy.MEASURED, ""),
+               Candidate("pmic", Trust.CORRECTED, None, Accuracy.CORRECTED, ""),
+               Candidate("rapl", Trust.COUNTER, None, Accuracy.MEASURED, "")]  # fmt: skip
+    assert disagreements(sources, [3.0, 3.3, 90.0]) == []
+    assert "i2c:1:0x40 and pmic differ: 3 W and 4 W" in disagreements(sources, [3.0, 4.0, None])[0]
+
+
+def test_a_time_is_logged_into_every_file(capsys, tmp_path):
+    prom, plot = tmp_path / "s.prom", tmp_path / "p.png"
+    said = document(capsys, "power", "log", "--meter", MODEL, "--for", "200ms", "--out", tmp_path / "s.csv", "--prometheus", prom,
+                    "--plot", plot, "--rate", "50")  # fmt: skip
+    rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["energy_j"] == said["energy_j"] > 0 and said["exit_status"] == 0
+    assert float(rows[-1]["energy_j"]) == pytest.approx(said["energy_j"], abs=1e-5)
+    assert {row["accuracy"] for row in rows} == {said["accuracy"]} == {"modelled"}
+    assert 'accuracy="modelled"' in prom.read_text() and plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_energy_is_a_budget_too(capsys, tmp_path):
+    said = document(capsys, "power", "log", "--meter", MODEL, "--for", "100mJ", "--out", tmp_path / "s.jsonl")
+    assert said["energy_j"] >= 0.1
+    assert json.loads((tmp_path / "s.jsonl").read_text().splitlines()[0])["source"] == said["source"]
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_status_of_a_command_is_passed_on_and_the_log_is_kept(capfd, tmp_path, status):
+    words = [
+        "power",
+        "log",
+        "--meter",
+        MODEL,
+        "--out",
+        tmp_path / "s.json",
+        "--",
+        "sh",
+        "-c",
+        f"echo --json; exit {status}",
+    ]
+    said = ran(capfd, *words, status=status)
+    assert said.out == "--json\n" and "energy: " in said.err and "(modelled, " in said.err
+    assert json.loads((tmp_path / "s.json").read_text())["state"] == "closed"
+
+
+def test_a_command_is_ended_when_the_budget_is_used_up(capfd):
+    said = ran(
+        capfd, "power", "log", "--meter", MODEL, "--for", "100ms", "--", "sleep", "60", status=128 + signal.SIGTERM
+    )
+    assert "energy: " in said.err
+
+
+def test_ctrl_c_ends_a_log_with_its_figures(tmp_path):
+    words = [sys.executable, "-m", "alula", "power", "log", "--meter", MODEL, "--out", tmp_path / "s.csv"]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "s.csv").exists() or len((tmp_path / "s.csv").read_text().splitlines()) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and err == "" and out.startswith("energy: ")
+    assert json.loads((tmp_path / "s.json").read_text())["state"] == "closed"
+
+
+def test_figures_net_of_the_baseline_of_this_machine(capsys, tmp_path, home):
+    idle = document(capsys, "power", "idle", "--meter", MODEL, "--for", "200ms")
+    assert Path(idle["file"]) == home / "idle.json" and idle["power_w"] >= 2
+    said = document(capsys, "power", "log", "--meter", MODEL, "--for", "100ms")
+    assert said["net_j"] == pytest.approx(said["energy_j"] - idle["power_w"] * said["duration_s"])
+    assert document(capsys, "power", "log", "--meter", MODEL, "--for", "100ms", "--idle", "none")["net_j"] is None
+    given = document(capsys, "power", "log", "--meter", MODEL, "--for", "100ms", "--idle", "1.5")
+    assert given["idle_w"] == 1.5 and given["net_accuracy"] == "guessed"
+    other = home / "idle.json"
+    other.write_text(other.read_text().replace("model:given", "pmic"))
+    assert "baseline of this machine is of pmic" in ran(capsys, "power", "log", "--meter", MODEL, "--for", "100ms").out
+
+
+def test_a_full_disk_is_said_and_the_log_goes_on(capsys):
+    said = ran(capsys, "power", "log", "--meter", MODEL, "--for", "100ms", "--out", "/dev/full/x", status=2).err
+    assert "/dev/full" in said
+    assert "no more samples are written" in " ".join(full_disk_notes())
+
+
+def full_disk_notes():
+    from alula.device.power import EnergyLog, select_meter
+
+    with EnergyLog(select_meter(MODEL), "/dev/full", rate_hz=0) as log:
+        log.sample()
+    return log.summary()["notes"]
+
+
+def test_runs_are_compared_and_kinds_are_not_mixed(capsys, tmp_path):
+    names = [tmp_path / f"{k}.json" for k in range(4)]
+    for name in names:
+        document(capsys, "power", "log", "--meter", MODEL, "--for", "50ms", "--out", name)
+    pair = document(capsys, "power", "compare", *names[:2])
+    assert pair["differences"][0]["name"] == "energy" and pair["runs"] == [1, 1]
+    groups = ran(capsys, "power", "compare", *names[:2], "--against", *names[2:]).out
+    assert "95 % interval" in groups and "class: modelled" in groups
+    names[1].write_text(names[1].read_text().replace("model:given", "pmic"))
+    assert "expected one meter, got model:given and pmic; " in refused(capsys, "power", "compare", *names[:2])
+    assert document(capsys, "power", "compare", *names[:2], "--mixed")["flagged"]
+
+
+class NoLoad:
+    """Busy cores that are not: the sweep with a board that follows them is tests/device/power/test_check.py."""
+
+    def __init__(self, cores):
+        pass
+
+    def start(self, cores):
+        return time.monotonic_ns()
+
+    def stop(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.fixture
+def no_load(monkeypatch):
+    monkeypatch.setattr("alula.device.power.load.BusyCores", NoLoad)
+    monkeypatch.setattr("alula.device.power.calibrate.SETTLE_S", 0.0)
+
+
+def test_check_says_of_each_meter_whether_it_sees_the_step(capsys, no_load, monkeypatch):
+    monkeypatch.setattr("alula.device.power.check.BLEND_S", 0.0)
+    words = [
+        "power",
+        "check",
+        "--meter",
+        "model,idle=3,full=3",
+        "--against",
+        "model,idle=2,full=2",
+        "--quiet",
+        "300ms",
+        "--busy",
+        "300ms",
+    ]
+    said = document(capsys, *words, status=1)
+    assert [meter["seen"] for meter in said["meters"]] == [False, False]
+    assert "does not see the step" in check.report([], 1, []).parts or said["cores"] >= 1
+
+
+def test_calibrate_keeps_its_correction_or_says_why_not(capsys, no_load, home, monkeypatch):
+    watts = ",".join(["1", "2", "3"][: len({0, 1, calibrate.os.cpu_count() or 1})])
+    flat = refused(capsys, "power", "calibrate", "--meter", "model,idle=3,full=3", "--watts", watts, "--for", "200ms")
+    assert "expected a power that follows the load" in flat and not home.exists()
+    monkeypatch.setattr("alula.device.power.calibrate.FEWEST_W", -1.0)
+    rising = iter([2.0, 3.0, 6.0])
+    from alula.device.power import calibrate as device
+
+    real = device.watch
+    monkeypatch.setattr(device, "watch", lambda *a, **k: [device_mean(real(*a, **k)[0], next(rising))])
+    said = document(capsys, "power", "calibrate", "--meter", "model,idle=3,full=3", "--watts", watts, "--for", "200ms")
+    assert said["gain"] > 0 and json.loads(Path(said["file"]).read_text())["corrections"][0]["meter"] == "model:given"
+
+
+def device_mean(mean, power_w):
+    import dataclasses
+
+    return dataclasses.replace(mean, power_w=power_w)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["log", "--for", "3frames"], "expected one of the units"),
+        (["log", "--for", "3W"], "--for: expected a time or an energy"),
+        (["log", "--meter", "nonsense"], "expected auto, "),
+        (["log", "--meter", MODEL, "--", "no-such-command"], "no-such-command: expected a command"),
+        (["log", "--meter", MODEL, "--rate", "-1"], "expected rate_hz"),
+        (["log", "--meter", MODEL, "--idle", "nan", "--for", "1ms"], "expected watts from 0 on"),
+        (["log", "--meter", MODEL, "--idle", "none.json", "--for", "1ms"], "none.json"),
+        (["log", "--meter", MODEL, "--out", "no/folder/x.csv"], "expected a folder"),
+        (["idle", "--meter", MODEL, "--for", "10J"], "expected a time"),
+        (["compare", "a.json"], "expected two files"),
+        (["compare", "a.json", "b.json"], "a.json"),
+        (["calibrate", "--watts", "1,2,3,4,5"], "expected"),
+        (["calibrate", "--watts", "1,x"], "expected watts such as"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_line(capsys, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert said in refused(capsys, "power", *words)
+    except SystemExit as end:  # argparse itself
+        assert end.code == 2 and said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
