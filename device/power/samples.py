@@ -12,14 +12,26 @@ from alula.device.power.meter import Reading
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("t_s", "power_w", "energy_j", "voltage_v", "current_a", "phase", "source", "accuracy", "age_s", "flag")
+COLUMNS = (
+    "t_s",
+    "power_w",
+    "energy_j",
+    "voltage_v",
+    "current_a",
+    "raw_w",
+    "phase",
+    "source",
+    "accuracy",
+    "age_s",
+    "flag",
+)
 JSON_LINES = ".jsonl"
 
 
 class Samples:
     """Rows of COLUMNS. A full disk ends the file and not the flight: `failure` then says why.
 
-    t_s counts from the log's first reading, energy_j is the log's total so far, age_s is how long the meter has shown these figures. flag
+    t_s counts from the log's first reading, energy_j is the log's total so far, raw_w is power_w without its correction, age_s is how long the meter has shown these figures. flag
     is '', `gap` (the time before this row had no readings), `failed` (the first of a run of readings that could not be had), or
     `stale`, `frozen`, `implausible`: a reading that was not booked.
 
@@ -39,12 +51,12 @@ class Samples:
         self, t_s: float, reading: Reading, energy_j: float, phase: str, source: str, accuracy: str, age_s: float, flag: str
     ) -> None:  # fmt: skip
         """A row with figures."""
-        figures = (reading.power_w, energy_j, reading.voltage_v, reading.current_a)
+        figures = (reading.power_w, energy_j, reading.voltage_v, reading.current_a, reading.raw_w)
         self._row(t_s, figures, phase, source, accuracy, age_s, flag)
 
     def failed(self, t_s: float, phase: str, source: str, accuracy: str) -> None:
         """A row without figures: the meter could not be read."""
-        self._row(t_s, (None,) * 4, phase, source, accuracy, None, "failed")
+        self._row(t_s, (None,) * 5, phase, source, accuracy, None, "failed")
 
     def close(self) -> None:
         """Closing twice is allowed."""

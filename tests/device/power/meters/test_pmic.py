@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import struct
 
 import pytest
 
-from alula.device.power import select_meter, survey
+from alula.device.power import EnergyLog, select_meter, survey
 from alula.device.power.meter import Accuracy
 from alula.device.power.meters.pmic import Pmic, parse
 from alula.runtime.errors import MeterError
@@ -120,3 +122,14 @@ def test_other_boards_say_that_they_have_no_sensor(tree):
     tree.write("proc/device-tree", model="Raspberry Pi 4 Model B Rev 1.2\0")
     (candidate,) = [candidate for candidate in survey(tree.root) if candidate.spec == "pmic"]
     assert candidate.meter is None and "has no sensor of current" in candidate.missing and "INA226" in candidate.remedy
+
+
+@pytest.mark.parametrize("name", ["power.csv", "power.jsonl"])
+def test_the_samples_have_the_raw_watts_beside_the_corrected_ones(name, firmware, tree, tmp_path, clock):
+    with EnergyLog(select_meter("pmic", tree.root, clock), tmp_path / name, rate_hz=0, clock=clock):
+        clock.advance(0.1)
+    text = (tmp_path / name).read_text().splitlines()
+    rows = [*csv.DictReader(text)] if name.endswith("csv") else [json.loads(line) for line in text]
+    assert {row["accuracy"] for row in rows} == {"corrected"}
+    assert float(rows[0]["raw_w"]) == pytest.approx(PMIC_IDLE_W, abs=0.005)
+    assert float(rows[0]["power_w"]) == pytest.approx(1.1451 * float(rows[0]["raw_w"]) + 0.5879, abs=1e-5)
