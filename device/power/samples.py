@@ -31,9 +31,9 @@ JSON_LINES = ".jsonl"
 class Samples:
     """Rows of COLUMNS. A full disk ends the file and not the flight: `failure` then says why.
 
-    t_s counts from the log's first reading, energy_j is the log's total so far, raw_w is power_w without its correction, age_s is how long the meter has shown these figures. flag
-    is '', `gap` (the time before this row had no readings), `failed` (the first of a run of readings that could not be had), or
-    `stale`, `frozen`, `implausible`: a reading that was not booked.
+    t_s counts from the log's first reading, energy_j is the log's total so far, raw_w is power_w without its correction, age_s is how long
+    the meter has shown these figures. flag is '', `gap` (the time before this row had no readings), `failed` (the first of a run of
+    readings that could not be had), or `stale`, `frozen`, `implausible`: a reading that was not booked.
 
     raise : OSError if the file cannot be made
     """
