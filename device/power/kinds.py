@@ -93,7 +93,7 @@ def offer(spec: str, trust: Trust, accuracy: Accuracy, covers: str, make: Callab
     try:
         meter = make()
     except (MeterError, MissingExtraError) as error:
-        missing, _, remedy = str(error).partition("; ")
+        missing, _, remedy = str(error).removeprefix(f"{spec}: ").partition("; ")
         return Candidate(spec, trust, None, accuracy, covers, missing, remedy)
     if meter.accuracy is Accuracy.GUESSED:
         trust = Trust.GUESS

@@ -57,6 +57,7 @@ def survey(root: Path | str = "/", clock: Clock = time.monotonic_ns) -> list[Can
 
 def _most_trusted(root: Path, clock: Clock) -> Meter:
     """The first candidate that has nothing missing; the others are closed."""
+    load()  # a damaged file of corrections is the error, and not that all meters are refused for it
     candidates = survey(root, clock)
     refused: list[str] = []
     chosen: Meter | None = None

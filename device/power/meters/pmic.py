@@ -29,6 +29,7 @@ COMMAND = "pmic_read_adc"
 LINE = re.compile(r"^\s*([0-9A-Z_]+)_[AV]\s+(current|volt)\(\d+\)=(\d+\.\d+)[AV]\s*$", re.MULTILINE)
 INPUT, BATTERY, CORE = "EXT5V", "BATT", "VDD_CORE"
 LOW_V = 4.63 * 1.05  # the detector of under-voltage is at 4.63 V, within 5 %
+MIN_W, MAX_W = 0.3, 40.0  # of a board that runs, and of its supply
 COVERS = "the 12 rails behind the PMIC: not USB, HATs, NVMe, the fan, nor the PMIC's own loss"
 ONE_UNIT = Correction(1.1451, 0.5879, "one unit's fit to one USB meter, jfikar/RPi5-power; run: alula power calibrate")
 
@@ -79,8 +80,13 @@ class Pmic:
         if lacking:
             raise MeterError(f"pmic: expected volts and amperes of {sorted(lacking)[0]}, got {reply[:60]!r}; "
                              "only the Raspberry Pi 5, CM5 and 500 have such a PMIC: use another meter")  # fmt: skip
+        power_w = sum(summed.values())
+        if power_w < MIN_W:
+            raise MeterError(
+                f"pmic: expected a board that runs, got {power_w:.2f} W on all rails; the firmware reads zeros"
+            )
         self._summed = frozenset(summed)
-        return Reading(t_ns, sum(summed.values()), voltage_v=self._input_v(), note=self._note())
+        return Reading(t_ns, power_w, voltage_v=self._input_v(), note=self._note())
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -115,7 +121,7 @@ def _open(rest: str, options: Options, root: Path, clock: Clock) -> Pmic:
 def _survey(root: Path, clock: Clock) -> list[Candidate]:
     board = identify(root)
     make = functools.partial(Pmic, root, clock)
-    if board.is_pi and not re.search(r"\b(5|500|500\+)\b", board.model):
+    if board.is_pi and not re.search(r" (5|500)\b", board.model.partition(" Rev ")[0]):
         missing = f"the {board.model} has no sensor of current"
         return [
             Candidate("pmic", Trust.CORRECTED, None, Accuracy.CORRECTED, COVERS, missing, "fit an INA226 or INA219")
@@ -123,4 +129,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [offer("pmic", Trust.CORRECTED, Accuracy.CORRECTED, COVERS, make)]
 
 
-KIND = Kind("pmic", "pmic", _open, _survey, correction=ONE_UNIT, limits=Limits(0.3, 40.0))
+KIND = Kind("pmic", "pmic", _open, _survey, correction=ONE_UNIT, limits=Limits(MIN_W, MAX_W))

@@ -56,6 +56,8 @@ def test_a_damaged_file_is_named_and_never_overwritten(text, tmp_path, monkeypat
     monkeypatch.setenv("ALULA_POWER", str(path))
     with pytest.raises(MeterError):
         select_meter("model", tree.root)
+    with pytest.raises(MeterError, match=r"power.json: expected"):
+        select_meter("auto", tree.root)
 
 
 def test_a_correction_of_the_model_makes_a_guess_a_model(tmp_path, monkeypatch, tree, clock):

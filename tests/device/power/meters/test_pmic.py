@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import struct
 
 import pytest
@@ -113,13 +114,19 @@ def test_permission_denied_comes_with_the_group_and_the_udev_rule(firmware, tree
     assert ('KERNEL=="vcio*"' in refused.remedy) == (os.stat(tree.root / "dev/vcio").st_gid == 0)
 
 
+def test_zeros_are_no_reading(firmware, tree):
+    firmware.reply = re.sub(r"=\d+\.\d+A", "=0.00000000A", PMIC_IDLE)
+    with pytest.raises(MeterError, match=r"expected a board that runs, got 0.00 W on all rails"):
+        select_meter("pmic", tree.root)
+
+
 def test_a_sagging_input_is_said(firmware, tree):
     firmware.reply = PMIC_IDLE.replace("5.13756000", "4.70000000")
     assert "sagged" in Pmic(tree.root).read().note
 
 
 def test_other_boards_say_that_they_have_no_sensor(tree):
-    tree.write("proc/device-tree", model="Raspberry Pi 4 Model B Rev 1.2\0")
+    tree.write("proc/device-tree", model="Raspberry Pi 4 Model B Rev 1.5\0")
     (candidate,) = [candidate for candidate in survey(tree.root) if candidate.spec == "pmic"]
     assert candidate.meter is None and "has no sensor of current" in candidate.missing and "INA226" in candidate.remedy
 
