@@ -174,6 +174,18 @@ def chosen_task(
     return replace(before, classes=classes, preprocessing=how, decoder=decoder, **thresholds)
 
 
+def refuse_unread(task: Task | None, note: str, where: str) -> None:
+    """Refuse images for a network whose exporter said something that was left out, and say why.
+
+    note  : what was left out, "" if nothing
+    raise : DataError unless the options say how it sees images
+    """
+    if note and (task is None or task.preprocessing is None):
+        raise DataError(
+            f"{where}: expected preprocessing for an image, got none ({note}); say it with --preset, --labels, --size"
+        )
+
+
 def _checked(kind: str | None, graph: Graph, how: Preprocessing | None, classes: tuple[str, ...], where: str) -> str:
     """The task of a network that finds no things: the one that is named, else by its outputs.
 

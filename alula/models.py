@@ -17,11 +17,13 @@ ZOO, ONNX = "zoo:", ".onnx"
 
 @dataclass(frozen=True)
 class Source:
-    """A network. task : what it is for, if it says so; trainable : whether inference has something to fold"""
+    """A network. task : what it is for, if it says so; note : what of it was left out, and why; trainable : whether inference has
+    something to fold"""
 
     graph: Graph
     task: Task | None = None
     trainable: bool = True
+    note: str = ""
 
 
 def open_graph(model: str, name: str | None = None, seed: int = 0, classes: int | None = None) -> Source:
@@ -43,7 +45,8 @@ def open_graph(model: str, name: str | None = None, seed: int = 0, classes: int 
         from alula.host.onnx.task import read_metadata
 
         imported = import_onnx(model)
-        return Source(imported.graph, read_metadata(imported.metadata, model, imported.graph).task)
+        found = read_metadata(imported.metadata, model, imported.graph)
+        return Source(imported.graph, found.task, note=found.note)
     from alula.runtime.artifact import open_artifact
     from alula.runtime.artifact.task import task_of
 
@@ -55,8 +58,8 @@ def open_graph(model: str, name: str | None = None, seed: int = 0, classes: int 
     return Source(graphs[chosen], task_of(artifact.metadata, chosen, model), artifact.trainable)
 
 
-def open_model(path: str, name: str | None = None, threads: int | None = None) -> tuple[Model, Task | None]:
-    """A model that runs, and what it is for; an ONNX file is packed on the fly, which needs `host/`.
+def open_model(path: str, name: str | None = None, threads: int | None = None) -> tuple[Model, Task | None, str]:
+    """A model that runs, what it is for, and a note on what was left out of that; an ONNX file is packed on the fly, which needs `host/`.
 
     raise : MissingExtraError that names the extra
     """
@@ -64,8 +67,8 @@ def open_model(path: str, name: str | None = None, threads: int | None = None) -
 
     if not path.endswith(ONNX) and not path.startswith(ZOO):
         model = load(path, name, threads)
-        return model, model.task
+        return model, model.task, ""
     from alula.runtime.passes import optimise
 
     source = open_graph(path, name)
-    return Model(optimise(source.graph), threads), source.task
+    return Model(optimise(source.graph), threads), source.task, source.note

@@ -12,7 +12,8 @@ AlulaError
 ├── CheckpointError   ValueError    a checkpoint that is damaged, or of another run
 ├── DivergedError     ArithmeticError  a loss or a weight that is not finite
 ├── DataError         ValueError    a data set that is empty, damaged, or does not fit what is asked of it
-│   └── NoSplitError                one that has no such split
+│   ├── NoSplitError                one that has no such split
+│   └── NoAnswerError               outputs of a network that say nothing of this image: not finite
 ├── SourceError       OSError       a camera, video, folder or file that cannot be opened or read
 ├── MeterError        OSError       a power meter that is absent, unreadable or implausible
 └── BudgetError       ValueError    a budget of energy, time or battery that cannot be read or kept
@@ -83,6 +84,10 @@ class DataError(AlulaError, ValueError):
 
 class NoSplitError(DataError):
     """A data set that has no such split."""
+
+
+class NoAnswerError(DataError):
+    """Outputs that say nothing of this image; of another one they may."""
 
 
 class SourceError(AlulaError, OSError):

@@ -237,7 +237,8 @@ INFINITE = columns((48, 32, 24, 16, 0.0, np.inf, 0.3), (20, 32, 24, 16, 0.0, 0.7
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "outputs, decoder, count",
-    [({"y": INFINITE}, "yolov8", 1),
+    [({"y": INFINITE}, "yolov8", 1), ({"y": np.full((1, 377, 8), 1e30, np.float32)}, "yolov5", 0),
+     ({"y": columns((48, 32, -24, 16, 0.0, 0.8, 0.3))}, "yolov8", 0),
      ({"y": np.array([[[1, 1, 9, 9, 0.9, kind] for kind in (1, 1e30, -1)]], np.float32)}, "end_to_end", 1),
      ({"n": np.array([[-1]], np.int32), "b": np.ones((1, 3, 4), np.float32), "s": np.ones((1, 3), np.float32) / 2,
        "l": np.zeros((1, 3), np.int32)}, "nms", 0)],

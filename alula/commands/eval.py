@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alula.arguments import add_alpha, add_layout, add_threads
-from alula.imaging import add_imaging, chosen_task
+from alula.imaging import add_imaging, chosen_task, refuse_unread
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> Report:
     from alula.runtime.tasks.evaluate import evaluate_set, tell_imbalance
     from alula.runtime.train.head import fit_classes
 
-    model, found = open_model(args.file, args.graph, args.threads)
+    model, found, note = open_model(args.file, args.graph, args.threads)
     task = chosen_task(args, found, model.graph, args.file, args.layout)
+    refuse_unread(task, note, args.file)
     classifier = model.classifier(task, args.file)
     data = _open(args, classifier.preprocessing)
     outputs = count_scores(model.graph, classifier.preprocessing, args.file) or len(data.classes)
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> Report:
     with Progress("evaluating") as progress:
         tally = evaluate_set(classifier, data, outputs, lambda done, total: progress(done, total, ""))
     document = {**tally.document(fitted.classes, getattr(data, "files", ())), "data": data.name,
-                "damaged": dict(data.damaged), "notes": list(fitted.notes)}  # fmt: skip
+                "damaged": dict(data.damaged), "notes": [*fitted.notes, *([note] if note else [])]}  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (row["name"], row["samples"], row["right"], _percent(row["recall"]), _percent(row["precision"]))
         for row in sorted(document["classes"], key=lambda row: (row["recall"] is None, row["recall"]))[:MOST_ROWS]
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> Report:
         f"{right} of {tally.samples} right: accuracy {tally.accuracy:.2%}, top 5 {document['top5']:.2%}, loss {tally.loss:.4f}"
     )
     left_out = [tell_left_out(data.left_out), tell_left_out(data.damaged, "damaged images, left out")]
-    return Report(document, [*parts, *fitted.notes, *filter(None, (tell_imbalance(data), *left_out))])
+    return Report(document, [*parts, *document["notes"], *filter(None, (tell_imbalance(data), *left_out))])
 
 
 def _open(args: argparse.Namespace, how: Preprocessing) -> Dataset:

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from alula.arguments import add_alpha, add_layout, add_threads, positive
-from alula.imaging import add_imaging, chosen_task
+from alula.imaging import add_imaging, chosen_task, refuse_unread
 from alula.models import ONNX, open_model
 from alula.outputs import check_outputs
 from alula.report import Report
@@ -59,13 +59,15 @@ def run(args: argparse.Namespace) -> Report:
         artifact = open_artifact(args.file)
         if set(GRAPHS) <= set(artifact.graphs):
             return signs.run(args, artifact)
-    model, found = open_model(str(args.file), args.graph, args.threads)
+    model, found, note = open_model(str(args.file), args.graph, args.threads)
     if _is_array(args.input):
         return arrays.run(args, model, None)
     task = chosen_task(args, found, model.graph, str(args.file), args.layout)
     if task is not None and task.preprocessing is not None and task.kind == ARRAYS:
         return arrays.run(args, model, task)
+    refuse_unread(task, note, str(args.file))
     predictor = model.predictor(task, str(args.file))
+    predictor.notes += [note] if note else []
     kind = "" if task is None else task.kind
     others = [name for name in own_options() if name not in find(kind).OPTIONS]
     refuse_unused(args, given_of(args, tuple(others)), f"its task is {kind}; leave it out")

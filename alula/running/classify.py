@@ -45,8 +45,10 @@ def run(args: argparse.Namespace, classifier: Classifier) -> Report:
         rows = [(name, count, f"{count / watch.frames:.0%}") for name, count in watch.counts.most_common()]
     else:
         columns = ("image", "name", "probability")
-        best = [(answer["image"], answer["results"][0]) for answer in answers]
-        rows = [(image, one["name"], f"{one['probability']:.4f}") for image, one in best]
+        best = [(answer["image"], next(iter(answer["results"]), None)) for answer in answers]
+        rows = [
+            (image, one["name"], f"{one['probability']:.4f}") if one else (image, None, None) for image, one in best
+        ]
     return report(args, looked, watch, Table(columns, rows), "most often", best=dict(watch.counts))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +15,27 @@ if TYPE_CHECKING:
     from alula.device.tasks.watch import Seen
     from alula.runtime.tasks.detect import Detections, Detector
 
-OPTIONS = ("classes_only", "agnostic")
+OPTIONS = ("classes_only", "agnostic", "no_tracks")
 SHOWN = 5  # names in a row of a folder's table
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which boxes."""
-    parser.add_argument("--classes-only", type=names, metavar="NAME,NAME", help="boxes: only of these classes")
+    parser.add_argument("--classes-only", type=names, action="extend", metavar="NAME,NAME",
+                        help="boxes: only of these classes; may be repeated; a name with a comma in double quotes")  # fmt: skip
     parser.add_argument(
         "--agnostic", action="store_true", help="boxes: those of different classes drop each other, too"
     )
+    parser.add_argument("--no-tracks", action="store_true", help="boxes: each frame of a video for itself")
 
 
 def names(text: str) -> tuple[str, ...]:
-    """`person,car`."""
-    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    """`person,car`, `"car, red",dog`: one line of CSV."""
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error:
+        rows = []
+    found = tuple(name.strip() for row in rows for name in row if name.strip())
     if not found:
         raise argparse.ArgumentTypeError(f"expected names of classes, such as person,car, got {text!r}")
     return found
@@ -41,7 +48,9 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
     looked, watch = look(
         args,
         detector,
-        lambda log: BoxWatch(detector, args.classes_only or (), args.agnostic, args.every or 1, log),
+        lambda log: BoxWatch(
+            detector, args.classes_only or (), args.agnostic, args.every or 1, log, not args.no_tracks
+        ),
         _draw,
         lambda answer: f"{len(answer)} boxes",
     )
@@ -55,9 +64,9 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
             for one in looked.answers[0]["results"]
         ]
     elif looked.source.sequence:
-        columns = ("name", "objects", "boxes", "per frame")
+        columns = ("name", *(() if args.no_tracks else ("objects",)), "boxes", "per frame")
         rows = [
-            (name, watch.objects[name], count, f"{count / watch.frames:.2f}")
+            (name, *(() if args.no_tracks else (watch.objects[name],)), count, f"{count / watch.frames:.2f}")
             for name, count in watch.counts.most_common()
         ]
     else:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from alula.progress import Progress
 from alula.report import Report, Table
-from alula.runtime.errors import SourceError
+from alula.runtime.errors import AlulaError, SourceError
 from alula.runtime.files import printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Looked:
     took_ms: list[float]
     duration_s: float
     energy: dict[str, Any] | None
-    note: str
+    notes: list[str]
 
     @property
     def latency_ms(self) -> float:
@@ -58,19 +59,18 @@ def look(
     tell : an answer in a few words, for the line of progress
     """
     from alula.device.camera import open_source
-    from alula.device.tasks.annotate import AnnotatedVideo
 
     kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
     took_ms: deque[float] = deque(maxlen=KEPT)
+    predictor.plan()  # what cannot run is refused before anything is written
     with contextlib.ExitStack() as stack:
         channels = predictor.preprocessing.channels
         source = stack.enter_context(open_source(args.input, args.sequence, args.alpha, channels))
         log = stack.enter_context(energy_log(args))
-        drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
+        drawn = stack.enter_context(annotated_video(args, source)) if args.video else None
         lines = stack.enter_context(JsonLines(args.out)) if args.out else None
         progress = stack.enter_context(Progress("looking"))
         watch = make(log)
-        predictor.plan()
         total = args.frames or -(-len(source) // (args.every or 1))
         began_s = time.perf_counter()
         for seen in watch.run(source, args.frames):
@@ -83,8 +83,8 @@ def look(
             progress(min(watch.frames, total) if total else 0, total, tell(seen.answer))
         duration_s = time.perf_counter() - began_s
         energy = log.summary() if log else None
-        note = drawn.note() if drawn else ""
-    return Looked(source, list(kept), list(took_ms), duration_s, energy, note), watch
+        notes = [*predictor.notes, *([drawn.note()] if drawn else [])]
+    return Looked(source, list(kept), list(took_ms), duration_s, energy, notes), watch
 
 
 def report(
@@ -106,11 +106,15 @@ def report(
     parts.append(line + (f"; written to {printable(args.out)}" if args.out else ""))
     if watch.frames > 1 and not source.sequence and watch.counts:
         parts.append(f"{most}: " + ", ".join(f"{name} ({count})" for name, count in watch.counts.most_common(8)))
-    parts += [*tell_lost(source, counts), *filter(None, [looked.note])]
+    if watch.unanswered:
+        parts.append(f"{watch.unanswered} of {watch.frames} {what} without an answer: {watch.why}")
+    notes = [line for line in looked.notes if line]
+    parts += [*tell_lost(source, counts), *notes]
     parts += [tell_energy(looked.energy)] if looked.energy else []
     document = {"task": watch.task, "answers": looked.answers, "frames": watch.frames, **more,
                 "duration_s": looked.duration_s, "latency_ms": looked.latency_ms, "counts": counts,
-                "damaged": source.damaged, "left_out": source.left_out, "energy": looked.energy}  # fmt: skip
+                "unanswered": watch.unanswered, "notes": notes, "damaged": source.damaged, "left_out": source.left_out,
+                "energy": looked.energy}  # fmt: skip
     return Report(document, parts)
 
 
@@ -137,15 +141,54 @@ class JsonLines:
 
 @contextlib.contextmanager
 def energy_log(args: argparse.Namespace) -> Any:
-    """The energy log that --energy or --meter ask for, or None."""
+    """The energy log that --energy or --meter ask for, or None.
+
+    A run that is refused before its first frame leaves the files as they were.
+    """
     if not (args.energy or args.meter):
         yield None
         return
     from alula.device.power import EnergyLog, select_meter
 
     samples = args.energy.with_suffix(".csv") if args.energy else None
-    with contextlib.closing(select_meter(args.meter or "auto")) as meter, EnergyLog(meter, samples, args.energy) as log:
-        yield log
+    with contextlib.closing(select_meter(args.meter or "auto")) as meter, contextlib.ExitStack() as stack:
+        files = stack.enter_context(Replacing([path for path in (args.energy, samples) if path]))
+        log = stack.enter_context(EnergyLog(meter, samples, args.energy))
+        try:
+            yield log
+        except AlulaError:
+            files.is_refused = not log.summary()["counters"]
+            raise
+
+
+class Replacing:
+    """New files in the place of others, which come back if the run is refused. is_refused : set it before the end"""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._before = {path: path.with_name(f".{path.name}.{os.getpid()}.before") for path in paths}
+        self.is_refused = False
+
+    def __enter__(self) -> Replacing:
+        for path, before in self._before.items():
+            if path.exists():
+                path.replace(before)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        for path, before in self._before.items():
+            if self.is_refused:
+                path.unlink(missing_ok=True)
+            if self.is_refused or not path.exists():
+                with contextlib.suppress(FileNotFoundError):
+                    before.replace(path)
+            before.unlink(missing_ok=True)
+
+
+def annotated_video(args: argparse.Namespace, source: FrameSource) -> AnnotatedVideo:
+    """The video that --video asks for: as fast as what was looked at."""
+    from alula.device.tasks.annotate import AnnotatedVideo
+
+    return AnnotatedVideo(args.video, source.fps / (args.every or 1), source.live)
 
 
 def tell_energy(energy: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from alula.imaging import given
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 from alula.running import own_options
-from alula.running.looking import energy_log, given_of, refuse_unused, tell_energy, tell_lost
+from alula.running.looking import annotated_video, energy_log, given_of, refuse_unused, tell_energy, tell_lost
 from alula.runtime.files import printable, write_whole
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def run(args: argparse.Namespace, artifact: Artifact) -> Report:
     refuse_unused(args, [*given_of(args, own_options()), *given(args)], f"the file's networks read signs; {alone}")
     refuse_unused(args, given_of(args, ("layout",)), f"the networks' own is known; {alone}")
     from alula.device.camera import open_source
-    from alula.device.tasks.annotate import AnnotatedVideo
     from alula.device.tasks.networks import assemble, spotter_charset
     from alula.device.tasks.spotter import SpotterConfig, signs_as_json
 
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace, artifact: Artifact) -> Report:
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_source(args.input, args.sequence, args.alpha))
         log = stack.enter_context(energy_log(args))
-        drawn = stack.enter_context(AnnotatedVideo(args.video, source.fps)) if args.video else None
+        drawn = stack.enter_context(annotated_video(args, source)) if args.video else None
         progress = stack.enter_context(Progress("reading signs"))
         every = args.every or 1
         spotter = assemble(models, charset, SpotterConfig(every=every), log)

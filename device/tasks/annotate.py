@@ -25,18 +25,23 @@ class AnnotatedVideo:
     """Give its `watch` to `Spotter.run`: boxes are green where they were read whole, grey at the image's edge. Or give it
     frames with lines of text, or with boxes and their labels.
 
+    fps  : of the frames that are given; 10 if it is not above 0
+    live : frames were lost while others were looked at: each stays until the next one's time
+
     The video has the size of its first frame, up to MAX_SIDE. Frames of another size are scaled to fit, with black borders.
 
-    frames : written so far
+    frames : written so far, repetitions included
     fitted : of them, those of another size
     raise  : SourceError if the suffix is none of .mp4 and .avi, or if the file cannot be written; at the end of a `with`, if the
              file has not all frames
     """
 
-    def __init__(self, path: str | Path, fps: float) -> None:
+    def __init__(self, path: str | Path, fps: float, live: bool = False) -> None:
         self._cv2 = opencv("an annotated video")
         self._path, self._name = Path(path), printable(path)
-        self._fps = fps if fps > 0 else 10.0
+        self._fps, self._live = fps if fps > 0 else 10.0, live
+        self._last: Image | None = None  # as it was drawn
+        self._began_s = 0.0
         self._writer: Any = None
         self._size = (0, 0)  # width, height
         self.frames = self.fitted = 0
@@ -58,7 +63,7 @@ class AnnotatedVideo:
             cv2.polylines(image, [np.round(quad).astype(np.int32)], True, colour, 2, cv2.LINE_AA)
             left, top = int(quad[:, 0].min()), int(quad[:, 1].min())
             self._write_text(image, f"{track.number} {track.text()}", (max(2, left), max(14, top - 5)), colour)
-        self._add(image)
+        self._add(image, frame)
 
     def watch_boxes(self, frame: Frame, boxes: Array, labels: Sequence[str]) -> None:
         """Draw boxes (N, 4) of left, top, right, bottom, each with its label, and add the frame to the video."""
@@ -70,14 +75,14 @@ class AnnotatedVideo:
             )
             cv2.rectangle(image, (left, top), (right, bottom), GREEN, 2, cv2.LINE_AA)
             self._write_text(image, label, (max(2, left), max(14, top - 5)), GREEN)
-        self._add(image)
+        self._add(image, frame)
 
     def watch_lines(self, frame: Frame, lines: Sequence[str]) -> None:
         """Write lines in the upper left corner of one frame, the first one green, and add it to the video."""
         image, _, _ = self._begun(frame)
         for number, line in enumerate(lines):
             self._write_text(image, line, (6, 18 + 18 * number), GREEN if number == 0 else GREY)
-        self._add(image)
+        self._add(image, frame)
 
     def _begun(self, frame: Frame) -> tuple[Image, float, tuple[int, int]]:
         """A copy of a frame to draw on, as `_fit` gives it."""
@@ -92,7 +97,16 @@ class AnnotatedVideo:
         for thickness, ink in ((4, BLACK), (1, colour)):
             cv2.putText(image, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, ink, thickness, cv2.LINE_AA)
 
-    def _add(self, image: Image) -> None:
+    def _add(self, image: Image, frame: Frame) -> None:
+        if self._last is None:
+            self._began_s = frame.time_s
+        elif self._live:
+            while self.frames + 0.5 < (frame.time_s - self._began_s) * self._fps:
+                self._write(self._last)
+        self._last = image
+        self._write(image)
+
+    def _write(self, image: Image) -> None:
         self._writer.write(image)
         self.frames += 1
 

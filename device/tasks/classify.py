@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from alula.device.tasks.watch import Watch
+from alula.runtime.tasks.classify import Classification
 
 if TYPE_CHECKING:
     from alula.device.camera.source import Frame, Image
     from alula.device.tasks.log import Log
     from alula.runtime.graph import Array
-    from alula.runtime.tasks.classify import Classification, Classifier
+    from alula.runtime.tasks.classify import Classifier
 
 SMOOTHING_S = 0.5  # of a video: what was seen so long ago counts 1/e
 
@@ -50,6 +53,10 @@ class ClassWatch(Watch["Array", "Classification"]):
         answer = self._classifier.answer(raw, self._top)
         self.counts[answer.name] += 1
         return answer
+
+    def silence(self) -> Classification:
+        """No class; the mean of the others stays."""
+        return Classification((), (), (), np.zeros(0))
 
     def _smoothed(self, shares: Array, time_s: float) -> Array:
         """The mean of what was seen, weighted with exp(-age / smoothing_s)."""

@@ -12,11 +12,12 @@ import numpy as np
 from alula.device.tasks.box_tracks import NO_TRACK, BoxTrackConfig, BoxTracker
 from alula.device.tasks.motion import Motion
 from alula.device.tasks.watch import Seen, Watch
+from alula.runtime.tasks.detect import Detections
 
 if TYPE_CHECKING:
     from alula.device.camera.source import Frame, FrameSource, Image
     from alula.device.tasks.log import Log
-    from alula.runtime.tasks.detect import Detections, Detector
+    from alula.runtime.tasks.detect import Detector
 
 LOW_RATIO = 0.4  # of the least score: boxes down to here may continue a track
 
@@ -26,6 +27,7 @@ class BoxWatch(Watch["Detections", "Detections"]):
 
     only       : names of the classes that count; () is all
     agnostic   : boxes of different classes drop each other, too
+    track      : number the things of a video
     every, log : as in `Watch`
 
     In a source whose frames follow each other, boxes get the numbers of their tracks, and `objects` counts the things of each
@@ -41,10 +43,11 @@ class BoxWatch(Watch["Detections", "Detections"]):
         agnostic: bool = False,
         every: int = 1,
         log: Log | None = None,
+        track: bool = True,
     ) -> None:
         super().__init__(every, log)
         detector.places(only)  # a class that it does not know is refused before the first frame
-        self._detector, self._only, self._agnostic = detector, only, agnostic
+        self._detector, self._only, self._agnostic, self._track = detector, only, agnostic, track
         self._tracker: BoxTracker | None = None
         self._names: dict[int, str] = {}
         self._time_s = 0.0
@@ -59,8 +62,9 @@ class BoxWatch(Watch["Detections", "Detections"]):
         """As in `Watch`; each run has its own tracks."""
         conf = self._detector.task.conf
         config = BoxTrackConfig(high_score=conf, low_score=LOW_RATIO * conf)
-        self._tracker = BoxTracker(config) if source.sequence else None
-        self._motion = Motion() if source.sequence else None
+        tracked = self._track and source.sequence
+        self._tracker = BoxTracker(config) if tracked else None
+        self._motion = Motion() if tracked else None
         self._time_s = 0.0
         return super().run(source, frames)
 
@@ -68,6 +72,10 @@ class BoxWatch(Watch["Detections", "Detections"]):
         """The boxes of an image."""
         low = self._tracker.config.low_score if self._tracker else None
         return self._detector(image, conf=low, agnostic=self._agnostic, only=self._only)
+
+    def silence(self) -> Detections:
+        """No box."""
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ())
 
     def settle(self, raw: Detections, frame: Frame, sequence: bool) -> Detections:
         """The same, with numbers of tracks in a sequence."""

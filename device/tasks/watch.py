@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from alula.device.camera.source import Frame, FrameSource
 from alula.device.tasks.log import Log, NoLog
-from alula.runtime.errors import SourceError
+from alula.runtime.errors import NoAnswerError, SourceError
 
 if TYPE_CHECKING:
     from alula.device.camera.source import Image
@@ -55,6 +55,7 @@ class Watch(ABC, Generic[Raw, Said]):
     log   : told of phases and frames
 
     counts, frames : how often each name was seen, in how many frames
+    unanswered     : of these frames, those of which the network said nothing; why : of the last of them
     """
 
     task: str
@@ -63,7 +64,8 @@ class Watch(ABC, Generic[Raw, Said]):
         self._every = every
         self._log: Log = log or NoLog()
         self.counts: Counter[str] = Counter()
-        self.frames = 0
+        self.frames = self.unanswered = 0
+        self.why = ""
 
     @abstractmethod
     def look(self, image: Image) -> Raw:
@@ -73,10 +75,14 @@ class Watch(ABC, Generic[Raw, Said]):
     def settle(self, raw: Raw, frame: Frame, sequence: bool) -> Said:
         """What is said of a frame; it may remember others. sequence : frames follow each other in time"""
 
+    @abstractmethod
+    def silence(self) -> Said:
+        """What is said of a frame of which the network said nothing."""
+
     def run(self, source: FrameSource, frames: int | None = None) -> Iterator[Seen[Said]]:
         """Look at a source until it ends, or until so many frames have been looked at.
 
-        raise : SourceError if the source gives not one frame
+        raise : SourceError if the source gives not one frame; NoAnswerError if the network says nothing of the only one
         """
         iterator, delivered = iter(source), 0
         while frames is None or self.frames < frames:
@@ -89,9 +95,15 @@ class Watch(ABC, Generic[Raw, Said]):
                 continue
             began_s = time.perf_counter()
             with self._log.phase(self.task):
-                raw = self.look(frame.image)
+                try:
+                    raw = self.look(frame.image)
+                except NoAnswerError as error:
+                    if not source.sequence and len(source) == 1:
+                        raise
+                    raw, self.why = None, str(error)
             took_ms = 1e3 * (time.perf_counter() - began_s)
-            answer = self.settle(raw, frame, source.sequence)
+            self.unanswered += raw is None
+            answer = self.silence() if raw is None else self.settle(raw, frame, source.sequence)
             self.frames += 1
             self._log.count("frame")
             yield Seen(self.task, frame, answer, took_ms)

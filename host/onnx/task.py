@@ -97,7 +97,9 @@ def _decoder(
         return "yolov5" if "task" not in metadata else "nms" if needs_segments(graph) else "yolov8"
     outputs = outputs_of(graph, specs, how.size, classes)
     own = ("yolov5",) if "task" not in metadata else ("end_to_end", "yolov8", "nms")
-    decoder = next((name for name in own if decoders.find(name).fit(outputs)), own[0])
+    free = replace(outputs, classes=0)  # a family that fits but for the names says so itself
+    fitting = [name for some in (outputs, free) for name in own if decoders.find(name).fit(some)]
+    decoder = next(iter(fitting), own[0])
     fit_decoder(decoder, outputs, where)
     return decoder
 

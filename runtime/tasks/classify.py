@@ -13,7 +13,7 @@ import numpy as np
 
 from alula.runtime.artifact.task import CLASSIFY, Task
 from alula.runtime.data.preprocessing import Preprocessing
-from alula.runtime.errors import DataError, GraphError
+from alula.runtime.errors import DataError, GraphError, NoAnswerError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph
 from alula.runtime.tasks.predictor import Run, image_input, output_specs
@@ -28,7 +28,7 @@ LOGARITHMS = frozenset({"LogSoftmax"})
 class Classification:
     """The classes of one image, best first.
 
-    names         : of the best classes; the number of a class without a name
+    names         : of the best classes, the number of a class without a name; () if the network gave no answer
     probabilities : of these, 0 to 1
     places        : of these, among the network's outputs
     all           : (C,) float64, of every class in the order of the outputs
@@ -41,13 +41,13 @@ class Classification:
 
     @property
     def name(self) -> str:
-        """The best class."""
-        return self.names[0]
+        """The best class; "" if there is none."""
+        return self.names[0] if self.names else ""
 
     @property
     def probability(self) -> float:
-        """Of the best class."""
-        return self.probabilities[0]
+        """Of the best class; 0 if there is none."""
+        return self.probabilities[0] if self.probabilities else 0.0
 
     def results(self) -> list[dict[str, Any]]:
         """As the lines of `alula run --out` have them."""
@@ -71,6 +71,7 @@ class Classifier:
         self.input, self.preprocessing = image_input(graph, task, where)
         self.classes, self.graph, self._run, self._where = task.classes, graph, run, where
         self._kind = kind_of_scores(graph)
+        self.notes: list[str] = []
         outputs = count_scores(graph, self.preprocessing, where)
         check_classes_fit(self.classes, outputs, where)
 
@@ -97,10 +98,13 @@ class Classifier:
             self._run({self.input: how.normalise(np.zeros((*how.size, how.channels), np.uint8))})
 
     def of_pixels(self, x: Array) -> Array:
-        """The same, of an input as the preprocessing gives it."""
+        """The same, of an input as the preprocessing gives it.
+
+        raise : NoAnswerError if the network's scores are not finite
+        """
         scores = np.asarray(self._run({self.input: x})[self.graph.outputs[0]], np.float64).reshape(-1)
         if not scores.size or not scores.max() < np.inf or scores.max() == -np.inf:  # NaN, too; -inf may be a mask
-            raise DataError(
+            raise NoAnswerError(
                 f"{self._where}: expected finite scores of classes, got {scores[:4]}; is the network or its preprocessing another?"
             )
         return probabilities(scores, self._kind)

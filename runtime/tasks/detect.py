@@ -20,6 +20,8 @@ from alula.runtime.graph import Array, Graph, TensorSpec
 from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, apart, fit_decoder
 from alula.runtime.tasks.predictor import Run, image_input, output_specs
 
+MAX_SCORE = 1.01  # half precision and integers round a little above 1
+
 
 @frozen
 class Detections:
@@ -61,6 +63,7 @@ class Detector:
     graph : of the network
     task  : with its preprocessing, decoder and thresholds
     where : what messages call it
+    notes : what there is to say about the images so far, each line once
     raise : DataError if preprocessing is missing or classes do not fit the outputs; GraphError if the decoder does not
     """
 
@@ -70,6 +73,7 @@ class Detector:
         self.input, self.preprocessing = image_input(graph, task, where)
         self.task, self.classes, self.graph, self._run, self._where = task, task.classes, graph, run, where
         self._fits: dict[Outputs, Fit] = {}
+        self.notes: list[str] = []
         self._ops = ops_of(graph)
         specs = output_specs(graph, self.preprocessing)
         if specs is not None and self.preprocessing.size is not None:
@@ -113,7 +117,24 @@ class Detector:
         given = self._run({self.input: x})
         arrays = [given[name] for name in self.graph.outputs]
         fit = self._fit([array.shape for array in arrays], [array.dtype.name for array in arrays], size)
-        return chosen(fit.decode(arrays, conf), fit, conf, iou, agnostic, only)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is no box
+            found = chosen(fit.decode(arrays, conf), fit, conf, iou, agnostic, only)
+        self._check(found)
+        return found
+
+    def _check(self, found: Candidates) -> None:
+        """Look at what only values tell: scores that are none, and classes without a name, which are said once."""
+        if len(found.scores) and (best := float(found.scores[0])) > MAX_SCORE:
+            raise DataError(
+                f"{self._where}: expected scores from 0 to 1, got {best:.6g}; the decoder {self.task.decoder} reads an export with its "
+                "sigmoid: export the network again, or check the decoder and the preprocessing"
+            )
+        most = int(found.classes.max(initial=0))
+        if self.classes and most >= len(self.classes) and not self.notes:
+            self.notes.append(
+                f"{self._where}: a box is of class {most}, and only {len(self.classes)} classes have names; it is shown by its number, "
+                "check --labels"
+            )
 
     def plan(self) -> None:
         """Run once on a black image, so that the first real one takes no longer than others; nothing where the size is free."""

@@ -29,6 +29,7 @@ class Predictor(Protocol):
     """A network at its task. `predict(image, **options)` gives an `Answer`; options are those of the task."""
 
     preprocessing: Preprocessing
+    notes: list[str]  # what there is to say about the images so far
 
     @property
     def predict(self) -> Callable[..., Answer]:

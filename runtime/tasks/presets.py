@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "raw": {"scale": 1.0},
     # Detectors, as their authors' scripts feed them
     "yolov5": {**LETTERBOX, "decoder": "yolov5"},
+    "yolov6": {**LETTERBOX, "decoder": "yolov6"},
     "yolov8": {**LETTERBOX, "decoder": "yolov8"},
     "yolo26": {**LETTERBOX, "decoder": "end_to_end"},
     "yolox": {"colour": "bgr", "resize": "corner", "interpolation": "linear", "scale": 1.0, "decoder": "yolox"},

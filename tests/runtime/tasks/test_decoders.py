@@ -73,6 +73,7 @@ def random_outputs(*shapes: tuple[int, ...]) -> list[np.ndarray]:
 THREE, FOUR = 126, 128  # cells of three and of four grids
 CASES = {
     "yolov5": ([(1, 378, 5 + C)], lambda y: read_rows(y)),
+    "yolov6": ([(1, THREE, 5 + C)], lambda y: read_rows(y)),
     "yolov8": ([(1, 4 + C, THREE)], lambda y: read_columns(y)),
     "yolov8 of one class": ([(1, 5, 2 * BLOCK + 3)], lambda y: read_columns(y)),
     "yolox": ([(1, THREE, 5 + C)], lambda y: read_yolox(y)),
@@ -124,7 +125,7 @@ def test_a_decoded_yolox_and_lists_of_boxes_are_read_as_they_are() -> None:
     (rows,) = random_outputs((1, THREE, 5 + C))
     decoded = fit_decoder("yolox", outputs_of([rows], ops=frozenset({"Exp"})), "net").decode([rows], 0.4)
     np.testing.assert_array_equal(
-        decoded.boxes, fit_decoder("yolov5", outputs_of([rows]), "net").decode([rows], 0.4).boxes
+        decoded.boxes, fit_decoder("yolov6", outputs_of([rows]), "net").decode([rows], 0.4).boxes
     )
     boxes, scores = random_outputs((7, 4), (7,))
     labels = np.arange(7)
@@ -185,15 +186,21 @@ def test_what_is_no_number_is_no_box() -> None:
     rows = np.full((1, THREE, 5 + C), 1000, np.float32)
     fit = fit_decoder("yolox", outputs_of([rows]), "net")
     assert len(chosen(fit.decode([rows], 0.5), fit, 0.5, 0.5, False, ()).scores) == 0
+    inside_out = np.array([[5, 1, 3, 9], [1, 9, 3, 5], [1, 1, 3, 3]], np.float32)
+    some = Candidates(inside_out, np.full(3, 0.9, np.float32), np.arange(3))
+    assert chosen(some, Fit(lambda arrays, conf: some, 3), 0.5, 0.5, False, ()).classes.tolist() == [2]
 
 
 @pytest.mark.parametrize(
     "name, shape, classes, said",
     [("yolov5", (1, 84, 8400), 80, "--decoder yolov8 would fit"), ("", (1, 84, 8400), 0, "--decoder yolov8 would fit"),
-     ("", (1, THREE, 85), 80, "--decoder yolov5 or --decoder yolox would fit"), ("yolov8", (1, 84, 8400), 3, "expected 80 names"),
+     ("", (1, THREE, 85), 80, "--decoder yolov6 or --decoder yolox would fit"), ("yolov8", (1, 84, 8400), 3, "expected 80 names"),
      ("yolov8", (1, 8400, 85), 80, "--decoder yolov5 would fit"), ("yolox", (1, 25, 85), 80, "--decoder yolov5 would fit"),
      ("nanodet", (1, THREE, 112), 81, "expected 80 names"), ("end_to_end", (1, 10), 0, "no decoder fits"),
-     ("nms", (1, 3, 8, 8), 0, "no decoder fits"), ("picodet", (1, THREE, 30), 0, "yolov5 or --decoder yolox")],
+     ("nms", (1, 3, 8, 8), 0, "no decoder fits"), ("picodet", (1, THREE, 30), 0, "yolov6 or --decoder yolox"),
+     ("yolov5", (1, THREE, 85), 80, "--decoder yolov6 or --decoder yolox would fit"),
+     ("yolox", (1, 378, 85), 80, "--decoder yolov5 would fit"),
+     ("yolov6", (1, 378, 85), 80, "--decoder yolov5 would fit")],
 )  # fmt: skip
 def test_a_decoder_that_does_not_fit_names_those_that_would(
     name: str, shape: tuple[int, ...], classes: int, said: str
