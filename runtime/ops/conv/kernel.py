@@ -8,14 +8,16 @@ left or right, the K_W taps of a row are one run of K_W * C_IN inputs. Weights a
 product is a convolution of kernel 1 over M pixels.
 """
 
-from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, kernel, words
+from alula.runtime.kernels.lang import COMPILING, device, f32, f32p, i64, i64p, intrinsic, kernel, words
 from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, offset
 from alula.runtime.kernels.product import matmul_tile
-from alula.runtime.kernels.simd import TILES, dispatch
+from alula.runtime.kernels.simd import TILES, Emitter, dispatch
 
 EPILOGUE_SIZE = 2048  # elements of y, about, that an epilogue takes at once: less costs calls, more the first-level cache
 
 if COMPILING:
+    from numba.core import types
+
     MR, NV, W = TILES.rows, TILES.vectors, TILES.width
     NR, STEP = NV * W, TILES.step
 
@@ -35,6 +37,18 @@ def tile_runner(epilogue):
 
 if COMPILING:
     run_tile = tile_runner(True)
+    HALF = max(W // 2, 4)
+
+    @intrinsic
+    def copy_half(context, x, y):
+        """HALF elements."""
+
+        def generate(cx, builder, signature, args):
+            emit = Emitter(builder, HALF)
+            emit.store(emit.load(args[0]), args[1])
+            return cx.get_dummy_value()
+
+        return types.void(x, y), generate
 
 
 @device
@@ -45,10 +59,16 @@ def panel_width(left):
 
 @device
 def copy_block(source, source_stride, target, target_stride, rows, columns):
-    """Copy rows x columns elements."""
+    """Copy rows x columns elements, by half vectors of which the last may overlap the one before it."""
     for r in range(rows):
-        for c in range(columns):
-            target[r * target_stride + c] = source[r * source_stride + c]
+        line, out = offset(source, r * source_stride), offset(target, r * target_stride)
+        if columns >= HALF:
+            for c in range(0, columns, HALF):
+                at = min(c, columns - HALF)
+                copy_half(offset(line, at), offset(out, at))
+        else:
+            for c in range(columns):
+                out[c] = line[c]
 
 
 @device
@@ -137,17 +157,21 @@ def f32_conv(
         block = first_panel + b * block_panels
         block_end = min(block + block_panels, last_panel)
         waiting = 0  # rows that the epilogue has not seen
+        # A row's pixels are divided evenly, so tiles differ by one pixel at most: `error` says when one has more
+        place = first_tile % max(row_tiles, 1)
+        begin = first_tile // max(row_tiles, 1) * row_length + row_length * place // max(row_tiles, 1)
+        image, rest = begin // (h_out * w_out), begin % (h_out * w_out)
+        out_y, out_x = rest // w_out, rest % w_out
+        fewest, error = row_length // max(row_tiles, 1), row_length * place % max(row_tiles, 1)
+        more = row_length - fewest * row_tiles
         for tile in range(first_tile, last_tile):
-            # A row's pixels are divided evenly, so tiles differ by one pixel at most
-            row, place = tile // row_tiles, tile % row_tiles
-            begin = row * row_length + row_length * place // row_tiles
-            rows = row * row_length + row_length * (place + 1) // row_tiles - begin
-            image, rest = begin // (h_out * w_out), begin % (h_out * w_out)
-            out_y, out_x = rest // w_out, rest % w_out
+            rows, error = fewest, error + more
+            if error >= row_tiles:
+                rows, error = rows + 1, error - row_tiles
             # The table: for each tap the addresses of `rows` pixels, `length` inputs each. Merged: the K_W taps of a line are one
             taps, length = 1, c_in
             if dense:
-                for i in range(rows):
+                for i in range(MR):  # more than there may be: what is too much is not read
                     table[i] = x_at + 4 * x_stride * (begin + i)
             else:
                 merged = dilation_w == 1 and x_stride == c_in
@@ -165,7 +189,7 @@ def f32_conv(
                                 (image * h + top + ky * dilation_h) * w + left + kx * dilation_w
                             )
                             line = offset(table, (ky * run + kx) * rows)
-                            for i in range(rows):
+                            for i in range(MR):  # the next line overwrites what is too much
                                 line[i] = base + 4 * step * i
                 else:  # a pixel meets the border, or the tile continues in the next row or image
                     merged = merged and table_columns_inside(rows, out_x, w_out, stride_w, pad_left, k_w, w)
@@ -205,3 +229,12 @@ def f32_conv(
                     epilogue_words[6] = address_of(epilogue_stages)
                     call_kernel(epilogue, address_of(epilogue_words), 0, 1)
                     waiting = 0
+            place = place + 1 if place + 1 < row_tiles else 0
+            begin += rows
+            out_x += rows
+            while out_x >= w_out:
+                out_x -= w_out
+                out_y += 1
+                if out_y == h_out:
+                    out_y = 0
+                    image += 1

@@ -10,6 +10,7 @@ if COMPILING:
 
     W = min(TILES.width, 8)  # of a square of vectors; wider ones do not fit the registers
 
+LONG = 1024  # of elements that are laid side by side, in pairs or triples
 SHORT = 256  # elements of a line that are copied by a loop of vectors, not by the C library
 TILE = 16  # a square that keeps 16 cache lines of the source open
 
@@ -52,28 +53,41 @@ def transpose_square(context, x, x_stride, y, y_stride):
     return types.void(x, x_stride, y, y_stride), generate
 
 
-@intrinsic
-def copy_vector(context, x, y):
-    """W elements."""
+def copy_vectors(count):
+    """The intrinsic (x, y): copy so many vectors."""
 
-    def generate(cx, builder, signature, args):
-        emit = Emitter(builder, W)
-        emit.store(emit.load(args[0]), args[1])
-        return cx.get_dummy_value()
+    @intrinsic
+    def several(context, x, y):
+        def generate(cx, builder, signature, args):
+            emit = Emitter(builder, W)
+            values = [emit.load(args[0], k * W) for k in range(count)]
+            for k, value in enumerate(values):
+                emit.store(value, args[1], k * W)
+            return cx.get_dummy_value()
 
-    return types.void(x, y), generate
+        return types.void(x, y), generate
+
+    return several
+
+
+copy_four, copy_one = copy_vectors(4), copy_vectors(1)
 
 
 @device
 def copy_lines(source, x_stride, target, y_stride, lines, length):
     """Lines of as many elements: vectors, the last of which may overlap the one before it. length : at least W"""
-    for j in range(lines):
-        line, out = offset(source, j * x_stride), offset(target, j * y_stride)
-        i = 0
-        while i < length:
-            at = min(i, length - W)
-            copy_vector(offset(line, at), offset(out, at))
-            i += W
+    fours, ones = length // (4 * W), length // W % 4
+    for _ in range(lines):
+        line, out = source, target
+        for _ in range(fours):
+            copy_four(line, out)
+            line, out = offset(line, 4 * W), offset(out, 4 * W)
+        for _ in range(ones):
+            copy_one(line, out)
+            line, out = offset(line, W), offset(out, W)
+        if length % W != 0:
+            copy_one(offset(source, length - W), offset(target, length - W))
+        source, target = offset(source, x_stride), offset(target, y_stride)
 
 
 @device
@@ -114,14 +128,16 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, words, tid, n_threads):
     """
     inner, inner_x, inner_y = shape[rank - 1], x_strides[rank - 1], y_strides[rank - 1]
     second, second_x, second_y = shape[rank - 2], x_strides[rank - 2], y_strides[rank - 2]
-    strips = (second + TILE - 1) // TILE
+    side_by_side = words and second_x == 1 and inner_y == 1 and second_y == inner and (inner == 2 or inner == 3)
+    size = LONG if side_by_side else TILE
+    strips = (second + size - 1) // size
     outer = 1
     for d in range(rank - 2):
         outer *= shape[d]
     units = outer * strips
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
-        rest, first = unit // strips, unit % strips * TILE
-        last = min(first + TILE, second)
+        rest, first = unit // strips, unit % strips * size
+        last = min(first + size, second)
         at_x, at_y = first * second_x, first * second_y
         for k in range(rank - 2):
             d = rank - 3 - k
@@ -139,7 +155,7 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, words, tid, n_threads):
                     out[i] = line[i]
         elif words and second_x == 1 and inner_y == 1 and inner >= W:
             transpose_strip(source, target, inner, inner_x, last - first, second_y)
-        elif words and second_x == 1 and inner_y == 1 and second_y == inner and (inner == 2 or inner == 3):
+        elif side_by_side:
             if inner == 2:
                 vec_two(source, offset(source, inner_x), target, last - first)
             else:

@@ -60,7 +60,7 @@ def channel_runner(width, largest):
     """A device function that computes all channels, at least `width`, of one output pixel."""
     if not COMPILING:
         return None
-    several, single = pool_pixel(UNROLL, width, largest), pool_pixel(1, width, largest)
+    several, two, single = (pool_pixel(n, width, largest) for n in (UNROLL, 2, 1))
 
     def run(x, row_stride, tap_stride, taps_y, taps_x, y, scale, c):
         blocks = c // (UNROLL * width)
@@ -68,6 +68,9 @@ def channel_runner(width, largest):
             at = b * UNROLL * width
             several(offset(x, at), row_stride, tap_stride, taps_y, taps_x, offset(y, at), scale)
         done = blocks * UNROLL * width
+        if c - done >= 2 * width:
+            two(offset(x, done), row_stride, tap_stride, taps_y, taps_x, offset(y, done), scale)
+            done += 2 * width
         for v in range((c - done + width - 1) // width):
             at = min(done + v * width, c - width)  # the last vector may overlap the one before it
             single(offset(x, at), row_stride, tap_stride, taps_y, taps_x, offset(y, at), scale)
@@ -95,6 +98,16 @@ if COMPILING:
     mean_wide, mean_narrow = channel_runner(W, False), channel_runner(NARROW, False)
 
 
+@device
+def taps_inside(start, size, k, dilation):
+    """Of a window of k taps that begins at `start`: the first tap that lies in the image, and how many do."""
+    if start >= 0 and start + (k - 1) * dilation < size:
+        return 0, k
+    first = (-start + dilation - 1) // dilation if start < 0 else 0
+    last = min(k, (size - start + dilation - 1) // dilation) if start < size else 0
+    return first, max(last - first, 0)
+
+
 @kernel
 def f32_pool(
     x: f32p, y: f32p, counts_y: f32p, counts_x: f32p, largest: i64, n: i64, h: i64, w: i64, c: i64, h_out: i64, w_out: i64,
@@ -106,29 +119,28 @@ def f32_pool(
     begin, end = pixels * tid // n_threads, pixels * (tid + 1) // n_threads
     line, out_x = begin // w_out, begin % w_out
     row_stride, tap_stride = dilation_h * w * c, dilation_w * c
-    for pixel in range(begin, end):
+    pixel = begin
+    while pixel < end:  # a line, or what this thread has of it
         image, out_y = line // h_out, line % h_out
-        top, left = out_y * stride_h - pad_top, out_x * stride_w - pad_left
-        first_y = (-top + dilation_h - 1) // dilation_h if top < 0 else 0
-        first_x = (-left + dilation_w - 1) // dilation_w if left < 0 else 0
-        last_y = min(k_h, (h - top + dilation_h - 1) // dilation_h) if top < h else 0
-        last_x = min(k_w, (w - left + dilation_w - 1) // dilation_w) if left < w else 0
-        taps_y, taps_x = max(last_y - first_y, 0), max(last_x - first_x, 0)
-        source = offset(x, ((image * h + top + first_y * dilation_h) * w + left + first_x * dilation_w) * c)
-        target = offset(y, pixel * c)
-        scale = F(1.0) if largest != 0 else F(1.0) / (counts_y[out_y] * counts_x[out_x])
-        if c < NARROW:
-            pool_few(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c, largest != 0)
-        elif largest != 0:
-            if c >= W:
-                max_wide(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
+        top = out_y * stride_h - pad_top
+        first_y, taps_y = taps_inside(top, h, k_h, dilation_h)
+        row = offset(x, (image * h + top + first_y * dilation_h) * w * c)
+        for place in range(out_x, min(w_out, out_x + end - pixel)):
+            left = place * stride_w - pad_left
+            first_x, taps_x = taps_inside(left, w, k_w, dilation_w)
+            source, target = offset(row, (left + first_x * dilation_w) * c), offset(y, pixel * c)
+            scale = F(1.0) if largest != 0 else F(1.0) / (counts_y[out_y] * counts_x[place])
+            if c < NARROW:
+                pool_few(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c, largest != 0)
+            elif largest != 0:
+                if c >= W:
+                    max_wide(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
+                else:
+                    max_narrow(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
+            elif c >= W:
+                mean_wide(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
             else:
-                max_narrow(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
-        elif c >= W:
-            mean_wide(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
-        else:
-            mean_narrow(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
-        out_x += 1
-        if out_x == w_out:
-            out_x = 0
-            line += 1
+                mean_narrow(source, row_stride, tap_stride, taps_y, taps_x, target, scale, c)
+            pixel += 1
+        out_x = 0
+        line += 1
