@@ -173,7 +173,7 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, words, tid, n_threads):
                         out[i * inner_y] = line[i * inner_x]
 
 
-@kernel
+@kernel(compact=True)
 def copy_4(x: i32p, y: i32p, rank: i64, view: words, tid: i64, n_threads: i64):
     """Elements of 4 bytes. view: shape, strides in x, strides in y."""
     copy_views(x, y, rank, view, offset(view, rank), offset(view, 2 * rank), True, tid, n_threads)

@@ -68,7 +68,7 @@ def channel_runner(width, largest):
             at = b * UNROLL * width
             several(offset(x, at), row_stride, tap_stride, taps_y, taps_x, offset(y, at), scale)
         done = blocks * UNROLL * width
-        if c - done >= 2 * width:
+        if largest and c - done >= 2 * width:  # a mean, which is rare, costs two single ones
             two(offset(x, done), row_stride, tap_stride, taps_y, taps_x, offset(y, done), scale)
             done += 2 * width
         for v in range((c - done + width - 1) // width):
