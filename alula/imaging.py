@@ -145,7 +145,8 @@ def chosen_task(
     layout : of the image, if the input's shape does not tell
     raise  : DataError, ShapeError or GraphError if it does not fit the graph
     """
-    from alula.runtime.artifact.task import ARRAYS, CLASSIFY, DETECT, Task
+    from alula.runtime.artifact.task import ARRAYS, CLASSIFY, OF_THINGS, Task
+    from alula.runtime.tasks import decoders
     from alula.runtime.tasks.detect import check_decoder
     from alula.runtime.tasks.labels import read_labels
     from alula.runtime.tasks.presets import preset_decoder
@@ -160,18 +161,19 @@ def chosen_task(
             )
         how = how.for_input(next(iter(graph.inputs.values())), where, layout)
     classes = read_labels(args.labels) if args.labels else found.classes if found and args.task != ARRAYS else ()
-    kind = args.task or (DETECT if args.decoder or preset_decoder(args.preset) else found.kind if found else None)
-    if kind != DETECT:
+    decoder = args.decoder or preset_decoder(args.preset)
+    kind = args.task or (decoders.kind_of(decoder) if decoder else found.kind if found else None)
+    if kind not in OF_THINGS:
         if unused := [f"--{name}" for name in BOXES if f"--{name}" in given(args)]:
             raise DataError(
                 f"{unused[0]}: expected it for a network that finds things, got one for {kind or CLASSIFY}; add --task detect"
             )
         return Task(_checked(kind, graph, how, classes, where), classes, how)
-    before = found if found is not None and found.kind == DETECT else Task(DETECT)
-    decoder = args.decoder or preset_decoder(args.preset) or before.decoder
+    before = found if found is not None and found.kind == kind else Task(str(kind))
     thresholds = {name: getattr(args, name) for name in ("conf", "iou") if getattr(args, name) is not None}
-    check_decoder(graph, decoder, classes, how, where)
-    return replace(before, classes=classes, preprocessing=how, decoder=decoder, **thresholds)
+    made = replace(before, classes=classes, preprocessing=how, decoder=decoder or before.decoder, **thresholds)
+    check_decoder(graph, made, where)
+    return made
 
 
 def refuse_unread(task: Task | None, note: str, where: str) -> None:

@@ -93,7 +93,9 @@ def tell_task(task: Task) -> str:
     shown = ", ".join(task.classes[:4]) + (", ..." if len(task.classes) > 4 else "")
     classes = f" {len(task.classes)} classes ({shown})" if task.classes else ""
     how = f"sees images as {task.preprocessing}" if task.preprocessing else "without preprocessing, so for arrays alone"
-    boxes = f", decoder {task.decoder or 'none'}, conf {task.conf:g}, iou {task.iou:g}" if task.kind == "detect" else ""
+    boxes = (
+        f", decoder {task.decoder or 'none'}, conf {task.conf:g}, iou {task.iou:g}" if "conf" in task.document() else ""
+    )
     return f"{task.kind}{classes}{boxes}; {how}"
 
 

@@ -151,7 +151,7 @@ class Model:
         return task_of(self.metadata, self.graph.name, f"graph {self.graph.name}")
 
     def predict(self, image: str | os.PathLike[str] | Array, *, alpha: str = "white", **options: Any) -> Any:
-        """What an image shows, as the file's task says: a `Classification` or `Detections`.
+        """What an image shows, as the file's task says: a `Classification`, `Detections`, `Poses` or `Segments`.
 
         image   : a file, or (H, W, 3), blue green red as OpenCV has it, or (H, W), uint8
         alpha   : of a file: white, black or drop, what a transparent image is laid over

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from alula.report import Cell, Report, Table
@@ -12,6 +13,7 @@ from alula.running.looking import look, report
 
 if TYPE_CHECKING:
     from alula.device.tasks.annotate import AnnotatedVideo
+    from alula.device.tasks.painting import Paint
     from alula.device.tasks.watch import Seen
     from alula.runtime.tasks.detect import Detections, Detector
 
@@ -41,8 +43,10 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def run(args: argparse.Namespace, detector: Detector) -> Report:
-    """Every box of one image, the names in each of a folder's, how many of each there are in a video."""
+def run(
+    args: argparse.Namespace, detector: Detector, draw: Callable[[AnnotatedVideo, Seen[Any]], None] | None = None
+) -> Report:
+    """Every box of one image, the names in each of a folder's, how many of each there are in a video. draw : boxes, if not said"""
     from alula.device.tasks.detect import BoxWatch
 
     looked, watch = look(
@@ -51,7 +55,7 @@ def run(args: argparse.Namespace, detector: Detector) -> Report:
         lambda log: BoxWatch(
             detector, args.classes_only or (), args.agnostic, args.every or 1, log, not args.no_tracks
         ),
-        _draw,
+        draw or draw_boxes,
         lambda answer: f"{len(answer)} boxes",
     )
     columns: tuple[str, ...]
@@ -93,10 +97,11 @@ def _names(results: list[dict[str, Any]]) -> str:
     return shown + (", ..." if len(counts) > SHOWN else "")
 
 
-def _draw(drawn: AnnotatedVideo, seen: Seen[Any]) -> None:
+def draw_boxes(drawn: AnnotatedVideo, seen: Seen[Any], paint: Paint | None = None) -> None:
+    """Boxes with their names into a video. paint : draws what lies under them"""
     answer: Detections = seen.answer
     tracks = [""] * len(answer) if answer.tracks is None else [f"{track} " for track in answer.tracks]
     labels = [
         f"{track}{name} {score:.2f}" for track, name, score in zip(tracks, answer.names, answer.scores, strict=True)
     ]
-    drawn.watch_boxes(seen.frame, answer.boxes, labels)
+    drawn.watch_boxes(seen.frame, answer.boxes, labels, paint)

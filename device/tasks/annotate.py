@@ -10,6 +10,7 @@ import numpy as np
 
 from alula.device.camera.source import Frame, Image
 from alula.device.camera.video import count_packets
+from alula.device.tasks.painting import Paint
 from alula.device.tasks.track import Sighting, Track
 from alula.runtime.data.opencv import opencv
 from alula.runtime.errors import SourceError
@@ -65,10 +66,15 @@ class AnnotatedVideo:
             self._write_text(image, f"{track.number} {track.text()}", (max(2, left), max(14, top - 5)), colour)
         self._add(image, frame)
 
-    def watch_boxes(self, frame: Frame, boxes: Array, labels: Sequence[str]) -> None:
-        """Draw boxes (N, 4) of left, top, right, bottom, each with its label, and add the frame to the video."""
+    def watch_boxes(self, frame: Frame, boxes: Array, labels: Sequence[str], paint: Paint | None = None) -> None:
+        """Draw boxes (N, 4) of left, top, right, bottom, each with its label, and add the frame to the video.
+
+        paint : draws what lies under the boxes
+        """
         cv2 = self._cv2
         image, scale, (x, y) = self._begun(frame)
+        if paint is not None:
+            paint(image, scale, (x, y))
         for box, label in zip(boxes, labels, strict=True):
             left, top, right, bottom = (
                 round(float(edge) * scale) + shift for edge, shift in zip(box, (x, y, x, y), strict=True)

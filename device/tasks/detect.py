@@ -46,6 +46,7 @@ class BoxWatch(Watch["Detections", "Detections"]):
         track: bool = True,
     ) -> None:
         super().__init__(every, log)
+        self.task = detector.task.kind
         detector.places(only)  # a class that it does not know is refused before the first frame
         self._detector, self._only, self._agnostic, self._track = detector, only, agnostic, track
         self._tracker: BoxTracker | None = None
@@ -92,12 +93,4 @@ class BoxWatch(Watch["Detections", "Detections"]):
         numbers = tracker.update(corners, raw.scores, raw.classes, self._time_s)
         self._names.update(zip(raw.classes.tolist(), raw.names, strict=True))
         kept = np.flatnonzero(numbers != NO_TRACK)
-        names = tuple(raw.names[row] for row in kept)
-        return replace(
-            raw,
-            boxes=raw.boxes[kept],
-            scores=raw.scores[kept],
-            classes=raw.classes[kept],
-            names=names,
-            tracks=numbers[kept],
-        )
+        return replace(raw.at(kept), tracks=numbers[kept])

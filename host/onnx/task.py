@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from alula.runtime.artifact.task import CLASSIFY, DETECT, ONNX_KEY, Task, parse_task
+from alula.runtime.artifact.task import CLASSIFY, DETECT, OF_THINGS, ONNX_KEY, POSE, Task, parse_task
 from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError, GraphError, ImportFileError, ShapeError
 from alula.runtime.frozen import frozen
@@ -57,7 +57,7 @@ def read_metadata(metadata: Mapping[str, str], where: str, graph: Graph) -> Foun
         return Found(parse_task(metadata[ONNX_KEY], f"{where}: {ONNX_KEY}"))
     try:
         kind = _kind(metadata, graph, where)
-        if kind not in (CLASSIFY, DETECT):
+        if kind not in (CLASSIFY, *OF_THINGS):
             return Found(
                 note=f"its exporter calls it a network to {kind}, which alula run does not know: it gives arrays"
             )
@@ -67,8 +67,9 @@ def read_metadata(metadata: Mapping[str, str], where: str, graph: Graph) -> Foun
         if len(graph.inputs) != 1:
             raise GraphError(f"{where}: expected one input, an image, got {len(graph.inputs)}")
         how = how and how.for_input(next(iter(graph.inputs.values())), where)
-        if kind == DETECT:
-            return Found(Task(DETECT, classes, how, _decoder(metadata, graph, classes, how, where)))
+        if kind in OF_THINGS:
+            task = Task(kind, classes, how, keypoints=_keypoints(metadata, where) if kind == POSE else ())
+            return Found(replace(task, decoder=_decoder(metadata, graph, task, where)))
         check_classes_fit(classes, count_scores(graph, how, where), where)
     except (ImportFileError, ShapeError, GraphError, DataError) as error:
         return Found(note=f"what its exporter says of classes and images is left out: {error}")
@@ -83,24 +84,39 @@ def _kind(metadata: Mapping[str, str], graph: Graph, where: str) -> str:
     return CLASSIFY if specs is not None and len(specs[0].dims) == 2 else DETECT
 
 
-def _decoder(
-    metadata: Mapping[str, str], graph: Graph, classes: tuple[str, ...], how: Preprocessing | None, where: str
-) -> str:
+def _keypoints(metadata: Mapping[str, str], where: str) -> tuple[int, ...]:
+    """`kpt_shape`: how many points of how many numbers; () if it is missing.
+
+    raise : ImportFileError
+    """
+    value = _literal(metadata["kpt_shape"], f"{where}: kpt_shape") if "kpt_shape" in metadata else []
+    if not isinstance(value, list | tuple) or not all(type(number) is int for number in value):
+        raise ImportFileError(
+            f"{where}: expected kpt_shape [K, 2] or [K, 3], got {str(value)[:60]}; export the model again"
+        )
+    return tuple(value)
+
+
+def _decoder(metadata: Mapping[str, str], graph: Graph, task: Task, where: str) -> str:
     """The one of Ultralytics' decoders that fits.
 
     raise : GraphError, DataError if none does
     """
+    how, more = task.preprocessing, "" if task.kind == DETECT else f"_{task.kind}"
     specs = None if how is None or how.size is None else output_specs(graph, how)
     if (
         specs is None or how is None or how.size is None
     ):  # shapes that follow from data: only networks that suppress have them
-        return "yolov5" if "task" not in metadata else "nms" if needs_segments(graph) else "yolov8"
-    outputs = outputs_of(graph, specs, how.size, classes)
-    own = ("yolov5",) if "task" not in metadata else ("end_to_end", "yolov8", "nms")
+        if "task" not in metadata or not needs_segments(graph):
+            return "yolov5" if "task" not in metadata else f"yolov8{more}"
+        return f"end_to_end{more}" if more else "nms"
+    outputs = outputs_of(graph, specs, how.size, task.classes, task.keypoints)
+    own: tuple[str, ...] = (f"end_to_end{more}", f"yolov8{more}", *(() if more else ("nms",)))
+    own = own if "task" in metadata else ("yolov5",)
     free = replace(outputs, classes=0)  # a family that fits but for the names says so itself
     fitting = [name for some in (outputs, free) for name in own if decoders.find(name).fit(some)]
     decoder = next(iter(fitting), own[0])
-    fit_decoder(decoder, outputs, where)
+    fit_decoder(decoder, outputs, where, task.kind)
     return decoder
 
 
@@ -134,7 +150,7 @@ def _ultralytics(metadata: Mapping[str, str], where: str, kind: str) -> tuple[tu
     """Ultralytics' networks see RGB, 0 to 1: classifiers the middle of the image, detectors all of it."""
     classes = names_from(_literal(metadata["names"], f"{where}: names"), f"{where}: names")
     how = _sized(metadata, where)
-    if kind == DETECT:
+    if kind in OF_THINGS:
         return classes, replace(how, resize="letterbox", interpolation="linear")
     return classes, replace(how, resize="crop")
 

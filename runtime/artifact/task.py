@@ -19,24 +19,29 @@ from alula.runtime.tasks import decoders
 KEY = "task"  # of a file's metadata: graph -> task
 ONNX_KEY = "alula.task"  # of an ONNX model's metadata: a task as JSON text
 VERSION = 1
-CLASSIFY, DETECT, ARRAYS = TASKS
+CLASSIFY, DETECT, POSE, SEGMENT, ARRAYS = TASKS
+OF_THINGS = (DETECT, POSE, SEGMENT)  # tasks that find boxes
 MAX_CLASSES = 1 << 16
 MAX_CLASS_LENGTH = 1024  # characters
 MAX_NUMBER = 1e30
 CONF, IOU = 0.25, 0.45  # as the scripts of the YOLO family have them
 ENTRIES = ("version", "kind", "classes", "preprocessing")
 OF_DETECTORS = ("decoder", "conf", "iou")
+OF_POSES = ("keypoints",)
+MAX_KEYPOINTS = 1024
 
 
 @frozen
 class Task:
     """What a network is for.
 
-    kind          : classify: scores of classes; detect: boxes; arrays: its outputs are given as they are
+    kind          : classify: scores of classes; detect: boxes; pose: boxes with key points; segment: boxes with masks; arrays: its
+                    outputs are given as they are
     classes       : their names, in the order of the outputs; () if they are not known
     preprocessing : what it expects of an image; None if that is not known
-    decoder       : of detect: how its outputs become boxes, a file of `runtime/tasks/decoders/`; "" if that is not known
-    conf, iou     : of detect: the least score of a box; how much of their union two boxes of a class may share
+    decoder       : of those with boxes: how outputs become boxes, a file of `runtime/tasks/decoders/`; "" if that is not known
+    conf, iou     : of those with boxes: the least score of a box; how much of their union two boxes of a class may share
+    keypoints     : of pose: (K, D), how many points of D numbers: 2, x and y, or 3, with a score; () if that is not known
     raise         : DataError if it does not fit together
     """
 
@@ -46,16 +51,23 @@ class Task:
     decoder: str = ""
     conf: float = CONF
     iou: float = IOU
+    keypoints: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
             raise DataError(f"task: expected {' or '.join(TASKS)}, got {self.kind!r}; choose one")
         if self.kind == ARRAYS and self.classes:
             raise DataError(f"task: expected classes of a network that tells them apart, got some for {self.kind!r}")
-        if self.kind != DETECT and (self.decoder, self.conf, self.iou) != ("", CONF, IOU):
+        if self.kind not in OF_THINGS and (self.decoder, self.conf, self.iou) != ("", CONF, IOU):
             raise DataError(f"task: expected a decoder and thresholds of a detector, got some for {self.kind!r}")
-        if self.decoder and self.decoder not in decoders.names():
-            raise DataError(f"task: expected a decoder {', '.join(decoders.names())}, got {self.decoder!r}; choose one")
+        if self.decoder and self.decoder not in decoders.names(self.kind):
+            raise DataError(
+                f"task: expected a decoder {', '.join(decoders.names(self.kind))} for {self.kind!r}, got {self.decoder!r}; choose one"
+            )
+        if self.keypoints and (self.kind != POSE or not _is_points(self.keypoints)):
+            raise DataError(
+                f"task: expected keypoints of pose, [K, 2] or [K, 3], got {list(self.keypoints)} for {self.kind!r}; correct them"
+            )
         if not (0 <= self.conf <= 1 and 0 <= self.iou <= 1):
             raise DataError(f"task: expected conf and iou from 0 to 1, got {self.conf} and {self.iou}; correct them")
         check_names(self.classes, "task")
@@ -67,7 +79,9 @@ class Task:
             field.name: _plain(getattr(how, field.name)) for field in dataclasses.fields(how)
         }  # fmt: skip
         made = {"version": VERSION, "kind": self.kind, "classes": list(self.classes), "preprocessing": values}
-        return made | ({name: getattr(self, name) for name in OF_DETECTORS} if self.kind == DETECT else {})
+        if self.keypoints:
+            made["keypoints"] = list(self.keypoints)
+        return made | ({name: getattr(self, name) for name in OF_DETECTORS} if self.kind in OF_THINGS else {})
 
     def text(self) -> str:
         """As the metadata of an ONNX model has it."""
@@ -127,8 +141,9 @@ def read_task(value: Any, where: str) -> Task:
 
     raise : ArtifactError
     """
-    of_detector = isinstance(value, dict) and value.get("kind") == DETECT
-    fields = _object(value, where, (*ENTRIES, *OF_DETECTORS) if of_detector else ENTRIES)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    own = (*(OF_DETECTORS if kind in OF_THINGS else ()), *(OF_POSES if kind == POSE else ()))
+    fields = _object(value, where, (*ENTRIES, *own))
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
         newer = isinstance(version, int) and version > VERSION
@@ -139,7 +154,6 @@ def read_task(value: Any, where: str) -> Task:
         raise ArtifactError(
             f"{where}: expected classes in a list of names, got {_shown(classes)}; pack the model again"
         )
-    kind = fields.get("kind")
     if not isinstance(kind, str):
         raise ArtifactError(f"{where}: expected kind {' or '.join(TASKS)}, got {_shown(kind)}; pack the model again")
     how = fields.get("preprocessing")
@@ -151,11 +165,21 @@ def read_task(value: Any, where: str) -> Task:
 
 
 def _of_detector(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    given = {name: fields[name] for name in OF_DETECTORS if name in fields}
-    for name, entry in given.items():
-        if not (isinstance(entry, str) if name == "decoder" else _is_number(entry)):
+    made: dict[str, Any] = {}
+    for name, entry in ((name, fields[name]) for name in (*OF_DETECTORS, *OF_POSES) if name in fields):
+        if name == "decoder" and isinstance(entry, str):
+            made[name] = entry
+        elif name == "keypoints" and _is_size(entry):
+            made[name] = tuple(entry)
+        elif name in ("conf", "iou") and _is_number(entry):
+            made[name] = float(entry)
+        else:
             raise ArtifactError(f"{where}: expected {name} of another kind, got {_shown(entry)}; pack the model again")
-    return {name: entry if name == "decoder" else float(entry) for name, entry in given.items()}
+    return made
+
+
+def _is_points(value: tuple[int, ...]) -> bool:
+    return len(value) == 2 and 1 <= value[0] <= MAX_KEYPOINTS and value[1] in (2, 3)
 
 
 def _preprocessing(value: Any, where: str) -> Preprocessing:

@@ -8,5 +8,5 @@ COLOURS = ("rgb", "bgr", "grey")
 RESIZES = ("stretch", "letterbox", "corner", "crop")
 INTERPOLATIONS = ("area", "linear", "cubic", "nearest")
 DTYPES = ("float32", "float16", "uint8")  # of an input that takes images
-TASKS = ("classify", "detect", "arrays")
+TASKS = ("classify", "detect", "pose", "segment", "arrays")
 HEADS = ("new", "keep")  # what becomes of a network's head where the classes of the data are others

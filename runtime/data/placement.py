@@ -27,12 +27,22 @@ class Placement:
         boxes  : (N, 4) of left, top, right, bottom; a pixel is from 0 to 1
         return : (N, 4) float32
         """
+        return self.points_to_image(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+
+    def points_to_image(self, points: Array) -> Array:
+        """Points (..., 2) of the input, x and y, as points of the image, within its edges; float32."""
         (top, left, rows, columns), (to_top, to_left, to_rows, to_columns) = self.source, self.target
-        factor = np.array([columns / to_columns, rows / to_rows] * 2)
-        moved = (boxes - np.array([to_left, to_top] * 2)) * factor + np.array([left, top] * 2)
+        moved = (points - np.array([to_left, to_top])) * np.array([columns / to_columns, rows / to_rows]) + np.array(
+            [left, top]
+        )
         height, width = self.image
-        clipped: Array = np.clip(moved, 0, [width, height, width, height]).astype(np.float32)
+        clipped: Array = np.clip(moved, 0, [width, height]).astype(np.float32)
         return clipped
+
+    def to_input(self, across: Array, down: Array) -> tuple[Array, Array]:
+        """Where x (N,) and y (M,) of the image lie in the input."""
+        (top, left, rows, columns), (to_top, to_left, to_rows, to_columns) = self.source, self.target
+        return (across - left) * (to_columns / columns) + to_left, (down - top) * (to_rows / rows) + to_top
 
 
 def place(image: tuple[int, int], size: tuple[int, int], resize: str, crop: float) -> Placement:

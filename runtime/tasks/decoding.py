@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,7 @@ class Outputs:
     size    : (H, W) of its input
     classes : how many are named; 0 if their names are not known
     ops     : in the network
+    points  : (K, D) of a pose, as `Task` has them; () if they are not known
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -35,11 +37,25 @@ class Outputs:
     size: tuple[int, int]
     classes: int = 0
     ops: frozenset[str] = frozenset()
+    points: tuple[int, ...] = ()
 
     def only(self, rank: int = 3) -> tuple[int, ...]:
         """The shape of the only output, for one image; () if there are others or it is of another rank."""
         shape = self.shapes[0] if len(self.shapes) == 1 else ()
         return shape if len(shape) == rank and shape[0] == 1 else ()
+
+    def are_points(self, numbers: int, boxes: int) -> bool:
+        """Whether so many numbers of a box are its key points. If these are not known, each has three, and boxes are more."""
+        if self.points:
+            return numbers == math.prod(self.points)
+        return 0 < numbers < boxes and numbers % 3 == 0
+
+    def with_prototypes(self) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+        """The shapes of boxes (1, A, B) and of prototypes (1, M, h, w), in any order; None if the outputs are others."""
+        shapes = sorted(self.shapes, key=len)
+        if [len(shape) for shape in shapes] != [3, 4] or any(shape[0] != 1 or min(shape) < 1 for shape in shapes):
+            return None
+        return shapes[0], shapes[1]
 
     def are(self, classes: int, boxes: int) -> bool:
         """Whether so many classes agree with the names. Where there are none, they must be fewer than boxes."""
@@ -53,15 +69,22 @@ class Candidates:
     boxes   : (N, 4) float32 of left, top, right, bottom
     scores  : (N,) float32
     classes : (N,) int64
+    details : (N, E) float32, more of each box: key points, or factors of the prototypes; None if there is nothing more
+    shared  : (M, h, w) float32, prototypes of the masks of all boxes; None if there are none
     """
 
     boxes: Array
     scores: Array
     classes: Array
+    details: Array | None = None
+    shared: Array | None = None
 
     def at(self, rows: Array) -> Candidates:
         """Some of them, by their places (K,)."""
-        return Candidates(self.boxes.take(rows, axis=0), self.scores.take(rows), self.classes.take(rows))
+        details = None if self.details is None else self.details.take(rows, axis=0)
+        return Candidates(
+            self.boxes.take(rows, axis=0), self.scores.take(rows), self.classes.take(rows), details, self.shared
+        )
 
 
 @frozen
@@ -78,8 +101,8 @@ class Fit:
     is_apart: bool = False
 
 
-def fit_decoder(name: str, outputs: Outputs, where: str) -> Fit:
-    """The decoder of a name, for the outputs of a network.
+def fit_decoder(name: str, outputs: Outputs, where: str, kind: str = "detect") -> Fit:
+    """The decoder of a name, for the outputs of a network. kind : of its task
 
     raise : GraphError if the outputs are of another family, DataError if their classes are not those that are named
     """
@@ -89,7 +112,7 @@ def fit_decoder(name: str, outputs: Outputs, where: str) -> Fit:
     if name and outputs.classes and (free := decoders.find(name).fit(replace(outputs, classes=0))):
         check_classes_fit(("",) * outputs.classes, free.classes, where)
         raise DataError(f"{where}: expected outputs for {outputs.classes} classes, got {shown}; correct the labels")
-    fitting = [other for other in decoders.names() if decoders.find(other).fit(outputs)]
+    fitting = [other for other in decoders.names(kind) if decoders.find(other).fit(outputs)]
     advice = " or ".join(f"--decoder {other}" for other in fitting)
     advice = f"{advice} would fit" if advice else "no decoder fits, --task arrays gives them as they are"
     wanted = f"the decoder {name}, {decoders.find(name).LAYOUT}," if name else "a decoder that is named,"
@@ -104,11 +127,28 @@ def best_of_columns(scores: Array, conf: float) -> Best:
     return _table(_scan(scores, conf, scores, scores, False))
 
 
-def boxes_of_columns(columns: Array, conf: float) -> Candidates:
-    """The same of (4 + C, N) float32 whose first rows are centre x, centre y, width and height, as boxes."""
+def boxes_of_columns(columns: Array, conf: float, classes: int | None = None) -> Candidates:
+    """The same of (4 + C + E, N) float32 whose first rows are centre x, centre y, width and height, as boxes.
+
+    classes : C, after which come E details; None if there are none
+    """
     boxes = np.empty((columns.shape[1], 4), np.float32)
-    _, kinds, scores = _table(_scan(columns[4:], conf, columns, boxes, True))
-    return Candidates(boxes[: len(kinds)], scores, kinds)
+    end = len(columns) if classes is None else 4 + classes
+    places, kinds, scores = _table(_scan(columns[4:end], conf, columns, boxes, True))
+    found = Candidates(boxes[: len(kinds)], scores, kinds)
+    return found if classes is None else with_details(found, columns[end:].take(places, axis=1).T)
+
+
+def with_details(found: Candidates, details: Array, shared: Array | None = None) -> Candidates:
+    """The candidates with details (N, E), without those whose details are not finite."""
+    good = np.flatnonzero(np.isfinite(details).all(axis=1))
+    return replace(found, details=np.ascontiguousarray(details), shared=shared).at(good)
+
+
+def with_prototypes(arrays: Sequence[Array], read: Callable[[Array], Candidates]) -> Candidates:
+    """Candidates of boxes (1, A, B) and prototypes (1, M, h, w), in any order. read : the boxes"""
+    boxes, prototypes = sorted(arrays, key=lambda array: array.ndim)
+    return replace(read(boxes), shared=plain(prototypes))
 
 
 def _scan(scores: Array, conf: float, centres: Array, boxes: Array, corners: bool) -> Array:

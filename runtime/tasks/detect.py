@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 
 from alula.runtime.artifact.task import DETECT, MAX_CLASSES, Task
-from alula.runtime.data.preprocessing import Preprocessing
+from alula.runtime.data.placement import Placement
 from alula.runtime.errors import DataError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
@@ -43,6 +44,19 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def at(self, rows: Array) -> Self:
+        """Some of them, by their places (K,)."""
+        tracks = None if self.tracks is None else self.tracks[rows]
+        names = tuple(self.names[row] for row in rows)
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            classes=self.classes[rows],
+            names=names,
+            tracks=tracks,
+        )
+
     def results(self) -> list[dict[str, Any]]:
         """As the lines of `alula run --out` have them."""
         rows = zip(self.classes.tolist(), self.names, self.scores.tolist(), self.boxes.tolist(), strict=True)
@@ -67,9 +81,11 @@ class Detector:
     raise : DataError if preprocessing is missing or classes do not fit the outputs; GraphError if the decoder does not
     """
 
+    kind = DETECT  # of the task
+
     def __init__(self, run: Run, graph: Graph, task: Task, where: str) -> None:
-        if task.kind != DETECT:
-            raise DataError(f"{where}: expected a network that finds things, got the task {task.kind!r}")
+        if task.kind != self.kind:
+            raise DataError(f"{where}: expected a network to {self.kind}, got the task {task.kind!r}")
         self.input, self.preprocessing = image_input(graph, task, where)
         self.task, self.classes, self.graph, self._run, self._where = task, task.classes, graph, run, where
         self._fits: dict[Outputs, Fit] = {}
@@ -99,11 +115,19 @@ class Detector:
         found = self.of_pixels(
             self.preprocessing.normalise(pixels), (pixels.shape[0], pixels.shape[1]), conf, iou, agnostic, wanted
         )
-        boxes = self.preprocessing.placement(image.shape[0], image.shape[1]).to_image(found.boxes)
-        names = tuple(self.classes[kind] if 0 <= kind < len(self.classes) else str(kind) for kind in found.classes)
-        return Detections(boxes, found.scores, found.classes, names)
+        return self.answer(found, self.preprocessing.placement(image.shape[0], image.shape[1]), pixels.shape[:2])
 
-    predict = __call__
+    def predict(self, image: Array, **options: Any) -> Detections:
+        """The same."""
+        return self(image, **options)
+
+    def answer(self, found: Candidates, where: Placement, size: tuple[int, ...]) -> Detections:
+        """What was found, in pixels of the image.
+
+        where : the image lies in the input, whose size is (H, W)
+        """
+        names = tuple(self.classes[kind] if 0 <= kind < len(self.classes) else str(kind) for kind in found.classes)
+        return Detections(where.to_image(found.boxes), found.scores, found.classes, names)
 
     def of_pixels(
         self, x: Array, size: tuple[int, int], conf: float | None = None, iou: float | None = None, agnostic: bool = False,
@@ -165,9 +189,9 @@ class Detector:
 
     def _fit(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str], size: tuple[int, int]) -> Fit:
         """The decoder for outputs of these shapes, made once."""
-        outputs = Outputs(tuple(shapes), tuple(dtypes), size, len(self.classes), self._ops)
+        outputs = Outputs(tuple(shapes), tuple(dtypes), size, len(self.classes), self._ops, self.task.keypoints)
         if outputs not in self._fits:
-            self._fits[outputs] = fit_decoder(self.task.decoder, outputs, self._where)
+            self._fits[outputs] = fit_decoder(self.task.decoder, outputs, self._where, self.kind)
         return self._fits[outputs]
 
 
@@ -188,22 +212,32 @@ def ops_of(graph: Graph) -> frozenset[str]:
     return frozenset(op for node in graph.nodes for op in (node.op, *(stage.op for stage in node.fused)))
 
 
-def check_decoder(graph: Graph, decoder: str, classes: tuple[str, ...], how: Preprocessing | None, where: str) -> None:
-    """Refuse a decoder, or names of classes, that do not fit the outputs, as far as their shapes are known before a run.
+def check_decoder(graph: Graph, task: Task, where: str) -> None:
+    """Refuse a task's decoder, or names of classes, that do not fit the outputs, as far as their shapes are known before a run.
 
     raise : GraphError, DataError
     """
+    how = task.preprocessing
     specs = None if how is None else output_specs(graph, how)
     if specs is not None and how is not None and how.size is not None:
-        fit_decoder(decoder, outputs_of(graph, specs, how.size, classes), where)
+        fit_decoder(task.decoder, outputs_of(graph, specs, how.size, task.classes, task.keypoints), where, task.kind)
 
 
 def outputs_of(
-    graph: Graph, specs: Sequence[TensorSpec], size: tuple[int, int], classes: Sequence[str] = ()
+    graph: Graph,
+    specs: Sequence[TensorSpec],
+    size: tuple[int, int],
+    classes: Sequence[str] = (),
+    points: tuple[int, ...] = (),
 ) -> Outputs:
     """What decoders want to know of a graph."""
     return Outputs(
-        tuple(spec.dims for spec in specs), tuple(spec.dtype for spec in specs), size, len(classes), ops_of(graph)
+        tuple(spec.dims for spec in specs),
+        tuple(spec.dtype for spec in specs),
+        size,
+        len(classes),
+        ops_of(graph),
+        points,
     )
 
 

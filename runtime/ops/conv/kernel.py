@@ -13,7 +13,9 @@ from alula.runtime.kernels.memory import address_of, call_kernel, f32_at, offset
 from alula.runtime.kernels.product import matmul_tile
 from alula.runtime.kernels.simd import TILES, Emitter, dispatch
 
-EPILOGUE_SIZE = 2048  # elements of y, about, that an epilogue takes at once: less costs calls, more the first-level cache
+EPILOGUE_SIZE = (
+    2048  # elements of y, about, that an epilogue takes at once: less costs calls, more the first-level cache
+)
 
 if COMPILING:
     from numba.core import types

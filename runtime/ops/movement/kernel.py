@@ -35,7 +35,11 @@ def four_by_four(emit, rows):
     """4 vectors, each 4 lanes of them transposed on their own."""
     a, b, c, d = rows
     ones = [(emit.shuffle(x, y, zipped(emit.width, 1, high))) for high in (0, 1) for x, y in ((a, b), (c, d))]
-    return [emit.shuffle(ones[2 * half], ones[2 * half + 1], zipped(emit.width, 2, high)) for half in (0, 1) for high in (0, 1)]
+    return [
+        emit.shuffle(ones[2 * half], ones[2 * half + 1], zipped(emit.width, 2, high))
+        for half in (0, 1)
+        for high in (0, 1)
+    ]
 
 
 @intrinsic

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alula.runtime.graph import Array
-from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, numbers_of, plain
+from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, numbers_of, plain, with_details
 
 LAYOUT = "(1, N, 6)"
 MAX_BOXES = 4096  # more are the cells of a network with one class
@@ -24,7 +24,8 @@ def fit(outputs: Outputs) -> Fit | None:
 
 
 def decode(arrays: Sequence[Array], conf: float) -> Candidates:
-    """Empty rows have the score 0."""
+    """Empty rows have the score 0. What follows the class are details."""
     rows = plain(arrays[0])
     rows = rows[rows[:, 4] > np.float32(conf)]
-    return Candidates(rows[:, :4], rows[:, 4], numbers_of(rows[:, 5]))
+    found = Candidates(rows[:, :4], rows[:, 4], numbers_of(rows[:, 5]))
+    return with_details(found, rows[:, 6:]) if rows.shape[1] > 6 else found

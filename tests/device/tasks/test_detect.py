@@ -21,7 +21,7 @@ class Script:
     """A detector that finds what the script says, frame by frame; the first pixel is the frame's number."""
 
     def __init__(self, frames: Sequence[Sequence[Found]], conf: float = 0.5) -> None:
-        self.frames, self.task, self.asked = frames, SimpleNamespace(conf=conf), set[float | None]()
+        self.frames, self.task, self.asked = frames, SimpleNamespace(conf=conf, kind="detect"), set[float | None]()
 
     def places(self, only: Sequence[str]) -> list[int]:
         return [NAMES.index(name) for name in only]

@@ -18,12 +18,16 @@ TASK = Task(
 )
 
 FINDS = Task("detect", ("car",), TASK.preprocessing, "yolov8", 0.125, 0.5)
+POSES = Task("pose", ("person",), TASK.preprocessing, "yolov8_pose", keypoints=(17, 3))
+MASKS = Task("segment", (), None, "yolov8_segment", 0.5)
 
 
 def test_a_task_comes_back_as_it_was() -> None:
     assert parse_task(TASK.text(), "net") == TASK
     assert parse_task(Task("arrays").text(), "net") == Task("arrays")
-    assert parse_task(FINDS.text(), "net") == FINDS
+    for task in (FINDS, POSES, MASKS):
+        assert parse_task(task.text(), "net") == task
+    assert "keypoints" not in MASKS.document() and POSES.document()["keypoints"] == [17, 3]
     assert set(FINDS.document()) - set(TASK.document()) == {"decoder", "conf", "iou"}  # others stay as they were
     assert parse_task('{"version": 1, "kind": "detect"}', "net") == Task("detect")
     metadata = with_tasks({"made": 1}, {"a": TASK, "b": None})
@@ -41,6 +45,10 @@ def found(**entries: Any) -> str:
     return json.dumps({**FINDS.document(), **entries})
 
 
+def posed(**entries: Any) -> str:
+    return json.dumps({**POSES.document(), **entries})
+
+
 def preprocessed(**entries: Any) -> str:
     return changed(preprocessing={**TASK.document()["preprocessing"], **entries})
 
@@ -48,9 +56,12 @@ def preprocessed(**entries: Any) -> str:
 @pytest.mark.parametrize(
     "text, said",
     [("{", "JSON"), ("[]", "an object"), (changed(version=2), "newer version"), (changed(version=True), "version 1"),
-     (changed(decoder="yolov8"), "'decoder' too; it is of a newer version"), (changed(kind="pose"), "'pose'"), (changed(kind=3), "kind"),
+     (changed(decoder="yolov8"), "'decoder' too; it is of a newer version"), (changed(kind="caption"), "'caption'"),
+     (changed(kind=3), "kind"),
      (found(decoder="yolo"), "'yolo'"), (found(decoder=8), "decoder"), (found(conf="0.5"), "conf"), (found(iou=1.5), "0 to 1"),
-     (found(conf=True), "conf"), (found(charset="x"), "'charset' too"),
+     (found(keypoints=[17, 3]), "'keypoints' too"), (posed(keypoints=[17, 4]), "[K, 2]"), (posed(keypoints=[17]), "keypoints"),
+     (posed(keypoints=[0, 3]), "[K, 2]"), (posed(keypoints=17), "keypoints"), (posed(decoder="yolov8"), "yolov8_pose"),
+     (found(decoder="yolov8_pose"), "for 'detect'"), (found(conf=True), "conf"), (found(charset="x"), "'charset' too"),
      (changed(classes={"0": "a"}), "classes"), (changed(classes=["a", ""]), "class 1"), (changed(classes=["a\nb"]), "class 0"),
      (changed(classes=["x" * 2000]), "class 0"), (changed(preprocessing=3), "an object"), (preprocessed(gamma=2), "'gamma' too"),
      (changed(preprocessing={"colour": "rgb"}), "expected crop"), (preprocessed(mean="0.5"), "mean"), (preprocessed(size=[8]), "size"),
