@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from alula.device.power import EnergyLog, Meter
 
 METER = "METER"
+MEASURED_S, READINGS = 1.0, 10
 NAMES = "auto, pmic, rapl, hwmon, i2c:1:0x40, csv:FILE, model, ... (alula power list)"
 
 
@@ -30,7 +32,7 @@ def opened(spec: str | None) -> Iterator[Meter]:
 
 
 @contextlib.contextmanager
-def energy_log(
+def running_log(
     spec: str | None, samples: Path | None = None, summary: Path | None = None, **options: Any
 ) -> Iterator[EnergyLog]:
     """A running log on the meter of this name; `auto` without one. options : of EnergyLog"""
@@ -38,6 +40,26 @@ def energy_log(
 
     with opened(spec) as meter, EnergyLog(meter, samples, summary, **options) as log:
         yield log
+
+
+@contextlib.contextmanager
+def asked_log(spec: str | None) -> Iterator[EnergyLog | None]:
+    """The log that --meter asks for, or None."""
+    if spec is None:
+        yield None
+        return
+    with running_log(spec) as log:
+        yield log
+
+
+def joules_each(log: EnergyLog, run: Callable[[], object]) -> float:
+    """Joules of one run, of runs for MEASURED_S and READINGS readings at least. What rests meanwhile counts, too."""
+    enough_s = max(MEASURED_S, READINGS * log.period_s)
+    mark, begun_s, runs = log.mark(), time.monotonic(), 0
+    while time.monotonic() - begun_s < enough_s:
+        run()
+        runs += 1
+    return log.energy_j(mark) / runs
 
 
 def tell_energy(summary: dict[str, Any], item: str = "") -> str:

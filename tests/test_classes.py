@@ -252,7 +252,8 @@ def test_a_video_is_smoothed_and_drawn(trained: Path, tmp_path: Path, capsys: py
 
 
 def test_evaluation_counts_what_run_says(trained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    document = ran(capsys, "eval", trained, "--data", data)
+    document = ran(capsys, "eval", trained, "--data", data, "--meter", "model,idle=2,full=6")
+    assert document["energy"]["counters"]["image"]["each_j"] > 0 and document["energy"]["accuracy"] == "modelled"  # type: ignore
     said = {name: names(ran(capsys, "run", trained, data / "test" / name)) for name in ("blue", "red")}
     counts = [[sum(one == other for one in said[name].values()) for other in said] for name in said]
     assert document["confusion"] == counts and document["samples"] == 16

@@ -346,10 +346,16 @@ def test_export_gives_back_a_model_that_verifies(
     assert main(["verify", str(packed), "--against", str(path)]) == 0
 
 
-def test_bench_times_both_engines(packed: Path, onnx_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", str(packed), "--against", str(onnx_file), "--threads", "1", "--rounds", "1", "--json"]) == 0
+def test_bench_times_both_engines_and_says_their_joules(
+    packed: Path, onnx_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alula.energy.MEASURED_S", 0.05)
+    monkeypatch.setattr("alula.energy.READINGS", 0)
+    words = ["bench", str(packed), "--against", str(onnx_file), "--threads", "1", "--rounds", "1", "--meter", "model,idle=2,full=6"]
+    assert main([*words, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["results"]
     assert row["ratio"] > 0 and row["ms"] > 0 and row["peak_fraction"] > 0
+    assert row["energy_j"] > 0 and row["onnxruntime_energy_j"] > 0
 
 
 def test_kernels_list_says_which_are_built(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,7 @@ def test_a_network_learns_and_is_written(data: Path, tmp_path: Path, capsys: pyt
     records = [json.loads(line) for line in log.read_text().splitlines()]
     assert document["epochs"] == records and [record["epoch"] for record in records] == [1, 2, 3]
     assert records[-1]["test_accuracy"] > 0.9 > records[0]["accuracy"]
+    assert document["energy"]["counters"]["step"]["each_j"] > 0
     assert all(
         record["energy_j"] > 0 and record["energy_accuracy"] in ("measured", "modelled", "guessed")
         for record in records

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alula.arguments import add_file, add_shape, positive, threads_list
+from alula.energy import add_meter, asked_log, joules_each, tell_energy
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=threads_list, metavar="1,2", help="thread counts; default: 1 to the number of cores"
     )
     parser.add_argument("--rounds", type=positive, default=11, help="rounds; the median is reported (11)")
+    add_meter(parser, "prints the joules of a run, measured after the time")
     add_shape(parser)
 
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> Report:
         )
     counts = args.threads or list(range(1, (os.cpu_count() or 1) + 1))
     rows: list[dict[str, Any]] = []
-    with Progress("timing") as progress:
+    with asked_log(args.meter) as log, Progress("timing") as progress:
         for threads in counts:
             peak = peak_gflops(threads)
             for name in names:
@@ -59,20 +61,36 @@ def run(args: argparse.Namespace) -> Report:
                     row["ms"] = solo_ms(partial(model.run, values), args.rounds)
                 row["gflop_s"] = 2 * model.program(shapes).macs / row["ms"] / 1e6
                 row["peak_fraction"] = row["gflop_s"] / peak
+                if log:
+                    row["energy_j"] = joules_each(log, partial(model.run, values))
+                    if args.against:
+                        row["onnxruntime_energy_j"] = joules_each(log, partial(theirs, values))
                 rows.append(row)
+        energy = log.summary() if log else None
+    joules = (
+        [("energy_j", "J"), *([("onnxruntime_energy_j", "onnxruntime J")] if args.against else [])] if energy else []
+    )
     columns = [
         "graph",
         "threads",
         "ms",
         *(["onnxruntime ms", "times as fast"] if args.against else []),
+        *(name for _, name in joules),
         "GFLOP/s",
         "of the peak",
     ]
     keys = ["graph", "threads", "ms", *(["onnxruntime_ms", "ratio"] if args.against else [])]
     cells: list[tuple[Cell, ...]] = [
-        (*(_cell(r[k]) for k in keys), f"{r['gflop_s']:.1f}", f"{r['peak_fraction']:.0%}") for r in rows
+        (
+            *(_cell(r[k]) for k in keys),
+            *(f"{r[k]:.3g}" for k, _ in joules),
+            f"{r['gflop_s']:.1f}",
+            f"{r['peak_fraction']:.0%}",
+        )
+        for r in rows
     ]
-    return Report({"rounds": args.rounds, "results": rows}, [Table(tuple(columns), cells)])
+    ends = [f"J of a run, with all that the meter sees; {tell_energy(energy)}"] if energy else []
+    return Report({"rounds": args.rounds, "results": rows, "energy": energy}, [Table(tuple(columns), cells), *ends])
 
 
 def _cell(value: object) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alula.arguments import add_alpha, add_layout, add_threads
+from alula.energy import add_meter, asked_log, tell_energy
 from alula.imaging import add_imaging, chosen_task, refuse_unread
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--graph", metavar="NAME", help="one of the graphs of a packed file; default: the only one")
     parser.add_argument("--split", choices=SPLITS, help="default: test if there is one, else all of the folder")
+    add_meter(parser, "prints the energy, of all and of an image")
     add_imaging(parser)
     add_alpha(parser)
     add_layout(parser)
@@ -51,10 +53,16 @@ def run(args: argparse.Namespace) -> Report:
         from alula.runtime.data.seen_as import Relabelled
 
         data = Relabelled(data, fitted.classes, fitted.places)
-    with Progress("evaluating") as progress:
+    with asked_log(args.meter) as log, Progress("evaluating") as progress:
         tally = evaluate_set(classifier, data, outputs, lambda done, total: progress(done, total, ""))
+        energy = None
+        if log:
+            log.count("image", tally.samples)
+            log.sample()
+            energy = log.summary()
     document = {**tally.document(fitted.classes, getattr(data, "files", ())), "data": data.name,
-                "damaged": dict(data.damaged), "notes": [*fitted.notes, *([note] if note else [])]}  # fmt: skip
+                "damaged": dict(data.damaged), "notes": [*fitted.notes, *([note] if note else [])],
+                "energy": energy}  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (row["name"], row["samples"], row["right"], _percent(row["recall"]), _percent(row["precision"]))
         for row in sorted(document["classes"], key=lambda row: (row["recall"] is None, row["recall"]))[:MOST_ROWS]
@@ -72,6 +80,7 @@ def run(args: argparse.Namespace) -> Report:
     parts.append(
         f"{right} of {tally.samples} right: accuracy {tally.accuracy:.2%}, top 5 {document['top5']:.2%}, loss {tally.loss:.4f}"
     )
+    parts += [tell_energy(energy, "image")] if energy else []
     left_out = [tell_left_out(data.left_out), tell_left_out(data.damaged, "damaged images, left out")]
     return Report(document, [*parts, *document["notes"], *filter(None, (tell_imbalance(data), *left_out))])
 

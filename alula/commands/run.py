@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from alula.arguments import add_alpha, add_layout, add_threads, positive
+from alula.energy import add_meter
 from alula.imaging import add_imaging, chosen_task, refuse_unread
 from alula.models import ONNX, open_model
 from alula.outputs import check_outputs
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--energy", type=Path, metavar="FILE.json", help="an energy log: the summary here, samples in a .csv beside it"
     )
-    parser.add_argument("--meter", help="power meter (auto); alone it prints the energy and writes no log")
+    add_meter(parser, "alone it prints the energy and writes no log")
     parser.add_argument("--frames", type=positive, metavar="N", help="stop after N frames")
     parser.add_argument("--every", type=positive, metavar="N", help="read one frame of N (1)")
     parser.add_argument(

@@ -7,12 +7,12 @@ with the same bits as a run without the interruption.
 from __future__ import annotations
 
 import argparse
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alula.arguments import add_alpha, add_layout, add_threads, natural, positive
+from alula.energy import add_meter, running_log, tell_energy
 from alula.imaging import FIGURES, add_preprocessing, chosen_preprocessing, given
 from alula.outputs import check_outputs, check_suffix
 from alula.progress import Progress
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from alula.runtime.graph import Graph
     from alula.runtime.train import Step, Trainer
     from alula.runtime.train.classes import Batches, Images, Opened
-    from alula.runtime.train.energy import EnergyLog
     from alula.runtime.train.head import FittedClasses
     from alula.runtime.train.hyperparameters import Hyperparameters
     from alula.runtime.train.records import Record
@@ -101,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--resume", action="store_true", help="resume from --checkpoints")
     run_.add_argument("--log", type=Path, metavar="FILE.jsonl", help="one line of JSON per epoch")
     run_.add_argument("--plot", type=Path, metavar="FILE.png", help="curves of loss and accuracy")
-    run_.add_argument("--meter", help="power meter for the energy figures (auto)")
+    add_meter(run_, "default: auto")
     run_.add_argument(
         "--max-memory",
         type=memory,
@@ -237,20 +236,11 @@ def _chosen(
     return choice.update, [table, f"{len(choice.chosen)} layers within {size(choice.memory)}"]
 
 
-@contextlib.contextmanager
-def _energy_log(args: argparse.Namespace, **options: Any) -> Iterator[EnergyLog]:
-    """The joules of what is done inside."""
-    from alula.device.power import EnergyLog, select_meter
-
-    with contextlib.closing(select_meter(args.meter or "auto")) as meter, EnergyLog(meter, **options) as log:
-        yield log
-
-
 def _dry_run(args: argparse.Namespace, trainer: Trainer, train: Loader) -> Report:
     """What some steps cost, and what a run would."""
     from alula.runtime.train.rehearsal import STEPS, rehearse
 
-    cost = rehearse(trainer, train, lambda: _energy_log(args, rate_hz=50))
+    cost = rehearse(trainer, train, lambda: running_log(args.meter, rate_hz=50))
     memory, step_s, step_j, energy = cost.memory, cost.step_s, cost.step_j, cost.energy
     steps = args.epochs * train.steps
     document = {
@@ -297,9 +287,10 @@ def _train(args: argparse.Namespace, trainer: Trainer, data: Batches, images: Im
         options["head"] = args.head
     checkpoint = args.checkpoints / CHECKPOINT if args.checkpoints else None
     title = f"training, {size(memory.total)} a step"
-    with _energy_log(args) as energy, Progress(title) as progress:
+    with running_log(args.meter) as energy, Progress(title) as progress:
 
         def watch(epoch: int, step: int, done: Step) -> None:
+            energy.count("step")
             progress(epoch * train.steps + step, args.epochs * train.steps, f"epoch {epoch + 1}, loss {done.loss:.4f}")
 
         tally = Tally(len(task.classes), kind_of_scores(trainer.graph)) if test else None
@@ -307,35 +298,41 @@ def _train(args: argparse.Namespace, trainer: Trainer, data: Batches, images: Im
         session = Session(whole, energy, args.output, args.checkpoints, args.log, task)
         resumed = session.resume() if args.resume else ""
         session.train()
+        used = energy.summary()
     session.finish()
     if args.plot and session.records:
         from alula.curves import draw
 
         draw(args.plot, session.records)
-    return _report(args, session.records, resumed, memory.total, {**train.damaged, **(test.damaged if test else {})})
+    damaged = {**train.damaged, **(test.damaged if test else {})}
+    return _report(args, session.records, resumed, memory.total, damaged, used, len(train.data))
 
 
 def _report(
-    args: argparse.Namespace, records: list[Record], resumed: str, step_bytes: int, damaged: Mapping[str, str]
-) -> Report:
+    args: argparse.Namespace, records: list[Record], resumed: str, step_bytes: int, damaged: Mapping[str, str],
+    used: dict[str, Any], images: int,
+) -> Report:  # fmt: skip
     """What a run has to say.
 
     resumed : where it went on
     damaged : images that were left out
+    used    : summary of the energy log
+    images  : of an epoch
     """
     from alula.runtime.data.listing import tell_left_out
 
     document = {"epochs": records, "output": args.output and str(args.output), "resumed": resumed, "damaged": damaged,
-                "memory_total_bytes": step_bytes}  # fmt: skip
+                "memory_total_bytes": step_bytes, "energy": used}  # fmt: skip
     rows: list[tuple[Cell, ...]] = [
         (r["epoch"], f"{r['loss']:.4f}", _percent(r["accuracy"]), f"{r['test_loss']:.4f}" if r["test_loss"] is not None else "",
-         _percent(r["test_accuracy"]), f"{r['seconds']:.1f}", f"{r['energy_j']:.1f}")
+         _percent(r["test_accuracy"]), f"{r['seconds']:.1f}", f"{r['energy_j']:.1f}", f"{r['energy_j'] / images:.2g}")
         for r in records
     ]  # fmt: skip
     source = f"J ({records[-1]['energy_accuracy']})" if records else "J"
-    table = Table(("epoch", "loss", "accuracy", "test loss", "test accuracy", "s", source), rows)
+    table = Table(("epoch", "loss", "accuracy", "test loss", "test accuracy", "s", source, "J/image"), rows)
     lines = [f"a step of {args.batch}: {size(step_bytes)} of memory", *([resumed] if resumed else [])]
-    ends = [f"{printable(args.output)}: written"] if args.output else []
+    ends = [tell_energy(used, "step")]
+    ends += [f"{printable(args.output)}: written"] if args.output else []
     ends += [tell_left_out(damaged, "damaged images, left out")] if damaged else []
     return Report(document, [*lines, table, *ends])
 

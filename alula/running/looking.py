@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from alula.energy import running_log, tell_energy
 from alula.progress import Progress
 from alula.report import Report, Table
 from alula.runtime.errors import AlulaError, SourceError
@@ -110,7 +111,7 @@ def report(
         parts.append(f"{watch.unanswered} of {watch.frames} {what} without an answer: {watch.why}")
     notes = [line for line in looked.notes if line]
     parts += [*tell_lost(source, counts), *notes]
-    parts += [tell_energy(looked.energy)] if looked.energy else []
+    parts += [tell_energy(looked.energy, "frame")] if looked.energy else []
     document = {"task": watch.task, "answers": looked.answers, "frames": watch.frames, **more,
                 "duration_s": looked.duration_s, "latency_ms": looked.latency_ms, "counts": counts,
                 "unanswered": watch.unanswered, "notes": notes, "damaged": source.damaged, "left_out": source.left_out,
@@ -148,12 +149,11 @@ def energy_log(args: argparse.Namespace) -> Any:
     if not (args.energy or args.meter):
         yield None
         return
-    from alula.device.power import EnergyLog, select_meter
-
     samples = args.energy.with_suffix(".csv") if args.energy else None
-    with contextlib.closing(select_meter(args.meter or "auto")) as meter, contextlib.ExitStack() as stack:
-        files = stack.enter_context(Replacing([path for path in (args.energy, samples) if path]))
-        log = stack.enter_context(EnergyLog(meter, samples, args.energy))
+    with (
+        Replacing([path for path in (args.energy, samples) if path]) as files,
+        running_log(args.meter, samples, args.energy) as log,
+    ):
         try:
             yield log
         except AlulaError:
@@ -189,13 +189,6 @@ def annotated_video(args: argparse.Namespace, source: FrameSource) -> AnnotatedV
     from alula.device.tasks.annotate import AnnotatedVideo
 
     return AnnotatedVideo(args.video, source.fps / (args.every or 1), source.live)
-
-
-def tell_energy(energy: dict[str, Any]) -> str:
-    """One line: joules for each frame, and where they come from."""
-    each = energy["counters"].get("frame", {}).get("each_j")
-    shown = "" if each is None else f", {each:.3g} J per frame"
-    return f"energy ({energy['accuracy']}, {energy['source']}){shown}"
 
 
 def tell_lost(source: FrameSource, counts: dict[str, float]) -> list[str]:

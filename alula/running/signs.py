@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import alula
+from alula.energy import tell_energy
 from alula.imaging import given
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 from alula.running import own_options
-from alula.running.looking import annotated_video, energy_log, given_of, refuse_unused, tell_energy, tell_lost
+from alula.running.looking import annotated_video, energy_log, given_of, refuse_unused, tell_lost
 from alula.runtime.files import printable, write_whole
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _report(flight: Flight, source: FrameSource, energy: dict[str, Any] | None, 
         f"{len(rows)} signs in {flight.frames} frames, {rate:.1f} frames/s"
         + (f"; written to {printable(out)}" if out else "")
     )
-    parts += [*tell_lost(source, flight.counts), *([note] if note else []), *([tell_energy(energy)] if energy else [])]
+    parts += [*tell_lost(source, flight.counts), *([note] if note else []), *([tell_energy(energy, "frame")] if energy else [])]
     document = {"signs": [asdict(sign) for sign in flight.signs], "frames": flight.frames, "duration_s": flight.duration_s,
                 "counts": flight.counts, "damaged": source.damaged, "left_out": source.left_out, "energy": energy}  # fmt: skip
     return Report(document, parts)
