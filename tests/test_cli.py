@@ -351,7 +351,18 @@ def test_bench_times_both_engines_and_says_their_joules(
 ) -> None:
     monkeypatch.setattr("alula.energy.MEASURED_S", 0.05)
     monkeypatch.setattr("alula.energy.READINGS", 0)
-    words = ["bench", str(packed), "--against", str(onnx_file), "--threads", "1", "--rounds", "1", "--meter", "model,idle=2,full=6"]
+    words = [
+        "bench",
+        str(packed),
+        "--against",
+        str(onnx_file),
+        "--threads",
+        "1",
+        "--rounds",
+        "1",
+        "--meter",
+        "model,idle=2,full=6",
+    ]
     assert main([*words, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["results"]
     assert row["ratio"] > 0 and row["ms"] > 0 and row["peak_fraction"] > 0

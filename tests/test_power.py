@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from alula.cli import main
-from alula.metering import calibrate, check
+from tests import power_field
 from tests.test_project import ROOT
 
 MODEL = "model,idle=2,full=6"
+LONGER = ("--quiet", "20s", "--busy", "20s")  # 0.4 s here
 
 
 @pytest.fixture(autouse=True)
@@ -164,68 +166,31 @@ def test_runs_are_compared_and_kinds_are_not_mixed(capsys, tmp_path):
     assert document(capsys, "power", "compare", *names[:2], "--mixed")["flagged"]
 
 
-class NoLoad:
-    """Busy cores that are not: the sweep with a board that follows them is tests/device/power/test_check.py."""
-
-    def __init__(self, cores):
-        pass
-
-    def start(self, cores):
-        return time.monotonic_ns()
-
-    def stop(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-
 @pytest.fixture
-def no_load(monkeypatch):
-    monkeypatch.setattr("alula.device.power.load.BusyCores", NoLoad)
-    monkeypatch.setattr("alula.device.power.calibrate.SETTLE_S", 0.0)
+def field(monkeypatch, home):
+    return power_field.set_up(monkeypatch, home)
 
 
-def test_check_says_of_each_meter_whether_it_sees_the_step(capsys, no_load, monkeypatch):
-    monkeypatch.setattr("alula.device.power.check.BLEND_S", 0.0)
-    words = [
-        "power",
-        "check",
-        "--meter",
-        "model,idle=3,full=3",
-        "--against",
-        "model,idle=2,full=2",
-        "--quiet",
-        "300ms",
-        "--busy",
-        "300ms",
-    ]
-    said = document(capsys, *words, status=1)
-    assert [meter["seen"] for meter in said["meters"]] == [False, False]
-    assert "does not see the step" in check.report([], 1, []).parts or said["cores"] >= 1
+def test_check_says_of_each_meter_whether_it_sees_the_step(capsys, field):
+    both = document(capsys, "power", "check", "--meter", "pmic", "--against", "i2c:1:0x40", "--cores", "2", *LONGER)
+    assert [(meter["seen"], round(meter["step_w"], 1)) for meter in both["meters"]] == [(True, 2.4), (True, 3.0)]
+    assert not both["differ"]
+    other = ran(
+        capsys, "power", "check", "--meter", "model,idle=3,full=3", "--against", "i2c:1:0x40", *LONGER, status=1
+    ).out
+    assert "the meters differ" in other and "model:given: does not see the step" in other
 
 
-def test_calibrate_keeps_its_correction_or_says_why_not(capsys, no_load, home, monkeypatch):
-    watts = ",".join(["1", "2", "3"][: len({0, 1, calibrate.os.cpu_count() or 1})])
-    flat = refused(capsys, "power", "calibrate", "--meter", "model,idle=3,full=3", "--watts", watts, "--for", "200ms")
+def test_calibrate_keeps_its_correction_or_says_why_not(capsys, field, home):
+    flat = refused(capsys, "power", "calibrate", "--meter", "model,idle=3,full=3", "--against", "i2c:1:0x40")
     assert "expected a power that follows the load" in flat and not home.exists()
-    monkeypatch.setattr("alula.device.power.calibrate.FEWEST_W", -1.0)
-    rising = iter([2.0, 3.0, 6.0])
-    from alula.device.power import calibrate as device
-
-    real = device.watch
-    monkeypatch.setattr(device, "watch", lambda *a, **k: [device_mean(real(*a, **k)[0], next(rising))])
-    said = document(capsys, "power", "calibrate", "--meter", "model,idle=3,full=3", "--watts", watts, "--for", "200ms")
-    assert said["gain"] > 0 and json.loads(Path(said["file"]).read_text())["corrections"][0]["meter"] == "model:given"
-
-
-def device_mean(mean, power_w):
-    import dataclasses
-
-    return dataclasses.replace(mean, power_w=power_w)
+    said = document(capsys, "power", "calibrate", "--meter", "pmic", "--against", "i2c:1:0x40")
+    assert said["gain"] == pytest.approx(1.25, abs=0.02) and said["residual_w"] < 0.1
+    (kept,) = json.loads(Path(said["file"]).read_text())["corrections"]
+    assert kept["meter"] == "pmic" and kept["gain"] == said["gain"] and "against i2c:1:0x40" in kept["source"]
+    steps = len({0, 1, os.cpu_count() or 1})
+    by_hand = document(capsys, "power", "calibrate", "--meter", "pmic", "--watts", ",".join("369"[:steps]))
+    assert by_hand["gain"] > 0 and by_hand["against"] == "watts by hand"
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,11 @@ def _report(flight: Flight, source: FrameSource, energy: dict[str, Any] | None, 
         f"{len(rows)} signs in {flight.frames} frames, {rate:.1f} frames/s"
         + (f"; written to {printable(out)}" if out else "")
     )
-    parts += [*tell_lost(source, flight.counts), *([note] if note else []), *([tell_energy(energy, "frame")] if energy else [])]
+    parts += [
+        *tell_lost(source, flight.counts),
+        *([note] if note else []),
+        *([tell_energy(energy, "frame")] if energy else []),
+    ]
     document = {"signs": [asdict(sign) for sign in flight.signs], "frames": flight.frames, "duration_s": flight.duration_s,
                 "counts": flight.counts, "damaged": source.damaged, "left_out": source.left_out, "energy": energy}  # fmt: skip
     return Report(document, parts)

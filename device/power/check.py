@@ -14,6 +14,7 @@ from alula.runtime.errors import MeterError
 
 SURE = 5.0  # standard errors that a step must exceed
 FEWEST_W = 0.05
+RATE_HZ = 20.0
 BLEND_S = 0.5  # after the step, not part of the mean: a meter's own mean follows
 
 
@@ -51,14 +52,13 @@ def check(
     cores: int,
     quiet_s: float = 5.0,
     busy_s: float = 8.0,
-    rate_hz: float = 20.0,
     sleep: Sleep = time.sleep,
 ) -> list[StepSeen]:
     """Idle for quiet_s, `cores` busy for busy_s; what each meter saw.
 
     raise : MeterError if a meter gives too little to judge
     """
-    period_s = max(1 / rate_hz, *(meter.interval_s for meter in meters))
+    period_s = max(1 / RATE_HZ, *(meter.interval_s for meter in meters))
     seen: list[list[Reading]] = [[meter.read()] for meter in meters]
 
     def watch(seconds: float) -> None:

@@ -8,7 +8,7 @@ Each reading repeats the one before, or does not. The share of repeats is not kn
 A run below SUSPECT_ODDS is doubted: its time widens the bound. One below FROZEN_ODDS that lasts FROZEN_S is a frozen sensor. A sensor
 that never repeats itself is doubted after some five repeats. Only one that changes with most readings is doubted at all: one that is
 new once a minute, or never varied, cannot be told from a load that does not vary. A load that has become steadier than the sensor's
-steps is mistaken once: its repeats are remembered.
+steps is mistaken a few times: its repeats are remembered.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Freeze:
         self._figures = _figures(first)
         self.since_ns = self._last_ns = first.t_ns
         self._equal = self._changes = 0  # before the present run of repeats
+        self._usual = 0  # of `_equal`, those that were not doubted
         self._run, self._log_odds = 0, 0.0
 
     def see(self, reading: Reading) -> float:
@@ -42,6 +43,7 @@ class Freeze:
             return 0.0
         doubted_s = self.doubted_s
         self._equal += self._run
+        self._usual += 0 if doubted_s else self._run
         self._changes += 1
         self._figures, self.since_ns, self._last_ns = figures, reading.t_ns, reading.t_ns
         self._run, self._log_odds = 0, 0.0
@@ -50,7 +52,7 @@ class Freeze:
     @property
     def doubted_s(self) -> float:
         """Seconds from the first to the last of the present repeats, if they are doubtful."""
-        doubtful = self._changes > self._equal and self._log_odds < SUSPECT_ODDS
+        doubtful = self._changes > self._usual and self._log_odds < SUSPECT_ODDS
         return (self._last_ns - self.since_ns) / 1e9 if doubtful else 0.0
 
     @property

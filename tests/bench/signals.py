@@ -76,7 +76,7 @@ def ripple() -> Signal:
 def bursts(rng: np.random.Generator, seconds: float, per_s: float = 1.0) -> Signal:
     """6 W for 20 ms on 3 W, at random times, once a second on average."""
     starts = np.sort(rng.uniform(0.0, seconds, int(seconds * per_s)))
-    starts = starts[np.concatenate([[True], np.diff(starts) > 0.03])]
+    starts = starts[np.diff(starts, prepend=-1.0) > 0.03]
     edges = np.sort(np.concatenate([[0.0], starts, starts + 0.02, [seconds + 60]]))
     levels = np.where(np.arange(len(edges) - 1) % 2 == 0, 3.0, 6.0)
     return broken_line("20 ms bursts", np.repeat(edges, 2)[1:-1], np.repeat(levels, 2), burst=True)
