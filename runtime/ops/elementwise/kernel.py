@@ -77,6 +77,7 @@ UNARY = {
     "copy": lambda x, p, q: x,
     "clip": lambda x, p, q: at_most(at_least(x, p), q),
     "leaky_relu": lambda x, p, q: x if x >= F(0.0) else p * x,
+    "leaky_relu_max": lambda x, p, q: at_least(x, p * x),  # the same for a slope from 0 to 1
     "thresholded_relu": lambda x, p, q: F(0.0) if x <= p else x,
     "hard_sigmoid": lambda x, p, q: at_most(at_least(p * x + q, F(0.0)), F(1.0)),
     "hard_swish": lambda x, p, q: x * at_most(at_least(x * F(1 / 6) + F(0.5), F(0.0)), F(1.0)),

@@ -243,18 +243,21 @@ def _activation(
     attrs: type = NoAttrs,
     dtypes: tuple[str, ...] = checks.FLOATS,
     of: str = "x",
-    slope_stage: str = "",
+    slope_stage: Stage | str = "",
     check: Callable[[Any], None] | None = None,
 ) -> None:
     """Register an activation and the op of its backward pass.
 
     slope       : of the tensor `of`, the input "x" or the result "y", in float64
     stage       : of the elementwise kernel (kernel.py): a name, or name and two numbers by attributes
-    slope_stage : the stage of the backward pass; default: the name with _grad appended
+    slope_stage : the stage of the backward pass, likewise; default: that name with _grad appended
     check       : of the attributes' values
     """
     forward = _named(stage) if isinstance(stage, str) else stage
-    backward = _named(slope_stage) if slope_stage else lambda a: (f"{forward(a)[0]}_grad", *forward(a)[1:])
+    if isinstance(slope_stage, str):
+        backward = _named(slope_stage) if slope_stage else lambda a: (f"{forward(a)[0]}_grad", *forward(a)[1:])
+    else:
+        backward = slope_stage
     register(unary(name, function, dtypes, attrs, forward, of, check), _slope_op(name, slope, attrs, backward))
 
 
@@ -270,7 +273,8 @@ _activation("Sigmoid", lambda a, x: sigmoid(x), lambda a, y: y * (1 - y), "sigmo
 _activation("Tanh", lambda a, x: np.tanh(x), lambda a, y: 1 - y * y, "tanh", of="y")
 _activation(
     "LeakyRelu", lambda a, x: np.where(x < 0, a.alpha * x, x), lambda a, x: np.where(x > 0, 1.0, a.alpha),
-    lambda a: ("leaky_relu", a.alpha, 0.0), attrs=LeakyReluAttrs,
+    lambda a: ("leaky_relu_max" if 0 < a.alpha <= 1 else "leaky_relu", a.alpha, 0.0), attrs=LeakyReluAttrs,
+    slope_stage=lambda a: ("leaky_relu_grad", a.alpha, 0.0),
 )  # fmt: skip
 _activation(
     "ThresholdedRelu", lambda a, x: np.where(x <= a.alpha, 0, x), lambda a, x: x > a.alpha,

@@ -139,16 +139,24 @@ def copy_views(x, y, rank, shape, x_strides, y_strides, words, tid, n_threads):
     for d in range(rank - 2):
         outer *= shape[d]
     units = outer * strips
+    ahead, first, at_x, at_y = 0, 0, 0, 0  # units that differ from this one in the third dimension from the end alone
     for unit in range(units * tid // n_threads, units * (tid + 1) // n_threads):
-        rest, first = unit // strips, unit % strips * size
+        if ahead > 0:
+            ahead -= 1
+            at_x += x_strides[rank - 3]
+            at_y += y_strides[rank - 3]
+        else:
+            rest, first = unit // strips, unit % strips * size
+            at_x, at_y = first * second_x, first * second_y
+            if strips == 1 and rank > 2:
+                ahead = shape[rank - 3] - 1 - rest % shape[rank - 3]
+            for k in range(rank - 2):
+                d = rank - 3 - k
+                index = rest % shape[d]
+                rest = rest // shape[d]
+                at_x += index * x_strides[d]
+                at_y += index * y_strides[d]
         last = min(first + size, second)
-        at_x, at_y = first * second_x, first * second_y
-        for k in range(rank - 2):
-            d = rank - 3 - k
-            index = rest % shape[d]
-            rest = rest // shape[d]
-            at_x += index * x_strides[d]
-            at_y += index * y_strides[d]
         source, target = offset(x, at_x), offset(y, at_y)
         if words and inner_x == 1 and inner_y == 1 and inner >= W and inner <= SHORT:
             copy_lines(source, second_x, target, second_y, last - first, inner)

@@ -7,7 +7,7 @@ A few vectors of channels stay in registers during the loop over a window; taps 
 from alula.runtime.kernels.fmath import INF, F
 from alula.runtime.kernels.lang import COMPILING, device, f32p, i64, intrinsic, kernel
 from alula.runtime.kernels.memory import offset
-from alula.runtime.kernels.simd import TILES, Emitter
+from alula.runtime.kernels.simd import TILES, Emitter, countdown
 
 if COMPILING:
     from llvmlite import ir
@@ -34,16 +34,22 @@ def pool_pixel(vectors, width, largest):
             places = [emit.accumulator() for _ in range(vectors)]
             for place in places:
                 builder.store(emit.constant(float("-inf") if largest else 0.0), place)
-            with cgutils.for_range(builder, taps_y) as tap_y:
-                line = builder.gep(x, [builder.mul(tap_y.index, row_stride)])
-                with cgutils.for_range(builder, taps_x) as tap_x:
-                    at = builder.gep(line, [builder.mul(tap_x.index, tap_stride)])
-                    for v, place in enumerate(places):
-                        value, before = emit.load(at, v * width), builder.load(place)
-                        if largest:
-                            builder.store(builder.call(maximum, [before, value], fastmath=("nsz",)), place)
-                        else:
-                            builder.store(emit.add(before, value), place)
+            zero = ir.Constant(ir.IntType(64), 0)
+            some = builder.and_(*(builder.icmp_signed(">", taps, zero) for taps in (taps_y, taps_x)))
+            with builder.if_then(some):
+                line = cgutils.alloca_once_value(builder, x)
+                with countdown(builder, taps_y):
+                    tap = cgutils.alloca_once_value(builder, builder.load(line))
+                    with countdown(builder, taps_x):
+                        at = builder.load(tap)
+                        for v, place in enumerate(places):
+                            value, before = emit.load(at, v * width), builder.load(place)
+                            if largest:
+                                builder.store(builder.call(maximum, [before, value], fastmath=("nsz",)), place)
+                            else:
+                                builder.store(emit.add(before, value), place)
+                        builder.store(builder.gep(at, [tap_stride]), tap)
+                    builder.store(builder.gep(builder.load(line), [row_stride]), line)
             factor = emit.splat(scale)
             for v, place in enumerate(places):
                 value = builder.load(place)
