@@ -18,7 +18,7 @@ FIGURES = ("preset", "mean", "std", "scale")  # options on the figures of prepro
 RESIZES = ("stretch", "letterbox", "corner", "crop")
 IMAGES = (*FIGURES, "size", "bgr", *RESIZES)  # options on preprocessing
 COMPARED = ("colour", "scale", "mean", "std", "resize", "crop", "interpolation")  # of a preset with what a file says
-BOXES = ("decoder", "conf", "iou")  # options on what becomes of a detector's outputs
+BOXES = ("decoder", "conf", "iou", "anchors")  # options on what becomes of a detector's outputs
 
 
 def add_imaging(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +37,8 @@ def add_imaging(parser: argparse.ArgumentParser) -> None:
     add_preprocessing(group)
     boxes = parser.add_argument_group("how a detector's outputs become boxes")
     boxes.add_argument("--decoder", choices=decoders.names(), help="the family of its outputs; some presets name it")
+    boxes.add_argument("--anchors", type=anchors, metavar="W,H,W,H,...",
+                       help="of the raw grids, the finest first; default: those of COCO")  # fmt: skip
     boxes.add_argument("--conf", type=part, metavar="X", help="least score of a box (0.25)")
     boxes.add_argument("--iou", type=part, metavar="X", help="greatest overlap of two boxes of a class (0.45)")
 
@@ -63,6 +65,14 @@ def add_preprocessing(group: argparse._ActionsContainer) -> None:
 def numbers(text: str) -> tuple[float, ...]:
     """`0.485,0.456,0.406`."""
     return tuple(ratio(part) for part in text.split(","))
+
+
+def anchors(text: str) -> tuple[float, ...]:
+    """`10,13,16,30,...`: widths and heights."""
+    found = numbers(text)
+    if len(found) % 2 or not all(0 < side for side in found):
+        raise argparse.ArgumentTypeError(f"expected widths and heights above 0, such as 10,13,16,30, got {text!r}")
+    return found
 
 
 def ratio(text: str) -> float:
@@ -170,7 +180,7 @@ def chosen_task(
             )
         return Task(_checked(kind, graph, how, classes, where), classes, how)
     before = found if found is not None and found.kind == kind else Task(str(kind))
-    thresholds = {name: getattr(args, name) for name in ("conf", "iou") if getattr(args, name) is not None}
+    thresholds = {name: getattr(args, name) for name in ("conf", "iou", "anchors") if getattr(args, name) is not None}
     made = replace(before, classes=classes, preprocessing=how, decoder=decoder or before.decoder, **thresholds)
     check_decoder(graph, made, where)
     return made

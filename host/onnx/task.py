@@ -110,9 +110,9 @@ def _decoder(metadata: Mapping[str, str], graph: Graph, task: Task, where: str) 
         if "task" not in metadata or not needs_segments(graph):
             return "yolov5" if "task" not in metadata else f"yolov8{more}"
         return f"end_to_end{more}" if more else "nms"
-    outputs = outputs_of(graph, specs, how.size, task.classes, task.keypoints)
+    outputs = outputs_of(graph, specs, how.size, task)
     own: tuple[str, ...] = (f"end_to_end{more}", f"yolov8{more}", *(() if more else ("nms",)))
-    own = own if "task" in metadata else ("yolov5",)
+    own = own if "task" in metadata else ("yolov5", "yolov5_raw")
     free = replace(outputs, classes=0)  # a family that fits but for the names says so itself
     fitting = [name for some in (outputs, free) for name in own if decoders.find(name).fit(some)]
     decoder = next(iter(fitting), own[0])

@@ -28,7 +28,8 @@ CONF, IOU = 0.25, 0.45  # as the scripts of the YOLO family have them
 ENTRIES = ("version", "kind", "classes", "preprocessing")
 OF_DETECTORS = ("decoder", "conf", "iou")
 OF_POSES = ("keypoints",)
-MAX_KEYPOINTS = 1024
+OF_GRIDS = ("anchors",)  # of detect alone
+MAX_KEYPOINTS, MAX_ANCHORS = 1024, 1024
 
 
 @frozen
@@ -42,6 +43,7 @@ class Task:
     decoder       : of those with boxes: how outputs become boxes, a file of `runtime/tasks/decoders/`; "" if that is not known
     conf, iou     : of those with boxes: the least score of a box; how much of their union two boxes of a class may share
     keypoints     : of pose: (K, D), how many points of D numbers: 2, x and y, or 3, with a score; () if that is not known
+    anchors       : of detect: width and height of each anchor in pixels, grid after grid, the finest first; () for those of COCO
     raise         : DataError if it does not fit together
     """
 
@@ -52,6 +54,7 @@ class Task:
     conf: float = CONF
     iou: float = IOU
     keypoints: tuple[int, ...] = ()
+    anchors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
@@ -70,6 +73,11 @@ class Task:
             )
         if not (0 <= self.conf <= 1 and 0 <= self.iou <= 1):
             raise DataError(f"task: expected conf and iou from 0 to 1, got {self.conf} and {self.iou}; correct them")
+        if self.anchors and (self.kind != DETECT or not _are_anchors(self.anchors)):
+            raise DataError(
+                f"task: expected anchors of detect, widths and heights above 0 of up to {MAX_ANCHORS // 2}, got "
+                f"{str(list(self.anchors))[:40]} for {self.kind!r}; correct them"
+            )
         check_names(self.classes, "task")
 
     def document(self) -> dict[str, Any]:
@@ -79,8 +87,9 @@ class Task:
             field.name: _plain(getattr(how, field.name)) for field in dataclasses.fields(how)
         }  # fmt: skip
         made = {"version": VERSION, "kind": self.kind, "classes": list(self.classes), "preprocessing": values}
-        if self.keypoints:
-            made["keypoints"] = list(self.keypoints)
+        for name in (*OF_POSES, *OF_GRIDS):
+            if getattr(self, name):
+                made[name] = list(getattr(self, name))
         return made | ({name: getattr(self, name) for name in OF_DETECTORS} if self.kind in OF_THINGS else {})
 
     def text(self) -> str:
@@ -142,7 +151,8 @@ def read_task(value: Any, where: str) -> Task:
     raise : ArtifactError
     """
     kind = value.get("kind") if isinstance(value, dict) else None
-    own = (*(OF_DETECTORS if kind in OF_THINGS else ()), *(OF_POSES if kind == POSE else ()))
+    more = {POSE: OF_POSES, DETECT: OF_GRIDS}.get(kind, ()) if isinstance(kind, str) else ()
+    own = (*(OF_DETECTORS if kind in OF_THINGS else ()), *more)
     fields = _object(value, where, (*ENTRIES, *own))
     version = fields.get("version")
     if version != VERSION or isinstance(version, bool):
@@ -166,16 +176,22 @@ def read_task(value: Any, where: str) -> Task:
 
 def _of_detector(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    for name, entry in ((name, fields[name]) for name in (*OF_DETECTORS, *OF_POSES) if name in fields):
+    for name, entry in ((name, fields[name]) for name in (*OF_DETECTORS, *OF_POSES, *OF_GRIDS) if name in fields):
         if name == "decoder" and isinstance(entry, str):
             made[name] = entry
         elif name == "keypoints" and _is_size(entry):
             made[name] = tuple(entry)
+        elif name == "anchors" and isinstance(entry, list) and all(map(_is_number, entry)):
+            made[name] = tuple(map(float, entry))
         elif name in ("conf", "iou") and _is_number(entry):
             made[name] = float(entry)
         else:
             raise ArtifactError(f"{where}: expected {name} of another kind, got {_shown(entry)}; pack the model again")
     return made
+
+
+def _are_anchors(value: tuple[float, ...]) -> bool:
+    return len(value) % 2 == 0 and len(value) <= MAX_ANCHORS and all(0 < side <= MAX_NUMBER for side in value)
 
 
 def _is_points(value: tuple[int, ...]) -> bool:

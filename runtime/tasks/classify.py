@@ -129,18 +129,19 @@ def probabilities(scores: Array, kind: str = "scores") -> Array:
 
 def kind_of_scores(graph: Graph) -> str:
     """scores, probabilities or logarithms: what the network's last op that changes numbers gives."""
+    op = last_op(graph, graph.outputs[0])
+    return "probabilities" if op in PROBABILITIES else "logarithms" if op in LOGARITHMS else "scores"
+
+
+def last_op(graph: Graph, name: str) -> str:
+    """The last op that changes numbers on the way to an output; "" if none does."""
     makers = graph.producers()
-    name = graph.outputs[0]
     while (node := makers.get(name)) is not None:
         op = node.fused[-1].op if node.fused else node.op
-        if op in PROBABILITIES:
-            return "probabilities"
-        if op in LOGARITHMS:
-            return "logarithms"
         if op not in PASSED or node.fused:
-            break
+            return op
         name = node.inputs[0]
-    return "scores"
+    return ""
 
 
 def count_scores(graph: Graph, how: Preprocessing | None, where: str) -> int | None:

@@ -30,6 +30,8 @@ class Outputs:
     classes : how many are named; 0 if their names are not known
     ops     : in the network
     points  : (K, D) of a pose, as `Task` has them; () if they are not known
+    anchors : of the grids, as `Task` has them; () if they are not known
+    ends    : of each output, the last op that changes numbers; () if they are not known
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -38,6 +40,8 @@ class Outputs:
     classes: int = 0
     ops: frozenset[str] = frozenset()
     points: tuple[int, ...] = ()
+    anchors: tuple[float, ...] = ()
+    ends: tuple[str, ...] = ()
 
     def only(self, rank: int = 3) -> tuple[int, ...]:
         """The shape of the only output, for one image; () if there are others or it is of another rank."""

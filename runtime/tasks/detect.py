@@ -18,6 +18,7 @@ from alula.runtime.data.placement import Placement
 from alula.runtime.errors import DataError
 from alula.runtime.frozen import frozen
 from alula.runtime.graph import Array, Graph, TensorSpec
+from alula.runtime.tasks.classify import last_op
 from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, apart, fit_decoder
 from alula.runtime.tasks.predictor import Run, image_input, output_specs
 
@@ -90,7 +91,7 @@ class Detector:
         self.task, self.classes, self.graph, self._run, self._where = task, task.classes, graph, run, where
         self._fits: dict[Outputs, Fit] = {}
         self.notes: list[str] = []
-        self._ops = ops_of(graph)
+        self._ops, self._ends = ops_of(graph), tuple(last_op(graph, name) for name in graph.outputs)
         specs = output_specs(graph, self.preprocessing)
         if specs is not None and self.preprocessing.size is not None:
             self._fit([spec.dims for spec in specs], [spec.dtype for spec in specs], self.preprocessing.size)
@@ -189,7 +190,16 @@ class Detector:
 
     def _fit(self, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str], size: tuple[int, int]) -> Fit:
         """The decoder for outputs of these shapes, made once."""
-        outputs = Outputs(tuple(shapes), tuple(dtypes), size, len(self.classes), self._ops, self.task.keypoints)
+        outputs = Outputs(
+            tuple(shapes),
+            tuple(dtypes),
+            size,
+            len(self.classes),
+            self._ops,
+            self.task.keypoints,
+            self.task.anchors,
+            self._ends,
+        )
         if outputs not in self._fits:
             self._fits[outputs] = fit_decoder(self.task.decoder, outputs, self._where, self.kind)
         return self._fits[outputs]
@@ -220,25 +230,14 @@ def check_decoder(graph: Graph, task: Task, where: str) -> None:
     how = task.preprocessing
     specs = None if how is None else output_specs(graph, how)
     if specs is not None and how is not None and how.size is not None:
-        fit_decoder(task.decoder, outputs_of(graph, specs, how.size, task.classes, task.keypoints), where, task.kind)
+        fit_decoder(task.decoder, outputs_of(graph, specs, how.size, task), where, task.kind)
 
 
-def outputs_of(
-    graph: Graph,
-    specs: Sequence[TensorSpec],
-    size: tuple[int, int],
-    classes: Sequence[str] = (),
-    points: tuple[int, ...] = (),
-) -> Outputs:
+def outputs_of(graph: Graph, specs: Sequence[TensorSpec], size: tuple[int, int], task: Task) -> Outputs:
     """What decoders want to know of a graph."""
-    return Outputs(
-        tuple(spec.dims for spec in specs),
-        tuple(spec.dtype for spec in specs),
-        size,
-        len(classes),
-        ops_of(graph),
-        points,
-    )
+    dims, dtypes = tuple(spec.dims for spec in specs), tuple(spec.dtype for spec in specs)
+    ends = tuple(last_op(graph, name) for name in graph.outputs)
+    return Outputs(dims, dtypes, size, len(task.classes), ops_of(graph), task.keypoints, task.anchors, ends)
 
 
 def predictor(run: Run, graph: Graph, task: Task, where: str) -> Detector:

@@ -22,6 +22,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "raw": {"scale": 1.0},
     # Detectors, as their authors' scripts feed them
     "yolov5": {**LETTERBOX, "decoder": "yolov5"},
+    "yolov5_raw": {**LETTERBOX, "decoder": "yolov5_raw"},
+    "yolov7_raw": {**LETTERBOX, "decoder": "yolov7_raw"},
     "yolov6": {**LETTERBOX, "decoder": "yolov6"},
     "yolov8": {**LETTERBOX, "decoder": "yolov8"},
     "yolov8_pose": {**LETTERBOX, "decoder": "yolov8_pose"},

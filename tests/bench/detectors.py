@@ -199,7 +199,7 @@ def measure(name: str, size: int, rounds: int) -> dict[str, Any]:
     boxes, _, kinds = read_plainly(decoder, theirs, size)
     specs = output_specs(graph, detector.preprocessing)
     assert specs is not None
-    fit = decoders.find(decoder).fit(outputs_of(graph, specs, (size, size)))
+    fit = decoders.find(decoder).fit(outputs_of(graph, specs, (size, size), Task("detect")))
     assert fit is not None
 
     def ours_read() -> Candidates:

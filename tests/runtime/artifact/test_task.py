@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ MASKS = Task("segment", (), None, "yolov8_segment", 0.5)
 def test_a_task_comes_back_as_it_was() -> None:
     assert parse_task(TASK.text(), "net") == TASK
     assert parse_task(Task("arrays").text(), "net") == Task("arrays")
-    for task in (FINDS, POSES, MASKS):
+    for task in (FINDS, POSES, MASKS, replace(FINDS, decoder="yolov5_raw", anchors=(1.0, 2.5))):
         assert parse_task(task.text(), "net") == task
     assert "keypoints" not in MASKS.document() and POSES.document()["keypoints"] == [17, 3]
     assert set(FINDS.document()) - set(TASK.document()) == {"decoder", "conf", "iou"}  # others stay as they were
@@ -61,6 +62,8 @@ def preprocessed(**entries: Any) -> str:
      (found(decoder="yolo"), "'yolo'"), (found(decoder=8), "decoder"), (found(conf="0.5"), "conf"), (found(iou=1.5), "0 to 1"),
      (found(keypoints=[17, 3]), "'keypoints' too"), (posed(keypoints=[17, 4]), "[K, 2]"), (posed(keypoints=[17]), "keypoints"),
      (posed(keypoints=[0, 3]), "[K, 2]"), (posed(keypoints=17), "keypoints"), (posed(decoder="yolov8"), "yolov8_pose"),
+     (posed(anchors=[1, 2]), "'anchors' too"), (found(anchors=[1, 2, 3]), "anchors"), (found(anchors=[1, 0]), "anchors"),
+     (found(anchors="1"), "anchors"), (found(anchors=[1, True]), "anchors"), (found(anchors=[1, 10**400]), "anchors"),
      (found(decoder="yolov8_pose"), "for 'detect'"), (found(conf=True), "conf"), (found(charset="x"), "'charset' too"),
      (changed(classes={"0": "a"}), "classes"), (changed(classes=["a", ""]), "class 1"), (changed(classes=["a\nb"]), "class 0"),
      (changed(classes=["x" * 2000]), "class 0"), (changed(preprocessing=3), "an object"), (preprocessed(gamma=2), "'gamma' too"),
