@@ -19,6 +19,7 @@ from alula.device.power.kinds import Candidate, Kind, Options, Trust, offer
 from alula.device.power.meter import Accuracy, Clock, Reading, timed
 from alula.device.power.meters.boards import Board, find_board, named_board
 from alula.device.power.meters.speed import Speed
+from alula.device.power.processor_time import ProcessorTime
 from alula.runtime.errors import MeterError
 
 # For machines that no table knows: a guess between a mini PC and a server, per logical processor.
@@ -34,7 +35,7 @@ class Utilisation:
                     and on a machine that is not in the table a guess, which the notes say
     board         : whose line to take, as in boards.py; '' for the board that this is
     root          : the folder that holds sys/, proc/ and dev/
-    busy_s        : processor seconds used so far by all processors together (default: psutil)
+    busy_s        : processor seconds used so far by all processors together (default: ProcessorTime)
     raise         : MeterError if idle_w and max_w do not fit each other, or there is no such board
     """
 
@@ -52,7 +53,7 @@ class Utilisation:
         clock: Clock = time.monotonic_ns,
     ) -> None:
         self._clock = clock
-        self._busy_s = busy_s or _busy_s
+        self._busy_s = ProcessorTime() if busy_s is None else busy_s
         self._n_cpu = n_cpu or psutil.cpu_count() or 1
         self.board = _line(idle_w, max_w, board, identify(root).model, self._n_cpu)
         self.accuracy = self.board.accuracy
@@ -83,7 +84,9 @@ class Utilisation:
         return Reading(t_ns, power_w=self._last_power_w, energy_j=self._energy_j, note=self._note(t_ns))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Give back the file of processor time."""
+        if isinstance(self._busy_s, ProcessorTime):
+            self._busy_s.close()
 
     def _clock_ratio(self) -> float:
         """The clock now, over the stock clock."""
@@ -103,12 +106,6 @@ def _blindness(source: str) -> str:
     if not source:
         return "the clock is not known: taken as the stock clock"
     return "the clock is the kernel's, which does not see the firmware throttle: join the group video"
-
-
-def _busy_s() -> float:
-    """Seconds that all processors together have worked since boot; guest time is inside user time already."""
-    times = psutil.cpu_times()
-    return float(times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq")))
 
 
 def _line(idle_w: float | None, max_w: float | None, board_name: str, name: str, n_cpu: int) -> Board:
