@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 import time
@@ -151,7 +152,7 @@ def _baseline(text: str | None, meter: Meter) -> tuple[IdleBaseline | None, str]
             return given_idle(float(text)), ""
         except ValueError:
             baseline = load_idle(Path(text))
-    elif idle_path().exists():
+    elif os.path.exists(idle_path()):
         baseline = load_idle(idle_path())
         if baseline.source != meter.name:
             return (

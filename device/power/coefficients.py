@@ -56,8 +56,13 @@ def path_of(environment: Mapping[str, str] = os.environ) -> Path:
     """Where the file is, or would be."""
     if named := environment.get("ALULA_POWER"):
         return Path(named)
-    home = environment.get("XDG_CONFIG_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".config")
-    return Path(home) / "alula" / "power.json"
+    base = environment.get("XDG_CONFIG_HOME")
+    if not base:
+        home = environment.get("HOME") or os.path.expanduser("~")
+        base = (
+            os.devnull if home == "~" else os.path.join(home, ".config")
+        )  # nobody's home: no file, and none can be made
+    return Path(base) / "alula" / "power.json"
 
 
 def load(path: Path | None = None) -> list[Correction]:
@@ -65,7 +70,7 @@ def load(path: Path | None = None) -> list[Correction]:
     path = path_of() if path is None else path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError) as error:
         raise MeterError(f"{path}: expected corrections of meters, got {error}; fix or remove the file") from error

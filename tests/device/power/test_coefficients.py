@@ -79,3 +79,13 @@ def test_a_correction_of_the_model_makes_a_guess_a_model(tmp_path, monkeypatch, 
 def test_a_correction_in_the_name_must_be_numbers(options, tree):
     with pytest.raises(MeterError, match=r"expected (gain|offset)="):
         select_meter(f"model,{options}", tree.root)
+
+
+def test_a_machine_where_nobody_is_at_home_has_no_corrections_and_says_how_to_keep_some(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert load(tmp_path / "file" / "alula" / "power.json") == []
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    nowhere = path_of({})
+    assert load(nowhere) == []
+    with pytest.raises(MeterError, match="set ALULA_POWER to a file"):
+        save(Correction(meter="pmic"), nowhere)
