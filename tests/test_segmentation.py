@@ -103,6 +103,21 @@ def test_masks_are_printed_written_and_drawn(place: Path, capsys: pytest.Capture
     assert image[26, 24, 1] > image[40, 24, 1] + 40  # the upper half is covered in green
 
 
+def test_a_map_of_classes_is_printed_and_drawn(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    y = np.zeros((1, 3, 16, 24), np.float32)
+    y[0, 0, :, :12], y[0, 2, :, 12:] = 4, 4
+    (place / "names.txt").write_text("sky\nsea\nland\n")
+    words = ["--preset", "raw", "--decoder", "semantic_segment", "--labels", place / "names.txt"]
+    source = write_detector(place / "net.onnx", {"y": y})
+    document = ran(capsys, "run", source, place / "image.png", *words)
+    land, sky = sorted(document["answers"][0]["results"], key=lambda one: one["name"])  # type: ignore
+    assert (land["name"], land["area"], sky["name"], sky["area"]) == ("land", 96 * 128, "sky", 96 * 128)
+    document = ran(capsys, "run", source, place / "in.avi", *words, "--video", place / "out.avi")
+    assert document["names"] == {"sky": 4, "land": 4} and document["objects"] == {}
+    assert "track" not in document["answers"][0]["results"][0]  # type: ignore
+    assert drawn(place / "out.avi")[32, 24, 1] > 90
+
+
 @pytest.mark.parametrize(
     "outputs, metadata, words, said",
     [(lambda: {"y": pose()}, {}, ["--preset", "yolov8_segment"], "no decoder fits"), (masks, {}, ["--preset", "yolov8"], "no decoder fits"),

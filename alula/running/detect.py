@@ -68,9 +68,10 @@ def run(
             for one in looked.answers[0]["results"]
         ]
     elif looked.source.sequence:
-        columns = ("name", *(() if args.no_tracks else ("objects",)), "boxes", "per frame")
+        tracked = not args.no_tracks and detector.has_things
+        columns = ("name", *(("objects",) if tracked else ()), "boxes", "per frame")
         rows = [
-            (name, *(() if args.no_tracks else (watch.objects[name],)), count, f"{count / watch.frames:.2f}")
+            (name, *((watch.objects[name],) if tracked else ()), count, f"{count / watch.frames:.2f}")
             for name, count in watch.counts.most_common()
         ]
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import time
 from collections import deque
@@ -77,9 +78,9 @@ def look(
         for seen in watch.run(source, args.frames):
             if drawn:
                 draw(drawn, seen)
+            kept.append(document := seen.document())
             if lines:
-                lines.write(seen.as_json())
-            kept.append(seen.document())
+                lines.write(json.dumps(document, ensure_ascii=False))
             took_ms.append(seen.took_ms)
             progress(min(watch.frames, total) if total else 0, total, tell(seen.answer))
         duration_s = time.perf_counter() - began_s

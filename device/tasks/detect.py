@@ -27,7 +27,7 @@ class BoxWatch(Watch["Detections", "Detections"]):
 
     only       : names of the classes that count; () is all
     agnostic   : boxes of different classes drop each other, too
-    track      : number the things of a video
+    track      : number the things of a video; not where a box is all of its class
     every, log : as in `Watch`
 
     In a source whose frames follow each other, boxes get the numbers of their tracks, and `objects` counts the things of each
@@ -48,7 +48,12 @@ class BoxWatch(Watch["Detections", "Detections"]):
         super().__init__(every, log)
         self.task = detector.task.kind
         detector.places(only)  # a class that it does not know is refused before the first frame
-        self._detector, self._only, self._agnostic, self._track = detector, only, agnostic, track
+        self._detector, self._only, self._agnostic, self._track = (
+            detector,
+            only,
+            agnostic,
+            track and detector.has_things,
+        )
         self._tracker: BoxTracker | None = None
         self._names: dict[int, str] = {}
         self._time_s = 0.0

@@ -84,6 +84,11 @@ class Detector:
 
     kind = DETECT  # of the task
 
+    @property
+    def has_things(self) -> bool:
+        """Whether a box is one thing, which may be tracked."""
+        return True
+
     def __init__(self, run: Run, graph: Graph, task: Task, where: str) -> None:
         if task.kind != self.kind:
             raise DataError(f"{where}: expected a network to {self.kind}, got the task {task.kind!r}")

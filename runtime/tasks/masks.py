@@ -50,7 +50,8 @@ class Mask:
         changes = np.flatnonzero(inside[1:] != inside[:-1]) + self.left * height
         ends = np.concatenate([[0], changes, [height * width]])
         lengths = np.diff(ends)
-        return [int(length) for length in (lengths if lengths[-1] else lengths[:-1])]
+        counts: list[int] = (lengths if lengths[-1] else lengths[:-1]).tolist()
+        return counts
 
 
 def mask_of(factors: Array, prototypes: Array, box: Array, where: Placement, size: tuple[int, ...]) -> Mask:

@@ -41,6 +41,14 @@ class Segments(Detections):
         """(H, W) bool: the pixels of one thing."""
         return self.masks[row].whole(*self.size)
 
+    def class_map(self) -> Array:
+        """(H, W) int64: of which class each pixel is, of the better thing where two share it; -1 where there is none."""
+        out = np.full(self.size, -1, np.int64)
+        for mask, kind in zip(reversed(self.masks), reversed(self.classes.tolist()), strict=True):
+            h, w = mask.pixels.shape
+            out[mask.top : mask.top + h, mask.left : mask.left + w][mask.pixels] = kind
+        return out
+
     def results(self) -> list[dict[str, Any]]:
         """As the lines of `alula run --out` have them."""
         results = super().results()
@@ -54,6 +62,11 @@ class Segmenter(Detector):
     """Finds things and their pixels with a network: see `Detector`."""
 
     kind = SEGMENT
+
+    @property
+    def has_things(self) -> bool:
+        """Whether a box is one thing; else it is all of its class."""
+        return self.task.decoder != "semantic_segment"
 
     def answer(self, found: Candidates, where: Placement, size: tuple[int, ...]) -> Segments:
         """What was found, in pixels of the image."""

@@ -23,6 +23,8 @@ class Script:
     def __init__(self, frames: Sequence[Sequence[Found]], conf: float = 0.5) -> None:
         self.frames, self.task, self.asked = frames, SimpleNamespace(conf=conf, kind="detect"), set[float | None]()
 
+    has_things = True
+
     def places(self, only: Sequence[str]) -> list[int]:
         return [NAMES.index(name) for name in only]
 

@@ -213,6 +213,6 @@ def test_a_decoder_that_does_not_fit_names_those_that_would(
 def test_every_file_of_the_folder_is_a_decoder() -> None:
     others = {"yolov5_raw", "yolov7_raw", "nms_indices", "nms_indices_yx"}  # test_raw_decoders.py
     assert set(decoders.names("detect")) == {case.split()[0] for case in CASES} | others
-    assert len(decoders.names("pose")) == len(decoders.names("segment")) == 2
+    assert (len(decoders.names("pose")), len(decoders.names("segment"))) == (2, 3)  # test_things.py
     for name in decoders.names():
         assert decoders.find(name).LAYOUT and decoders.find(name).fit(Outputs((), (), SIZE)) is None

@@ -155,6 +155,50 @@ def test_run_lengths_give_the_mask_back(seed: int) -> None:
     assert Mask(0, 0, np.zeros((0, 0), bool)).run_lengths(3, 2) == [6]
 
 
+@pytest.mark.parametrize("form", ["scores", "probabilities", "classes", "classes of one channel", "one class"])
+def test_each_pixel_is_of_its_best_class(form: str, tmp_path: Path) -> None:
+    """Where the output is as large as the image, nothing is interpolated."""
+    cv2 = pytest.importorskip("cv2")
+    scores = cv2.GaussianBlur(np.random.default_rng(3).normal(size=(*SIZE, 4)), (0, 0), 5).transpose(2, 0, 1) * 40
+    scores[3] = -50  # is nowhere the best
+    powers = np.exp(scores - scores.max(0))
+    shares, best = powers / powers.sum(0), scores.argmax(0)
+    ends: tuple[str, ...] = ("",)
+    if form == "one class":
+        output, shares, best = scores[None, :1], 1 / (1 + np.exp(-scores[:1])), np.where(scores[0] > 0, 0, -1)
+    elif form.startswith("classes"):
+        output, shares = best.reshape(1, *(1,) * (form != "classes"), *SIZE), np.ones_like(shares)
+    else:
+        output, ends = (scores[None], ("",)) if form == "scores" else (shares[None], ("Softmax",))
+    array = output if output.dtype.kind == "i" else output.astype(np.float32)
+    classes = 1 if form == "one class" else 4
+    fit = fit_decoder(
+        "semantic_segment", Outputs((array.shape,), (array.dtype.name,), SIZE, classes, ends=ends), "net", "segment"
+    )
+    found = fit.decode([array], 0.0)
+    assert sorted(found.classes.tolist()) == [kind for kind in np.unique(best) if kind >= 0] and fit.is_apart
+    for kind, score in zip(found.classes, found.scores, strict=True):
+        assert score == pytest.approx(shares[kind][best == kind].mean(), rel=1e-4)
+    if ends == ("",):
+        net = model(tmp_path, y=array)
+        segment = Segmenter(net.run, net.graph, task("segment", "semantic_segment", classes), "net")
+        seen = segment(np.zeros((*SIZE, 3), np.uint8), conf=0.0)
+        np.testing.assert_array_equal(seen.class_map(), best)
+        for row, kind in enumerate(seen.classes):
+            np.testing.assert_array_equal(seen.mask(row), best == kind)
+        larger = segment(np.zeros((2 * SIZE[0], 2 * SIZE[1], 3), np.uint8), conf=0.0)
+        assert (larger.class_map()[::2, ::2] == best).mean() > 0.95 and not segment.has_things
+
+
+def test_a_pixel_without_a_finite_score_is_of_no_class() -> None:
+    array = np.random.default_rng(0).normal(size=(1, 3, 8, 12)).astype(np.float32)
+    array[0, :, 2] = np.nan
+    fit = fit_decoder("semantic_segment", Outputs((array.shape,), ("float32",), SIZE, 3, ends=("",)), "net", "segment")
+    with np.errstate(invalid="ignore"):
+        found = fit.decode([array], 0.0)
+    assert found.shared is not None and np.isfinite(found.scores).all() and not (found.shared[:, 2] > 0).any()
+
+
 @pytest.mark.parametrize(
     "kind, name, shapes, classes, points, said",
     [("pose", "end_to_end_pose", ((1, 56, 8400),), 1, (17, 3), "--decoder yolov8_pose would fit"),
@@ -163,7 +207,9 @@ def test_run_lengths_give_the_mask_back(seed: int) -> None:
      ("pose", "yolov8_pose", ((1, 5, 8400),), 1, (), "no decoder fits"),
      ("segment", "yolov8_segment", ((1, 300, 38), (1, 32, 160, 160)), 80, (), "--decoder end_to_end_segment would fit"),
      ("segment", "yolov8_segment", ((1, 116, 8400), (1, 32, 160, 160)), 3, (), "expected 80 names"),
-     ("segment", "yolov8_segment", ((1, 84, 8400),), 80, (), "no decoder fits")],
+     ("segment", "yolov8_segment", ((1, 84, 8400),), 80, (), "no decoder fits"),
+     ("segment", "yolov8_segment", ((1, 21, 80, 80),), 21, (), "--decoder semantic_segment would fit"),
+     ("segment", "semantic_segment", ((1, 21, 80, 80),), 20, (), "expected 21 names")],
 )  # fmt: skip
 def test_a_decoder_of_another_layout_is_refused(
     kind: str, name: str, shapes: tuple[tuple[int, ...], ...], classes: int, points: tuple[int, ...], said: str
