@@ -209,6 +209,9 @@ def test_calibrate_keeps_its_correction_or_says_why_not(capsys, field, home):
         (["compare", "a.json", "b.json"], "a.json"),
         (["calibrate", "--watts", "1,2,3,4,5"], "expected"),
         (["calibrate", "--watts", "1,x"], "expected watts such as"),
+        (["calibrate", "--watts", "1,inf"], "expected watts such as"),
+        (["check", "--cores", "100000"], "--cores: expected at most"),
+        (["log", "--meter", MODEL, "--idle", "/dev/zero"], "/dev/zero: expected a file"),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_line(capsys, tmp_path, monkeypatch, words, said):

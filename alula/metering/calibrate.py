@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from alula.device.power.calibrate import Step
 
 SUMMARY = "fit a meter or the model to an external meter in three steps, and keep the correction of this board"
+MOST_W = 1e5
 RAW = ",gain=1,offset=0"  # what the meter says itself
 
 
@@ -35,9 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _watts(text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        return [_power(part) for part in text.split(",")]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected watts such as 2.3,3.1,6.8, got {text!r}") from error
+
+
+def _power(text: str) -> float:
+    """raise: ValueError for what is no power"""
+    power_w = float(text)
+    if not 0 <= power_w <= MOST_W:
+        raise ValueError
+    return power_w
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -88,7 +97,7 @@ def _asked(busy: int) -> float:
     while True:
         try:
             text = input(f"{busy} busy cores: watts that the meter shows now? ")
-            return float(text)
+            return _power(text)
         except ValueError:
             print("expected a number, such as 3.4", file=sys.stderr)
         except EOFError as error:

@@ -33,9 +33,13 @@ def run(args: argparse.Namespace) -> Report:
     from alula.device.power.check import check
     from alula.device.power.load import BusyCores
     from alula.runtime.budgets import parse_seconds
+    from alula.runtime.errors import MeterError
 
     quiet_s, busy_s = parse_seconds(args.quiet, "--quiet"), parse_seconds(args.busy, "--busy")
-    cores = args.cores or os.cpu_count() or 1
+    there = os.cpu_count() or 1
+    cores = args.cores or there
+    if cores > there:
+        raise MeterError(f"--cores: expected at most {there}, got {cores}; this machine has no more")
     with contextlib.ExitStack() as stack:
         meters = [stack.enter_context(opened(args.meter))]
         if args.against:

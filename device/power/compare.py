@@ -17,6 +17,7 @@ from typing import Any
 
 from alula.device.power.meter import Accuracy, worst
 from alula.runtime.errors import MeterError
+from alula.runtime.files import check_file
 
 CONFIDENCE = 0.95
 FIGURES = (
@@ -74,10 +75,11 @@ class Difference:
 
 
 def read_run(path: Path) -> Run:
-    """Read a summary. raise: MeterError for a file that is none"""
+    """Read a summary. raise: MeterError for a file that is none, SourceError for a pipe or a device, OSError"""
+    check_file(path)
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MeterError(
             f"{path}: expected a summary of the energy log, got {type(error).__name__}; give its .json"
         ) from error
@@ -88,12 +90,14 @@ def read_run(path: Path) -> Run:
         )
     run = Run(path, summary)
     try:
-        figures = [float(summary[name]) for name in ("energy_j", "duration_s")]
-        fine = all(map(math.isfinite, figures)) and bool(run.source and run.accuracy)
-        fine = fine and isinstance(summary["counters"], dict)
-    except (KeyError, TypeError, ValueError) as error:
+        numbers = [float(summary["energy_j"]), float(summary["duration_s"]), run.bound_j()]
+        numbers += [float(summary[key]) for key in ("mean_w", "net_j") if summary[key] is not None]
+        each = [counter["each_j"] for counter in summary["counters"].values()]
+        numbers += [float(value) for value in each if value is not None]
+        known = bool(run.source and run.accuracy)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MeterError(f"{path}: expected figures, source and class, got {error}; was the file edited?") from error
-    if not fine:
+    if not (known and all(map(math.isfinite, numbers))):
         raise MeterError(f"{path}: expected finite figures, got others; was the file edited?")
     return run
 

@@ -13,7 +13,7 @@ from alula.device.power.coefficients import path_of
 from alula.device.power.meter import Accuracy, Meter
 from alula.device.power.watching import MeanPower, Tell, tell_nobody, watch
 from alula.runtime.errors import MeterError
-from alula.runtime.files import write_whole
+from alula.runtime.files import check_file, write_whole
 
 FORMAT = "alula-idle-1"
 IdleBaseline = MeanPower
@@ -50,7 +50,8 @@ def save_idle(path: Path, baseline: IdleBaseline) -> None:
 
 
 def load_idle(path: Path) -> IdleBaseline:
-    """Read a baseline. raise: MeterError for a file that is none, OSError"""
+    """Read a baseline. raise: MeterError for a file that is none, SourceError for a pipe or a device, OSError"""
+    check_file(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:

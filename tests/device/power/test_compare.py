@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from alula.device.power.compare import compare, mixed, read_run, t_quantile, welch_margin
-from alula.runtime.errors import MeterError
+from alula.runtime.errors import MeterError, SourceError
 
 
 def run_file(folder, name, energy_j, **more):
@@ -61,12 +62,27 @@ def test_other_meters_and_classes_are_named(tmp_path):
     assert mixed(a, runs(tmp_path, [50.0], "b", accuracy="guessed")) == "expected one class, got guessed and measured"
 
 
+GOOD = (
+    '{"format": "alula-energy-2", "energy_j": 1, "duration_s": 1, "mean_w": 1, "net_j": null, '
+    '"source": "a", "accuracy": "measured", "counters": {}}'
+)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": "alula-idle-1"}', '{"format": "alula-energy-2"}', "\x00", '{"format": "alula-energy-2",'
-             ' "energy_j": NaN, "duration_s": 1, "source": "a", "accuracy": "measured", "counters": {}}'],
+    "text",
+    ["", "[]", "{}", '{"format": "alula-idle-1"}', '{"format": "alula-energy-2"}', "\x00", GOOD.replace('"energy_j": 1', '"energy_j": NaN'),
+     GOOD.replace('"net_j": null', '"net_j": "x"'), GOOD.replace('"net_j": null', '"net_j": 1' + 400 * "0"), GOOD.replace("{}", "[]"),
+     GOOD.replace("{}", '{"frame": 1}'), GOOD.replace("measured", "fine"), GOOD.replace('"a"', "null")[:-1]],
 )  # fmt: skip
 def test_what_is_no_summary_is_refused_by_name(tmp_path, text):
     path = tmp_path / "x.json"
+    path.write_text(GOOD)
+    assert read_run(path).bound_j() == 0
     path.write_text(text)
     with pytest.raises(MeterError, match=r"x\.json: expected"):
         read_run(path)
+
+
+def test_a_pipe_is_not_read_for_ever():
+    with pytest.raises(SourceError, match="a pipe or a device"):
+        read_run(Path("/dev/zero"))
