@@ -11,7 +11,7 @@ from alula.device.power import select_meter
 meter = select_meter("auto", sys.argv[1])
 answer({"name": meter.name, "accuracy": meter.accuracy.value, "covers": meter.covers, "notes": list(meter.notes)})
 """
-SENSOR = "for measured joules fit a power monitor (INA219, INA226, INA260) on the I2C bus"
+SENSOR = "for measured joules fit a power monitor (INA226, INA260) on the I2C bus; what else there is: alula power list"
 
 
 def power(machine: Machine) -> Finding:

@@ -155,11 +155,19 @@ class Ledger:
         return (reading.t_ns - self._freeze.since_ns) / 1e9
 
     def close(self, t_ns: int) -> None:
-        """End the log at `t_ns`; time since the last reading is a gap."""
+        """End the log at `t_ns`. The power of the last reading holds until then, if it is not further than readings may be; else
+        that time is a gap."""
         self._end_doubt(self._freeze.doubted_s)
-        if t_ns > self._last.t_ns:
-            end_ns = max(t_ns, self.settled_ns)
-            self._book_gap(end_ns, (end_ns - self._last.t_ns) / 1e9, self._power_w, self._power_w, False)
+        power_w, is_broken = self._power_w, self._blind or self._broken or self._was_implausible
+        if t_ns <= self._last.t_ns:
+            return
+        end_ns = max(t_ns, self.settled_ns)
+        whole_s = (end_ns - self._last.t_ns) / 1e9
+        if power_w is None or is_broken or end_ns - self._last.t_ns > self.gap_after_ns:
+            self._book_gap(end_ns, whole_s, power_w, power_w, False)
+        else:
+            self._source.bound.interval(power_w, power_w, whole_s)
+            self._book(end_ns, power_w, power_w)
 
     def _open(self, origin: Origin, limits: Limits | None) -> Source:
         return self.sources.setdefault(origin, Source(Bound(limits or NO_LIMITS)))

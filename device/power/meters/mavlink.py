@@ -23,7 +23,9 @@ from alula.runtime.errors import MeterError, reason, require
 COVERS = "the vehicle's battery, with motors and autopilot"
 MESSAGE = "BATTERY_STATUS"
 NO_CELL, MOST_CA = 0xFFFF, 0x7FFF
-WAIT_S, STALE_S, HOLE_S = 5.0, 5.0, 3.0
+WAIT_S = 5.0  # for two messages: the log reads as often as they come
+STALE_S, HOLE_S, HOLE_STEPS = 5.0, 3.0, 5.0
+MIN_INTERVAL_S = 0.05
 USAGE = "mavlink:URL like mavlink:udp:127.0.0.1:14550, tcp:HOST:PORT or /dev/serial0,baud=57600"
 
 
@@ -42,7 +44,7 @@ class Mavlink:
     raise   : MeterError if the autopilot cannot be reached, or says nothing of its battery for WAIT_S; MissingExtraError
     """
 
-    accuracy, covers, interval_s = Accuracy.MEASURED, COVERS, 0.05
+    accuracy, covers = Accuracy.MEASURED, COVERS
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Mavlink:
         self._counts: tuple[int, int] = (-1, -1)
         self._joules, self._note, self._restarted = 0.0, "", False
         self._came_ns = clock()
+        self.interval_s, self._n_messages = MIN_INTERVAL_S, 0
         try:
             self._drain(wait_s)
             if self._last is None:
@@ -81,7 +84,7 @@ class Mavlink:
         """The newest message, also if it was read before. raise: MeterError if there was none for a while"""
         self._drain(0.0)
         last, waited_s = self._last, (self._clock() - self._came_ns) / 1e9
-        if last is None or waited_s > STALE_S:
+        if last is None or waited_s > max(STALE_S, HOLE_STEPS * self.interval_s):
             raise MeterError(f"{self.name}: expected {MESSAGE}, got none for {waited_s:.1f} s; is the link up?")
         note, restarted, self._note, self._restarted = self._note, self._restarted, "", False
         return Reading(
@@ -95,7 +98,7 @@ class Mavlink:
         """Take all messages that have come; wait for the first one up to wait_s."""
         until_s = time.monotonic() + wait_s
         try:
-            while message := self._receive(until_s - time.monotonic() if self._last is None else 0.0):
+            while message := self._receive(until_s - time.monotonic() if self._n_messages < 2 else 0.0):
                 if self._battery is None:
                     self._battery = message.id
                 if message.id == self._battery:
@@ -120,13 +123,16 @@ class Mavlink:
         if abs(amps) >= MOST_CA:
             self._note = f"{self.name}: amperes are at the end of the message's range (327 A)"
         last = self._last
+        self._n_messages += 1
+        if self._n_messages == 2 and last is not None:
+            self.interval_s = max((t_ns - last.t_ns) / 1e9, MIN_INTERVAL_S)
         self._last = Reading(t_ns, power_w, self._joules, voltage_v, current_a)
         self._counts = counts
         if last is None:
             return
         if power_w is not None and last.power_w is not None:
             seconds = (t_ns - last.t_ns) / 1e9
-            if seconds > HOLE_S:
+            if seconds > max(HOLE_S, HOLE_STEPS * self.interval_s):
                 self._restarted, self._note = True, f"{self.name}: no message for {seconds:.1f} s"
             else:
                 self._joules += (last.power_w + power_w) / 2 * seconds
@@ -162,4 +168,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     ]
 
 
-KIND = Kind("mavlink", "mavlink:URL", _open, _survey, limits=Limits(-20_000.0, 20_000.0))
+KIND = Kind("mavlink", "mavlink:URL", _open, _survey, limits=Limits(-5000.0, 5000.0))

@@ -78,8 +78,9 @@ class Pmic:
         summed = {name: power for name, power in powers.items() if power is not None}
         lacking = (self._summed or {CORE}) - summed.keys()
         if lacking:
-            raise MeterError(f"pmic: expected volts and amperes of {sorted(lacking)[0]}, got {reply[:60]!r}; "
-                             "only the Raspberry Pi 5, CM5 and 500 have such a PMIC: use another meter")  # fmt: skip
+            hint = "only the Raspberry Pi 5, CM5 and 500 have such a PMIC: use another meter"
+            hint = "the next reply may be whole" if self._summed else hint
+            raise MeterError(f"pmic: expected volts and amperes of {sorted(lacking)[0]}, got {reply[:60]!r}; {hint}")
         power_w = sum(summed.values())
         if power_w < MIN_W:
             raise MeterError(

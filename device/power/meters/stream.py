@@ -25,9 +25,9 @@ from alula.runtime.errors import MeterError
 COVERS = "whatever the meter is connected to"
 UNIX_S = 1e9
 CLOCKS_FIT_S = 2.0
-WAIT_S = 5.0  # for the first row
+WAIT_S = 5.0  # for two rows: the log reads as often as they come
 HOLE_S, HOLE_STEPS = 3.0, 5.0  # rows further apart than this, or so many usual steps, are a hole
-STALE_S = 3.0  # without a row there is no reading
+STALE_S = 3.0  # without a row, or so many usual steps, there is no reading
 CHUNK = 1 << 16
 
 
@@ -85,7 +85,7 @@ class Stream:
     raise   : MeterError if it cannot be read, or no row comes for a while
     """
 
-    accuracy, covers, interval_s = Accuracy.MEASURED, COVERS, 0.01
+    accuracy, covers = Accuracy.MEASURED, COVERS
 
     def __init__(
         self,
@@ -108,18 +108,26 @@ class Stream:
         self._shift_ns: int | None = None  # from the meter's clock to ours
         self._last: Reading | None = None
         self._came_ns = self._polled_ns = clock()
-        self._step_ns, self._energy_j = 0.0, 0.0
+        self._step_ns, self._energy_j, self._n_rows = 0.0, 0.0, 0
         self._note, self._restarted = "", False
         try:
             self._learn(self._tail.skip())
-            while self._last is None and clock() - self._came_ns < WAIT_S * 1e9 and not self._tail.ended:
+            opened_ns = clock()
+            while self._n_rows < 2 and clock() - opened_ns < WAIT_S * 1e9 and not self._tail.ended:
                 self._take_lines(self._tail.lines())
-                if self._last is None:
+                if self._n_rows < 2:
                     sleep(0.05)
+            if self._n_rows == 1:
+                self._step_ns = WAIT_S * 1e9
             self.read()
         except BaseException:
             self._tail.close()
             raise
+
+    @property
+    def interval_s(self) -> float:
+        """From row to row, at least 10 ms."""
+        return max(self._step_ns / 1e9, 0.01)
 
     def read(self) -> Reading:
         """The newest row, also if it was read before. raise: MeterError if there was none for a while, or the stream has ended"""
@@ -131,7 +139,7 @@ class Stream:
         now_ns = self._clock()
         if self._tail.ended and not lines:
             raise MeterError(f"{self.name}: expected rows, got the end of the stream; is the meter's logger running?")
-        if self._last is None or now_ns - self._came_ns > STALE_S * 1e9:
+        if self._last is None or now_ns - self._came_ns > max(STALE_S * 1e9, HOLE_STEPS * self._step_ns):
             waited_s = (now_ns - self._came_ns) / 1e9
             why = self._problem or "is the meter's logger running? A recording needs ,replay=0"
             raise MeterError(f"{self.name}: expected a row, got none for {waited_s:.1f} s; {why}")
@@ -171,12 +179,16 @@ class Stream:
         t_ns = arrival_ns if row.t_s is None else self._ours(row.t_s, arrival_ns)
         reading = Reading(t_ns, row.power_w, None, row.voltage_v, row.current_a)
         last, self._last = self._last, reading
+        self._n_rows += 1
         if last is None:
             return
-        step_ns = t_ns - last.t_ns
-        if step_ns < 0:
+        step_ns, ahead_ns = t_ns - last.t_ns, t_ns - self._clock_ns - arrival_ns
+        if step_ns < 0 or ahead_ns > CLOCKS_FIT_S * 1e9:
             self._shift_ns = None
-            self._break(f"{self.name}: the meter's clock went back by {-step_ns / 1e9:.1f} s")
+            back = (
+                f"went back by {-step_ns / 1e9:.1f} s" if step_ns < 0 else f"runs {ahead_ns / 1e9:.1f} s ahead of ours"
+            )
+            self._break(f"{self.name}: the meter's clock {back}")
             if row.t_s is not None:
                 self._last = Reading(self._ours(row.t_s, arrival_ns), row.power_w, None, row.voltage_v, row.current_a)
             return
@@ -220,4 +232,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [Candidate("csv:FILE", Trust.ASKED, None, Accuracy.MEASURED, COVERS, missing, remedy)]
 
 
-KIND = Kind("csv", "csv:FILE|-", _open, _survey, limits=Limits(-20_000.0, 20_000.0))
+KIND = Kind("csv", "csv:FILE|-", _open, _survey, limits=Limits(-250.0, 250.0))
