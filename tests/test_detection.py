@@ -241,7 +241,8 @@ INFINITE = columns((48, 32, 24, 16, 0.0, np.inf, 0.3), (20, 32, 24, 16, 0.0, 0.7
      ({"y": columns((48, 32, -24, 16, 0.0, 0.8, 0.3))}, "yolov8", 0),
      ({"y": np.array([[[1, 1, 9, 9, 0.9, kind] for kind in (1, 1e30, -1)]], np.float32)}, "end_to_end", 1),
      ({"n": np.array([[-1]], np.int32), "b": np.ones((1, 3, 4), np.float32), "s": np.ones((1, 3), np.float32) / 2,
-       "l": np.zeros((1, 3), np.int32)}, "nms", 0)],
+       "l": np.zeros((1, 3), np.int32)}, "nms", 0),
+     ({"b": np.ones((2, 4), np.float32), "s": np.ones(2, np.float32), "l": np.array([10**12, 3])}, "nms", 1)],
 )  # fmt: skip
 def test_outputs_that_are_no_boxes_give_none(
     outputs: dict[str, np.ndarray],

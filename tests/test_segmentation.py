@@ -115,6 +115,14 @@ def test_a_map_of_classes_is_printed_and_drawn(place: Path, capsys: pytest.Captu
     document = ran(capsys, "run", source, place / "in.avi", *words, "--video", place / "out.avi")
     assert document["names"] == {"sky": 4, "land": 4} and document["objects"] == {}
     assert "track" not in document["answers"][0]["results"][0]  # type: ignore
+    numbers = np.full((1, 16, 24), 10**12)  # which is no class
+    numbers[0, :4], numbers[0, 4:8] = 2, 7
+    document = ran(capsys, "run", write_detector(place / "map.onnx", {"y": numbers}), place / "image.png", *words)
+    assert [(one["name"], one["area"]) for one in document["answers"][0]["results"]] == [
+        ("land", 32 * 192),
+        ("7", 32 * 192),
+    ]  # type: ignore
+    assert "of class 7, and only 3" in document["notes"][0]  # type: ignore
     assert drawn(place / "out.avi")[32, 24, 1] > 90
 
 

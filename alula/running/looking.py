@@ -64,10 +64,10 @@ def look(
 
     kept: deque[dict[str, Any]] = deque(maxlen=KEPT)
     took_ms: deque[float] = deque(maxlen=KEPT)
-    predictor.plan()  # what cannot run is refused before anything is written
     with contextlib.ExitStack() as stack:
         channels = predictor.preprocessing.channels
         source = stack.enter_context(open_source(args.input, args.sequence, args.alpha, channels))
+        predictor.plan()  # what cannot run is refused before anything is written
         log = stack.enter_context(energy_log(args))
         drawn = stack.enter_context(annotated_video(args, source)) if args.video else None
         lines = stack.enter_context(JsonLines(args.out)) if args.out else None

@@ -20,9 +20,8 @@ from alula.runtime.data.preprocessing import Preprocessing
 from alula.runtime.errors import DataError, GraphError, ImportFileError, ShapeError
 from alula.runtime.frozen import frozen
 from alula.runtime.planning.segments import needs_segments
-from alula.runtime.tasks import decoders
 from alula.runtime.tasks.classify import check_classes_fit, count_scores
-from alula.runtime.tasks.decoding import fit_decoder
+from alula.runtime.tasks.decoding import fit_decoder, fit_of
 from alula.runtime.tasks.detect import outputs_of
 from alula.runtime.tasks.labels import names_from
 from alula.runtime.tasks.predictor import output_specs
@@ -114,7 +113,7 @@ def _decoder(metadata: Mapping[str, str], graph: Graph, task: Task, where: str) 
     own: tuple[str, ...] = (f"end_to_end{more}", f"yolov8{more}", *(() if more else ("nms",)))
     own = own if "task" in metadata else ("yolov5", "yolov5_raw")
     free = replace(outputs, classes=0)  # a family that fits but for the names says so itself
-    fitting = [name for some in (outputs, free) for name in own if decoders.find(name).fit(some)]
+    fitting = [name for some in (outputs, free) for name in own if fit_of(name, some)]
     decoder = next(iter(fitting), own[0])
     fit_decoder(decoder, outputs, where, task.kind)
     return decoder

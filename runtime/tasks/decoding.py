@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -105,18 +106,42 @@ class Fit:
     is_apart: bool = False
 
 
+def fit_of(name: str, outputs: Outputs) -> Fit | None:
+    """How a decoder reads the outputs; None if it does not fit. Grids beside decoded boxes, as some exports have them, are left out."""
+    decoder = decoders.find(name)
+    if found := decoder.fit(outputs):
+        return found
+    kept = [place for place, shape in enumerate(outputs.shapes) if not _is_grid(shape, outputs.size)]
+    if not kept or len(kept) == len(outputs.shapes):
+        return None
+    picked: dict[str, Any] = {
+        field: tuple(getattr(outputs, field)[place] for place in kept)
+        for field in ("shapes", "dtypes", "ends")
+        if getattr(outputs, field)
+    }
+    if (fit := decoder.fit(replace(outputs, **picked))) is None:
+        return None
+    return replace(fit, decode=lambda arrays, conf: fit.decode([arrays[place] for place in kept], conf))
+
+
+def _is_grid(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether an output is the map of a grid: (1, K, h, w), or (1, A, h, w, K)."""
+    cells = {(-(-size[0] // stride), -(-size[1] // stride)) for stride in STRIDES[-1]}
+    return len(shape) in (4, 5) and shape[2:4] in cells
+
+
 def fit_decoder(name: str, outputs: Outputs, where: str, kind: str = "detect") -> Fit:
     """The decoder of a name, for the outputs of a network. kind : of its task
 
     raise : GraphError if the outputs are of another family, DataError if their classes are not those that are named
     """
-    if name and (found := decoders.find(name).fit(outputs)):
+    if name and (found := fit_of(name, outputs)):
         return found
     shown = ", ".join(str(shape) for shape in outputs.shapes[:4]) + (", ..." if len(outputs.shapes) > 4 else "")
-    if name and outputs.classes and (free := decoders.find(name).fit(replace(outputs, classes=0))):
+    if name and outputs.classes and (free := fit_of(name, replace(outputs, classes=0))):
         check_classes_fit(("",) * outputs.classes, free.classes, where)
         raise DataError(f"{where}: expected outputs for {outputs.classes} classes, got {shown}; correct the labels")
-    fitting = [other for other in decoders.names(kind) if decoders.find(other).fit(outputs)]
+    fitting = [other for other in decoders.names(kind) if fit_of(other, outputs)]
     advice = " or ".join(f"--decoder {other}" for other in fitting)
     advice = f"{advice} would fit" if advice else "no decoder fits, --task arrays gives them as they are"
     wanted = f"the decoder {name}, {decoders.find(name).LAYOUT}," if name else "a decoder that is named,"
@@ -202,8 +227,6 @@ def plain(output: Array) -> Array:
 
 def numbers_of(labels: Array) -> Array:
     """Classes (K,) as an output has them, int64; -1, which is none, for what is no number of a class."""
-    if labels.dtype.kind in "iu":
-        return labels.astype(np.int64)
     return np.where((labels > -1) & (labels < MAX_CLASSES), labels, -1).astype(np.int64)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from alula.runtime.graph import Array
-from alula.runtime.tasks.decoding import Candidates, Fit, Outputs
+from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, numbers_of
 
 LAYOUT = "(1, classes, h, w), or (1, h, w) in whole numbers"
 PROBABILITIES = ("Softmax", "Sigmoid")
@@ -27,7 +27,7 @@ def fit(outputs: Outputs) -> Fit | None:
     if not shape or min(shape) < 1 or (whole and len(shape) == 4 and shape[1] != 1):
         return None
     if whole:
-        return Fit(partial(_decode_classes, outputs.size), outputs.classes or None, is_apart=True)
+        return Fit(partial(_decode_classes, outputs.size), None, is_apart=True)
     if shape[1] != (outputs.classes or shape[1]):
         return None
     return Fit(partial(_decode, outputs.size, outputs.ends[0] if outputs.ends else ""), shape[1], is_apart=True)
@@ -55,7 +55,7 @@ def _decode(size: tuple[int, int], end: str, arrays: Sequence[Array], conf: floa
 
 def _decode_classes(size: tuple[int, int], arrays: Sequence[Array], conf: float) -> Candidates:
     """Of classes, which are certain."""
-    best = np.asarray(arrays[0], np.int64).reshape(arrays[0].shape[-2:])
+    best = numbers_of(arrays[0].reshape(arrays[0].shape[-2:]))
     kinds = [int(kind) for kind in np.unique(best) if kind >= 0]
     margins = np.stack(
         [np.where(best == kind, 1, -1).astype(np.float32) for kind in kinds] or [np.zeros(best.shape, np.float32)]

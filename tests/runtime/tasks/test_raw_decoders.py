@@ -96,6 +96,19 @@ def test_what_does_not_fit_is_refused() -> None:
         fit_decoder("yolov5", outputs_of(arrays), "net")
 
 
+@pytest.mark.parametrize("name, shape, inner", [("yolov5", (1, 378, 9), (9, 3)), ("yolov8", (1, 8, 126), (68,))])
+def test_grids_beside_decoded_boxes_are_left_out(name: str, shape: tuple[int, ...], inner: tuple[int, ...]) -> None:
+    rng, cells = np.random.default_rng(5), [(8, 12), (4, 6), (2, 3)]
+    boxes = rng.uniform(0, 1, shape).astype(np.float32)
+    maps = [np.ones((1, 3, *c, 9) if name == "yolov5" else (1, *inner, *c), np.float32) for c in cells]
+    wanted = fit_decoder(name, outputs_of([boxes]), "net").decode([boxes], 0.3)
+    for arrays in ([boxes, *maps], [*maps, boxes]):
+        found = fit_decoder(name, outputs_of(arrays, ends=("",) * 4), "net").decode(arrays, 0.3)
+        np.testing.assert_array_equal(found.boxes, wanted.boxes)
+    with pytest.raises(AlulaError, match=f"--decoder {name} would fit"):
+        fit_decoder("nms", outputs_of([boxes, *maps]), "net")
+
+
 @pytest.mark.parametrize("name", ["nms_indices", "nms_indices_yx"])
 def test_selected_indices_name_their_boxes(name: str) -> None:
     rng = np.random.default_rng(1)
