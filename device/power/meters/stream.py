@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alula.device.power.kinds import Candidate, Kind, Options, Trust
-from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy, Clock, Meter, Reading
 from alula.device.power.meters.recording import Replay
 from alula.device.power.rows import MAX_LINE, Row, Rows
+from alula.device.power.shunt import LIMITS
 from alula.runtime.errors import MeterError
 
 COVERS = "whatever the meter is connected to"
@@ -232,4 +232,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [Candidate("csv:FILE", Trust.ASKED, None, Accuracy.MEASURED, COVERS, missing, remedy)]
 
 
-KIND = Kind("csv", "csv:FILE|-", _open, _survey, limits=Limits(-250.0, 250.0))
+KIND = Kind("csv", "csv:FILE|-", _open, _survey, limits=LIMITS)
