@@ -109,7 +109,9 @@ def told(summary: dict[str, Any]) -> list[str]:
     ratio = "" if bound["ratio"] is None else f" ({bound['ratio']:.1%})"
     known = [("mean", summary["mean_w"]), ("peak", summary["peak_w"])]
     powers = "".join(f", {name} {power_w:.3g} W" for name, power_w in known if power_w is not None)
-    rate = f"{_rate(summary['sampling'])}; bound {bound['energy_j']:.2g} J{ratio}"
+    modelled = any(source["accuracy"] in ("modelled", "guessed") for source in summary["sources"])
+    rest = ", and the model's own error, which is not known" if modelled else ""
+    rate = f"{_rate(summary['sampling'])}; bound {bound['energy_j']:.2g} J{ratio}{rest}"
     lines = [tell_energy(summary), f"{summary['duration_s']:.1f} s{powers}; {rate}"]
     if summary["net_j"] is not None:
         spread = "" if summary["net_spread_j"] is None else f" +- {summary['net_spread_j']:.2g}"

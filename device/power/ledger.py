@@ -119,6 +119,7 @@ class Ledger:
             if reading.energy_j is None:
                 return "implausible"
             changed = True  # the counter is counted on from here: what it says of the time before means nothing
+        now_w = None if told else reading.power_w  # a counter's own watts are made of the same leap
         changed |= was_frozen  # what a counter says of the time in which it stood still means nothing either
         end_ns = max(reading.t_ns, self.settled_ns)
         whole_s = (end_ns - last.t_ns) / 1e9
@@ -129,7 +130,7 @@ class Ledger:
             assert last.energy_j is not None and reading.energy_j is not None
             before_w = after_w = (reading.energy_j - last.energy_j) / whole_s
         else:
-            known = [power for power in (self._power_w, reading.power_w) if power is not None]
+            known = [power for power in (self._power_w, now_w) if power is not None]
             before_w, after_w = (known[0], known[-1]) if known else (None, None)
         is_gap = changed or self._blind or self._broken or before_w is None or end_ns - last.t_ns > self.gap_after_ns
         if is_gap:
@@ -139,8 +140,8 @@ class Ledger:
             if not counted:
                 self._source.bound.interval(before_w, after_w, whole_s)
             self._book(end_ns, before_w, after_w)
-        self._note_peak(reading, after_w, counted, whole_s)
-        self._power_w = after_w if counted or reading.power_w is None else reading.power_w
+        self._note_peak(now_w, after_w, counted, whole_s)
+        self._power_w = after_w if counted or now_w is None else now_w
         self._take(reading, origin, limits)
         return "gap" if is_gap else ""
 
@@ -266,7 +267,7 @@ class Ledger:
             yield self.settled_ns, end_ns, self._path
             self.settled_ns = end_ns
 
-    def _note_peak(self, reading: Reading, mean_w: float | None, counted: bool, whole_s: float) -> None:
-        power_w = mean_w if reading.power_w is None else reading.power_w
+    def _note_peak(self, now_w: float | None, mean_w: float | None, counted: bool, whole_s: float) -> None:
+        power_w = mean_w if now_w is None else now_w
         if power_w is not None and (not counted or whole_s >= MIN_PEAK_S):
             self.peak_w = power_w if self.peak_w is None else max(self.peak_w, power_w)

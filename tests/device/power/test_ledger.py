@@ -194,6 +194,14 @@ def test_a_counter_that_jumps_is_counted_on_from_there():
     assert ledger.gap.guessed_j == pytest.approx(0.3)
 
 
+def test_the_watts_of_a_leap_are_no_guess_for_its_gap():
+    ledger = Ledger(reading((0, 3.0, 0.0)), A, 0.5, Limits(0.0, 15.0))
+    for k in range(1, 20):
+        power_w = 50_000.0 if k == 10 else 3.0  # as the meter makes it of two counts
+        ledger.read(reading((100 * k, power_w, 0.3 * k + (5000 if k >= 10 else 0))), A)
+    assert ledger.energy_j == pytest.approx(5.7) and ledger.peak_w == 3.0
+
+
 def test_a_frozen_sensor_is_a_gap_from_when_it_is_noticed_and_widens_the_bound():
     powers = [3 + 0.001 * (k % 7) for k in range(100)] + [3.0] * 200 + [3 + 0.001 * (k % 7) for k in range(100)]
     ledger = Ledger(reading((0, 3.0, None)), A, 0.5, Limits(0.0, 15.0))
