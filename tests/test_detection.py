@@ -214,6 +214,18 @@ def test_a_network_that_ends_in_suppression_runs_as_it_is(tmp_path: Path, capsys
     assert ran(capsys, "run", packed, tmp_path / "bright.png", "--classes-only", "1")["boxes"] == 1
 
 
+@pytest.mark.parametrize(
+    "args, decoder", [({}, "nms"), ({"args": "{'batch': 1, 'nms': True}"}, "end_to_end"), ({"args": "[]"}, "nms")]
+)
+def test_an_export_says_whether_it_suppresses(args: dict[str, str], decoder: str, tmp_path: Path) -> None:
+    model = onnx.load(write_suppressing(tmp_path / "net.onnx"))
+    onnx.helper.set_model_props(model, {**NAMES, "task": "detect", **args})
+    onnx.save(model, tmp_path / "net.onnx")
+    assert main(["pack", str(tmp_path / "net.onnx"), "-o", str(tmp_path / "net.alula")]) == 0
+    task = alula.load(tmp_path / "net.alula").task
+    assert task and task.decoder == decoder
+
+
 def test_classes_that_count_are_those_that_were_said(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,7 +108,7 @@ def _decoder(metadata: Mapping[str, str], graph: Graph, task: Task, where: str) 
     ):  # shapes that follow from data: only networks that suppress have them
         if "task" not in metadata or not needs_segments(graph):
             return "yolov5" if "task" not in metadata else f"yolov8{more}"
-        return f"end_to_end{more}" if more else "nms"
+        return f"end_to_end{more}" if more or _suppresses(metadata, where) else "nms"
     outputs = outputs_of(graph, specs, how.size, task)
     own: tuple[str, ...] = (f"end_to_end{more}", f"yolov8{more}", *(() if more else ("nms",)))
     own = own if "task" in metadata else ("yolov5", "yolov5_raw")
@@ -117,6 +117,12 @@ def _decoder(metadata: Mapping[str, str], graph: Graph, task: Task, where: str) 
     decoder = next(iter(fitting), own[0])
     fit_decoder(decoder, outputs, where, task.kind)
     return decoder
+
+
+def _suppresses(metadata: Mapping[str, str], where: str) -> bool:
+    """Whether Ultralytics' export had `nms=True`: then it gives as many rows for every image."""
+    words = _literal(metadata["args"], f"{where}: args") if "args" in metadata else {}
+    return isinstance(words, dict) and words.get("nms") is True
 
 
 def _by_keys(metadata: Mapping[str, str], where: str) -> tuple[tuple[str, ...], Preprocessing | None]:
