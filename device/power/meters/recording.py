@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import csv
 import time
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def _load(path: Path) -> np.ndarray:
                 table.append((row.t_s, row.power_w, _or_nan(row.voltage_v), _or_nan(row.current_a)))
     except MeterError:
         raise
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         raise MeterError(f"{path}: expected a CSV of power readings, got {error}; give a text file") from error
     if len(table) < 2:
         raise MeterError(f"{path}: expected at least two rows of readings, got {len(table)}; is it the right file?")

@@ -8,6 +8,7 @@ Rows without a time have that of their arrival.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import select
 import stat
@@ -41,7 +42,11 @@ class Tail:
             self._handle = os.dup(0)
         else:
             self._handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to yet opens as well
-            self._is_file = stat.S_ISREG(os.fstat(self._handle).st_mode)
+            mode = os.fstat(self._handle).st_mode
+            if stat.S_ISDIR(mode):
+                self.close()
+                raise IsADirectoryError(errno.EISDIR, "a folder")
+            self._is_file = stat.S_ISREG(mode)
         self._stops = path == "-"
 
     def lines(self) -> list[str]:
@@ -101,9 +106,11 @@ class Stream:
         self._rows, self._problem = Rows(path), ""
         try:
             self._tail = Tail(path)
-        except OSError as error:
+            header = self._tail.skip()
+        except (OSError, ValueError) as error:
+            got = getattr(error, "strerror", None) or error
             raise MeterError(
-                f"{path}: expected a file that a meter's logger writes, got {error.strerror}; start it first"
+                f"{path}: expected a file that a meter's logger writes, got {got}; start it first"
             ) from error
         self._shift_ns: int | None = None  # from the meter's clock to ours
         self._last: Reading | None = None
@@ -111,7 +118,7 @@ class Stream:
         self._step_ns, self._energy_j, self._n_rows = 0.0, 0.0, 0
         self._note, self._restarted = "", False
         try:
-            self._learn(self._tail.skip())
+            self._learn(header)
             opened_ns = clock()
             while self._n_rows < 2 and clock() - opened_ns < WAIT_S * 1e9 and not self._tail.ended:
                 self._take_lines(self._tail.lines())

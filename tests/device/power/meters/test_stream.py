@@ -161,6 +161,10 @@ def test_nobody_writes_or_there_is_no_file(bench, tmp_path):
         bench.stream()
     with pytest.raises(MeterError, match="expected a file that a meter's logger writes, got No such file"):
         Stream(str(tmp_path / "none"))
+    for path in (str(tmp_path), "nul\0"):
+        for options in ("", ",replay=0"):
+            with pytest.raises(MeterError, match="expected"):
+                select_meter(f"csv:{path}{options}")
     with pytest.raises(MeterError, match="name the file"):
         select_meter("csv")
 
