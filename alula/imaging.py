@@ -18,7 +18,7 @@ FIGURES = ("preset", "mean", "std", "scale")  # options on the figures of prepro
 RESIZES = ("stretch", "letterbox", "corner", "crop")
 IMAGES = (*FIGURES, "size", "bgr", *RESIZES)  # options on preprocessing
 COMPARED = ("colour", "scale", "mean", "std", "resize", "crop", "interpolation")  # of a preset with what a file says
-BOXES = ("decoder", "conf", "iou", "anchors")  # options on what becomes of a detector's outputs
+BOXES = ("decoder", "conf", "iou", "anchors", "keypoints")  # options on what becomes of a detector's outputs
 
 
 def add_imaging(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,8 @@ def add_imaging(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument("--decoder", choices=decoders.names(), help="the family of its outputs; some presets name it")
     boxes.add_argument("--anchors", type=anchors, metavar="W,H,W,H,...",
                        help="of the raw grids, the finest first; default: those of COCO")  # fmt: skip
+    boxes.add_argument("--keypoints", type=keypoints, metavar="K,D",
+                       help="of a pose: how many points of D numbers: 2 (x, y) or 3 (and a score; 3)")  # fmt: skip
     boxes.add_argument("--conf", type=part, metavar="X", help="least score of a box (0.25)")
     boxes.add_argument("--iou", type=part, metavar="X", help="greatest overlap of two boxes of a class (0.45)")
 
@@ -73,6 +75,14 @@ def anchors(text: str) -> tuple[float, ...]:
     if len(found) % 2 or not all(0 < side for side in found):
         raise argparse.ArgumentTypeError(f"expected widths and heights above 0, such as 10,13,16,30, got {text!r}")
     return found
+
+
+def keypoints(text: str) -> tuple[int, int]:
+    """`17,3`."""
+    count, _, numbers_each = text.partition(",")
+    if not (count.isascii() and count.isdigit() and len(count) <= 4 and int(count) and numbers_each in ("2", "3")):
+        raise argparse.ArgumentTypeError(f"expected how many points, and 2 or 3 numbers, such as 17,3, got {text!r}")
+    return int(count), int(numbers_each)
 
 
 def ratio(text: str) -> float:
@@ -180,7 +190,9 @@ def chosen_task(
             )
         return Task(_checked(kind, graph, how, classes, where), classes, how)
     before = found if found is not None and found.kind == kind else Task(str(kind))
-    thresholds = {name: getattr(args, name) for name in ("conf", "iou", "anchors") if getattr(args, name) is not None}
+    thresholds = {
+        name: getattr(args, name) for name in ("conf", "iou", "anchors", "keypoints") if getattr(args, name) is not None
+    }
     made = replace(before, classes=classes, preprocessing=how, decoder=decoder or before.decoder, **thresholds)
     check_decoder(graph, made, where)
     return made

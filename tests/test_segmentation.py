@@ -150,3 +150,12 @@ def test_a_preset_names_the_task(place: Path, capsys: pytest.CaptureFixture[str]
     source = write_detector(place / "net.onnx", {"y": pose()})
     document = ran(capsys, "run", source, place / "image.png", "--preset", "yolov8_pose")
     assert document["task"] == "pose" and len(document["answers"][0]["results"][0]["keypoints"]) == 17  # type: ignore
+    write_detector(source, {"y": np.delete(pose(), slice(7, None, 3), axis=1)})
+    words = ["run", source, place / "image.png", "--preset", "yolov8_pose"]
+    (one,) = ran(capsys, *words, "--keypoints", "17,2")["answers"][0]["results"]  # type: ignore
+    assert one["keypoints"][:2] == [[60, 64], [64, 64]]
+    assert "no decoder fits" in refused(capsys, *words, "--keypoints", "17,3")
+    for wrong in ("17", "0,3", "17,4", "99999,3"):
+        with pytest.raises(SystemExit):
+            main([str(word) for word in (*words, "--keypoints", wrong)])
+        assert "such as 17,3" in capsys.readouterr().err
