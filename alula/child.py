@@ -20,13 +20,14 @@ def check_command(words: list[str]) -> None:
 class Child:
     """A running command. It has our standard streams, and gets Ctrl-C from the terminal as we do.
 
-    raise : SourceError if there is no such command, or it cannot be started
+    has_input : whether it may read our standard input; without, its own is empty
+    raise     : SourceError if there is no such command, or it cannot be started
     """
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], has_input: bool = True) -> None:
         check_command(words)
         try:
-            self._process = subprocess.Popen(words)
+            self._process = subprocess.Popen(words, stdin=None if has_input else subprocess.DEVNULL)
         except OSError as error:
             raise SourceError(
                 f"{words[0]}: expected a command that starts, got {error.strerror}; check the file"

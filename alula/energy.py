@@ -31,6 +31,13 @@ def opened(spec: str | None) -> Iterator[Meter]:
         yield meter
 
 
+def reads_input(spec: str | None) -> bool:
+    """Whether the meter of this name has its rows from standard input: a command beside it must leave them alone."""
+    from alula.device.power.kinds import split
+
+    return spec is not None and split(spec)[1] == "-"
+
+
 @contextlib.contextmanager
 def running_log(
     spec: str | None, samples: Path | None = None, summary: Path | None = None, **options: Any

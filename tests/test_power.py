@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
 
+from alula.child import Child
 from alula.cli import main
+from alula.energy import reads_input
 from tests import power_field
 from tests.test_project import ROOT
 
@@ -200,7 +204,14 @@ def test_calibrate_keeps_its_correction_or_says_why_not(capsys, field, home):
         (["log", "--for", "3W"], "--for: expected a time or an energy"),
         (["log", "--meter", "nonsense"], "expected auto, "),
         (["log", "--meter", MODEL, "--", "no-such-command"], "no-such-command: expected a command"),
-        (["log", "--meter", MODEL, "--rate", "-1"], "expected rate_hz"),
+        (["log", "--meter", MODEL, "--rate", "-1"], "expected readings a second, above 0"),
+        (["log", "--meter", MODEL, "--rate", "0"], "expected readings a second, above 0"),
+        (["log", "--meter", MODEL, "--rate", "nan"], "expected readings a second, above 0"),
+        (["log", "--meter", MODEL, "--out", "x.txt"], "expected a name that ends in .csv, .jsonl, .json"),
+        (["log", "--meter", MODEL, "--out", "x.CSV"], "expected a name that ends in .csv, .jsonl, .json"),
+        (["log", "--meter", f"{MODEL},gain=1e300"], "expected gain=a number above 0"),
+        (["log", "--meter", f"{MODEL},offset=-1e13"], "expected offset=a number"),
+        (["log", "--meter", MODEL, "--idle", "1e300", "--for", "1ms"], "expected watts from 0 on"),
         (["log", "--meter", MODEL, "--idle", "nan", "--for", "1ms"], "expected watts from 0 on"),
         (["log", "--meter", MODEL, "--idle", "none.json", "--for", "1ms"], "none.json"),
         (["log", "--meter", MODEL, "--out", "no/folder/x.csv"], "expected a folder"),
@@ -221,3 +232,30 @@ def test_what_is_wrong_is_refused_in_one_line(capsys, tmp_path, monkeypatch, wor
     except SystemExit as end:  # argparse itself
         assert end.code == 2 and said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_not_said_to_be_and_the_figures_are_told(capsys, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    summary, rows, plot = tmp_path / "x.json", tmp_path / "x.csv", tmp_path / "x.png"
+    once = ("power", "log", "--meter", MODEL, "--for", "50ms")
+    monkeypatch.setattr("alula.device.power.log.write_summary", full)
+    said = ran(capsys, *once, "--out", summary, status=2)
+    assert "energy: " in said.out and "No space left" in said.out and "written" not in said.out
+    assert ran(capsys, *once, "--out", summary, "--", "true").err.count("energy: ") == 1, "the command's own status"
+    monkeypatch.undo()
+    monkeypatch.setattr("alula.device.power.samples.csv.writer", lambda *_, **__: types.SimpleNamespace(writerow=full))
+    said = ran(capsys, *once, "--out", rows, status=2)
+    assert "no more samples are written" in said.out and f"{rows}: written" not in said.out
+    monkeypatch.undo()
+    monkeypatch.setattr("alula.curves.draw_power", full)
+    said = ran(capsys, *once, "--out", summary, "--plot", plot, status=2)
+    assert "x.png: expected room" in said.out and f"{summary}: written" in said.out and "energy: " in said.out
+
+
+def test_a_command_leaves_the_meter_its_standard_input():
+    assert [reads_input(spec) for spec in (None, "auto", "csv:-", "csv:-,max=9", "csv:-.csv")] == [
+        False, False, True, True, False,
+    ]  # fmt: skip
+    assert Child(["cat"], has_input=False).wait(30)

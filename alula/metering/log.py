@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alula.child import Child, check_command
-from alula.energy import add_meter, opened, own_notes, tell_energy
+from alula.energy import add_meter, opened, own_notes, reads_input, tell_energy
 from alula.live import LiveLine
 from alula.outputs import check_outputs
 from alula.report import Report
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from alula.runtime.budgets import Budget
 
 SUMMARY = "log the energy of a time, of a command (its exit status is passed on), or until Ctrl-C"
-ROWS = (".csv", ".jsonl")
+ROWS, SUMMARIES = (".csv", ".jsonl"), (".json",)
+UNWRITTEN = 2  # the status of a log without a command, one of whose files could not be written
+MAX_HZ = 1000
 LOOK_S = 0.5  # between two looks at the command and the budget
 INTERRUPTED = 130
 
@@ -44,11 +46,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prometheus", type=Path, metavar="FILE.prom", help="for node_exporter, rewritten while it runs"
     )
-    parser.add_argument("--rate", type=float, default=10.0, metavar="HZ", help="readings a second (10)")
+    parser.add_argument("--rate", type=_rate_hz, default=10.0, metavar="HZ", help="readings a second (10)")
     parser.add_argument(
         "--idle", metavar="FILE|WATTS|none", help="the baseline of net figures; default: that of alula power idle"
     )
     parser.add_argument("command_line", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run meanwhile")
+
+
+def _rate_hz(text: str) -> float:
+    """Readings a second: without any, no budget of energy would ever be used up."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= MAX_HZ:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected readings a second, above 0 and at most {MAX_HZ}, got {text!r}")
 
 
 def run(args: argparse.Namespace) -> Report:
@@ -66,7 +76,7 @@ def run(args: argparse.Namespace) -> Report:
         from alula.curves import check_format
 
         check_format(args.plot)
-    status = 0
+    status, failed = 0, dict[Path, str]()
     with contextlib.ExitStack() as stack:
         if args.plot and samples is None:
             samples = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "samples.csv"
@@ -76,7 +86,7 @@ def run(args: argparse.Namespace) -> Report:
         with log, LiveLine() as tell:
             try:
                 if words:
-                    with Child(words) as child:
+                    with Child(words, has_input=not reads_input(args.meter)) as child:
                         for rest_s in _looks(log, budget, tell):
                             if child.wait(rest_s):
                                 break
@@ -92,9 +102,17 @@ def run(args: argparse.Namespace) -> Report:
         if args.plot and samples is not None:
             from alula.curves import draw_power
 
-            draw_power(args.plot, samples, f"{summary['source']} ({summary['accuracy']})")
-    lines = [*told(summary), *([doubt] if doubt else [])]
-    written = [path for path in (args.out, args.plot, args.prometheus) if path is not None and path.exists()]
+            try:
+                draw_power(args.plot, samples, f"{summary['source']} ({summary['accuracy']})")
+            except OSError as error:  # the figures are worth more than the picture
+                failed[args.plot] = (
+                    f"{printable(args.plot)}: expected room for the plot, got {error.strerror}; free some"
+                )
+    lines = [*told(summary), *([doubt] if doubt else []), *failed.values()]
+    unwritten = {*failed, *log.unwritten}
+    written = [path for path in (args.out, args.plot, args.prometheus) if path is not None and path not in unwritten]
+    if unwritten and not words:
+        status = status or UNWRITTEN
     lines += [f"{', '.join(map(printable, written))}: written"] if written else []
     if words:
         if not args.json:
@@ -130,8 +148,12 @@ def _rate(sampling: dict[str, Any]) -> str:
 
 def _paths(out: Path | None) -> tuple[Path | None, Path | None]:
     """Where the samples go, and the summary."""
+    from alula.runtime.errors import SourceError
+
     if out is None:
         return None, None
+    if out.suffix not in ROWS + SUMMARIES:
+        raise SourceError(f"{out}: expected a name that ends in {', '.join(ROWS + SUMMARIES)}, got another; rename it")
     return (out, out.with_suffix(".json")) if out.suffix in ROWS else (None, out)
 
 

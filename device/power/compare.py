@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alula.device.power.limits import MOST
 from alula.device.power.meter import Accuracy, worst
 from alula.runtime.errors import MeterError
 from alula.runtime.files import check_file
@@ -90,16 +91,20 @@ def read_run(path: Path) -> Run:
         )
     run = Run(path, summary)
     try:
-        numbers = [float(summary["energy_j"]), float(summary["duration_s"]), run.bound_j()]
-        numbers += [float(summary[key]) for key in ("mean_w", "net_j") if summary[key] is not None]
-        each = [counter["each_j"] for counter in summary["counters"].values()]
-        numbers += [float(value) for value in each if value is not None]
-        known = bool(run.source and run.accuracy)
+        numbers = [summary["energy_j"], summary["duration_s"], run.bound_j()]
+        optional = [summary["mean_w"], summary["net_j"], *(each["each_j"] for each in summary["counters"].values())]
+        numbers += [value for value in optional if value is not None]
+        known = bool(run.source and run.accuracy) and summary["duration_s"] >= 0 and run.bound_j() >= 0
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MeterError(f"{path}: expected figures, source and class, got {error}; was the file edited?") from error
-    if not (known and all(map(math.isfinite, numbers))):
-        raise MeterError(f"{path}: expected finite figures, got others; was the file edited?")
+    if not (known and all(map(_is_figure, numbers))):
+        raise MeterError(f"{path}: expected figures that can be, got others; was the file edited?")
     return run
+
+
+def _is_figure(value: object) -> bool:
+    """Whether it is a number, and none that makes sums of figures infinite."""
+    return isinstance(value, float | int) and not isinstance(value, bool) and abs(value) <= MOST
 
 
 def mixed(first: Sequence[Run], second: Sequence[Run]) -> str:

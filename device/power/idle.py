@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from alula.device.power.coefficients import path_of
+from alula.device.power.limits import MOST
 from alula.device.power.meter import Accuracy, Meter
 from alula.device.power.watching import MeanPower, Tell, tell_nobody, watch
 from alula.runtime.errors import MeterError
@@ -21,7 +21,7 @@ IdleBaseline = MeanPower
 
 def given_idle(power_w: float) -> IdleBaseline:
     """A baseline that somebody says. raise: MeterError for what is no power"""
-    if not 0 <= power_w < math.inf:
+    if not 0 <= power_w <= MOST:
         raise MeterError(f"idle baseline: expected watts from 0 on, got {power_w}; measure it with: alula power idle")
     return IdleBaseline(power_w, None, 0.0, 0, "given", Accuracy.GUESSED)
 
@@ -57,8 +57,9 @@ def load_idle(path: Path) -> IdleBaseline:
         if values.pop("format") != FORMAT:
             raise ValueError(f"not {FORMAT}")
         baseline = IdleBaseline(**values | {"accuracy": Accuracy(values["accuracy"])})
-        if not all(math.isfinite(value) for value in (baseline.power_w, baseline.seconds, baseline.spread_w or 0.0)):
-            raise ValueError("figures that are not finite")
+        for value in (abs(baseline.power_w), baseline.seconds, baseline.spread_w or 0.0):
+            if not 0 <= value <= MOST:
+                raise ValueError(f"a figure of {value}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise MeterError(
             f"{path}: expected an idle baseline, got {type(error).__name__} ({error}); measure one with: alula power idle"

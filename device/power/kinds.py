@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alula.device.power.coefficients import Correction
-from alula.device.power.limits import NO_LIMITS, Limits
+from alula.device.power.limits import MOST, NO_LIMITS, Limits
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.runtime.errors import MeterError, MissingExtraError
 
@@ -63,7 +63,7 @@ class Options:
     values: dict[str, str]
 
     def number(self, name: str, default: float | None = None, above: float = -math.inf) -> float | None:
-        """A finite number > `above`, or `default`. raise: MeterError"""
+        """A number > `above` that is at most MOST either way, or `default`. raise: MeterError"""
         if name not in self.values:
             return default
         text = self.values[name]
@@ -71,7 +71,7 @@ class Options:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not (math.isfinite(value) and value > above):
+        if not (abs(value) <= MOST and value > above):
             what = "a number" if above == -math.inf else f"a number above {above:g}"
             raise MeterError(
                 f"power meter {self.spec}: expected {name}={what}, got {name}={text!r}; write {name}=0.1, say"

@@ -69,6 +69,11 @@ class Ledger:
         self._frozen_s = 0.0  # of the present run, until it was noticed
         self._moved_ns = first.t_ns  # when the count last changed
         self._source = self._open(origin, limits)
+        if first.power_w is not None and not self._source.bound.limits.holds(first.power_w):
+            self.peak_w = self._power_w = None  # no peak, and no guess follows from it
+            self._broken = first.energy_j is None
+            if told := self._implausible(first):
+                self.events.add(events.Event(first.t_ns, events.IMPLAUSIBLE, 0.0, f"{origin.source}: {told}"))
 
     @property
     def energy_j(self) -> float:

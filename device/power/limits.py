@@ -11,6 +11,8 @@ from alula.device.power.meter import Meter
 
 # Of a board whose meter says nothing: the largest supply of a Raspberry Pi gives 27 W, those of a UAV's battery more.
 BOARD_MAX_W = 60.0
+# No watts, joules or seconds that somebody gives or a file holds are more: UNIX time is 2e9, and sums of figures stay finite.
+MOST = 1e12
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ class EnergyLog:
         self._watch = watch or (ClockWatch() if clock is time.monotonic_ns else None)
         self._idle = given_idle(idle) if isinstance(idle, float | int) else idle
         self._idle_s = idle_s
+        self.unwritten: set[Path] = set()  # files that lack what should be in them
         self._notes: list[str] = []
         self._counters: dict[str, int] = {}
         self._stack: list[str] = []
@@ -256,8 +257,10 @@ class EnergyLog:
             if path is not None:
                 try:
                     write(path, summary)
+                    self.unwritten.discard(path)
                 except OSError as error:
-                    self._note(f"{path}: expected to write the summary, got {error}; free some room", say=True)
+                    self.unwritten.add(path)
+                    self._note(f"{path}: expected to write the summary, got {error.strerror}; free some room", say=True)
 
     def _sampling_figures(self, ledger: Ledger) -> dict[str, Any]:
         duration_s = ledger.duration_s
@@ -306,6 +309,8 @@ class EnergyLog:
         if self._samples is not None:
             self._samples.close()
             self._note(self._samples.failure)
+            if self._samples.failure:
+                self.unwritten.add(self._samples.path)
         self.save()
 
     def _enter_phase(self, name: str) -> None:

@@ -42,7 +42,7 @@ class Samples:
         self.failure = ""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: TextIO | None = open(path, "w", newline="", buffering=1, encoding="utf-8")  # noqa: SIM115
-        self._path = path
+        self.path = path
         self._writer = None if path.suffix == JSON_LINES else csv.writer(self._file, lineterminator="\n")
         if self._writer is not None:
             self._write(COLUMNS)
@@ -92,7 +92,7 @@ class Samples:
 
     def _fail(self, error: OSError) -> None:
         if not self.failure:
-            self.failure = f"{self._path}: expected room for a row, got {error}; no more samples are written"
+            self.failure = f"{self.path}: expected room for a row, got {error}; no more samples are written"
             logger.warning("%s", self.failure)
 
 

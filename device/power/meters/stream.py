@@ -29,7 +29,7 @@ CLOCKS_FIT_S = 2.0
 WAIT_S = 5.0  # for two rows: the log reads as often as they come
 HOLE_S, HOLE_STEPS = 3.0, 5.0  # rows further apart than this, or so many usual steps, are a hole
 STALE_S = 3.0  # without a row, or so many usual steps, there is no reading
-CHUNK = 1 << 16
+CHUNK, CHUNKS = 1 << 16, 16
 
 
 class Tail:
@@ -53,7 +53,9 @@ class Tail:
         """Whole lines that have come since the last call. raise: OSError"""
         if self._is_file and os.fstat(self._handle).st_size < os.lseek(self._handle, 0, os.SEEK_CUR):
             os.lseek(self._handle, 0, os.SEEK_SET)  # cut short: written anew
-        while select.select([self._handle], [], [], 0)[0]:
+        for _ in range(CHUNKS):  # the rest of a source that never ends waits for the next call
+            if not select.select([self._handle], [], [], 0)[0]:
+                break
             try:
                 chunk = os.read(self._handle, CHUNK)
             except BlockingIOError:

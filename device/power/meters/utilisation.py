@@ -25,6 +25,7 @@ from alula.runtime.errors import MeterError
 # For machines that no table knows: a guess between a mini PC and a server, per logical processor.
 GUESS_IDLE_W, GUESS_W_PER_CPU = 5.0, 4.0
 MAX_CLOCK_RATIO = 1.5  # nobody runs faster
+TICK_S = 0.01  # the kernel counts each processor's time in steps of this
 ASK_NS = 5_000_000_000
 
 
@@ -72,15 +73,16 @@ class Utilisation:
         """Modelled energy since the meter was opened, and the mean power since the last reading."""
         t_ns, busy_s = timed(self._busy_s, self._clock)
         # The kernel's counts may step back by a tick: joules must not.
-        used_s = max(busy_s - self._last_busy_s, 0.0)
-        slope_w = self.board.slope_w * self._clock_ratio()
         dt_s = (t_ns - self._last_ns) / 1e9
+        # Over a short interval the steps may show more than full load: what is too much belongs to the next one.
+        used_s = min(max(busy_s - self._last_busy_s, 0.0), dt_s * self._n_cpu)
+        slope_w = self.board.slope_w * self._clock_ratio()
         step_j = self.board.idle_w * dt_s + slope_w * used_s / self._n_cpu
         self._energy_j += step_j
         if dt_s > 0:
-            # Over a short interval the 10 ms steps may show more than full load: the line ends there.
-            self._last_power_w = min(step_j / dt_s, self.board.idle_w + slope_w)
-        self._last_ns, self._last_busy_s = t_ns, max(busy_s, self._last_busy_s)
+            self._last_power_w = step_j / dt_s
+        self._last_ns = t_ns
+        self._last_busy_s = max(self._last_busy_s + used_s, busy_s - TICK_S * self._n_cpu)
         return Reading(t_ns, power_w=self._last_power_w, energy_j=self._energy_j, note=self._note(t_ns))
 
     def close(self) -> None:

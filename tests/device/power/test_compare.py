@@ -72,6 +72,10 @@ GOOD = (
     "text",
     ["", "[]", "{}", '{"format": "alula-idle-1"}', '{"format": "alula-energy-2"}', "\x00", GOOD.replace('"energy_j": 1', '"energy_j": NaN'),
      GOOD.replace('"net_j": null', '"net_j": "x"'), GOOD.replace('"net_j": null', '"net_j": 1' + 400 * "0"), GOOD.replace("{}", "[]"),
+     *(GOOD.replace('"energy_j": 1', f'"energy_j": {value}') for value in ('"7"', "true", "1e300")),
+     *(GOOD.replace('"duration_s": 1', f'"duration_s": {value}') for value in ('"7"', "-1", "null")),
+     *(GOOD.replace('"mean_w": 1', f'"mean_w": {value}') for value in ('"7"', "true", "1e300")),
+     GOOD[:-1] + ', "bound": {"energy_j": -1}}',
      GOOD.replace("{}", '{"frame": 1}'), GOOD.replace("measured", "fine"), GOOD.replace('"a"', "null")[:-1]],
 )  # fmt: skip
 def test_what_is_no_summary_is_refused_by_name(tmp_path, text):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from alula.device.power.idle import given_idle, load_idle, measure_idle, save_idle
@@ -41,9 +43,18 @@ def test_the_spread_is_that_of_ten_parts_and_a_baseline_is_kept(tmp_path, clock)
     assert "2.5 +- 0." in baseline.told() and "measured, csv:t.csv, 10 s" in baseline.told()
 
 
+BASELINE = {
+    "format": "alula-idle-1", "power_w": 3.0, "spread_w": 0.1, "seconds": 3.0, "readings": 3, "source": "model:given",
+    "accuracy": "modelled",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"format": "alula-idle-1"}', '{"format": "alula-energy-2", "power_w": 1}']
-)
+    "text",
+    ["", "{}", "[]", '{"format": "alula-idle-1"}', '{"format": "alula-energy-2", "power_w": 1}',
+     *(json.dumps(BASELINE | wrong) for wrong in (
+         {"power_w": 1e300}, {"power_w": "3"}, {"spread_w": -1.0}, {"seconds": -1.0}, {"seconds": float("nan")}))],
+)  # fmt: skip
 def test_what_is_no_baseline_is_refused_by_name(tmp_path, text):
     (tmp_path / "idle.json").write_text(text)
     with pytest.raises(MeterError, match=r"idle\.json: expected an idle baseline"):

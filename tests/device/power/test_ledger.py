@@ -228,3 +228,17 @@ def test_the_events_of_a_long_flight_do_not_fill_the_memory():
         ledger.read(reading((1000 * k, 3.0, None)), A)
     figures = ledger.events.figures(0)
     assert len(figures["events"]) == 200 and figures["counts"]["gap"] == {"count": 999, "seconds": pytest.approx(999.0)}
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_first_reading_that_cannot_be_is_no_peak_and_nothing_is_guessed_from_it(counts):
+    def say(t_ms, power_w):
+        return Reading(t_ms * MS, power_w, t_ms * 5e-3 if counts else None)
+
+    limits = Limits(0.0, 60.0)
+    ledger = Ledger(say(0, 1e300), A, 0.5, limits)
+    assert ledger.peak_w is None and ledger.power_w is None
+    for t_ms in range(100, 1100, 100):
+        ledger.read(say(t_ms, 5.0), A, limits)
+    assert (ledger.energy_j, ledger.peak_w) == (pytest.approx(5.0), 5.0)
+    assert ledger.gap.count == (0 if counts else 1), "the time before the first good reading is a guess"

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from alula.device.power import EnergyLog, select_meter
-from alula.device.power.meters.stream import Stream
+from alula.device.power.meters.stream import Stream, Tail
 from alula.runtime.errors import MeterError
 
 WALL_NS = 1_764_547_200_000_000_000
@@ -206,3 +206,9 @@ def test_a_recording_is_replayed_by_its_name(tmp_path, clock):
     (tmp_path / "t.csv").write_text("0,2\n1,4\n2,6\n")
     meter = select_meter(f"csv:{tmp_path / 't.csv'},replay=1", clock=clock)
     assert meter.read().power_w == 4.0
+
+
+def test_a_source_that_never_ends_is_read_in_parts():
+    tail = Tail("/dev/zero")
+    assert [tail.lines(), tail.lines()] == [[], []]
+    tail.close()

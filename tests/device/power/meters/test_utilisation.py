@@ -47,6 +47,29 @@ def test_ticks_of_the_kernel_never_take_joules_back_nor_exceed_the_line(tmp_path
     assert second.energy_j - first.energy_j == pytest.approx(2.0 * 0.01)
 
 
+@pytest.mark.parametrize("step_s", [0.003, 0.011, 0.1])
+def test_joules_of_steps_stay_below_full_load_and_add_up(tmp_path, clock, step_s):
+    now_s = [0.0]
+    meter = Utilisation(2.0, 6.0, "", tmp_path, lambda: 4 * (now_s[0] // 0.01 + 1) * 0.01, n_cpu=4, clock=clock)
+    steps = round(1 / step_s)
+    for step in range(1, steps + 1):
+        clock.advance(step_s)
+        now_s[0] = step * step_s
+        reading = meter.read()
+        assert reading.energy_j <= 6.0 * now_s[0] + 1e-9 and reading.power_w <= 6.0 + 1e-9
+    assert reading.energy_j == pytest.approx(6.0 * now_s[0], abs=4.0 * 0.01 + 1e-9), "all but a step of the kernel's"
+
+
+def test_processors_that_nobody_knew_of_leave_no_debt(tmp_path, clock):
+    busy = [0.0]
+    meter = Utilisation(2.0, 6.0, "", tmp_path, lambda: busy[0], n_cpu=1, clock=clock)
+    clock.advance(10)
+    busy[0] += 20
+    assert meter.read().energy_j == pytest.approx(60.0)
+    clock.advance(10)
+    assert meter.read().energy_j == pytest.approx(60.0 + 20.0 + 4.0 * 0.01)
+
+
 def test_the_board_names_its_line(tmp_path, clock):
     meter = Utilisation(root=pi(tmp_path, "Raspberry Pi 4 Model B Rev 1.2"), busy_s=lambda: 0.0, n_cpu=4, clock=clock)
     assert meter.name == "model:Raspberry Pi 4 Model B"
