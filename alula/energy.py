@@ -59,6 +59,12 @@ def asked_log(spec: str | None) -> Iterator[EnergyLog | None]:
         yield log
 
 
+def up_to_now(log: EnergyLog) -> dict[str, Any]:
+    """The summary of a log that runs on, with what was used since the sampler's last look: a short run lies between two."""
+    log.sample()
+    return log.summary()
+
+
 def joules_each(log: EnergyLog, run: Callable[[], object]) -> float:
     """Joules of one run, of runs for MEASURED_S and READINGS readings at least. What rests meanwhile counts, too."""
     enough_s = max(MEASURED_S, READINGS * log.period_s)

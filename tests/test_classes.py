@@ -101,7 +101,10 @@ def test_a_single_image_names_the_best_classes(trained: Path, data: Path, capsys
     assert main(["run", str(trained), str(path), "--top", "2", "--meter", "model"]) == 0
     said = capsys.readouterr().out
     assert "name" in said and "red" in said and "blue" in said and "J per frame" in said
-    (answer,) = ran(capsys, "run", trained, path, "--top", "1")["answers"]  # type: ignore
+    document = ran(capsys, "run", trained, path, "--top", "1", "--meter", "model,idle=2,full=6")
+    energy = document["energy"]
+    assert energy["energy_j"] >= 1.99 * energy["duration_s"] > 0, "it is shorter than the time between two readings"  # type: ignore
+    (answer,) = document["answers"]  # type: ignore
     assert len(answer["results"]) == 1 and set(answer["results"][0]) == {"class", "name", "probability"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alula.arguments import add_file, add_shape, positive, threads_list
-from alula.energy import add_meter, asked_log, joules_each, tell_energy
+from alula.energy import add_meter, asked_log, joules_each, tell_energy, up_to_now
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
 
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> Report:
                     if args.against:
                         row["onnxruntime_energy_j"] = joules_each(log, partial(theirs, values))
                 rows.append(row)
-        energy = log.summary() if log else None
+        energy = up_to_now(log) if log else None
     joules = (
         [("energy_j", "J"), *([("onnxruntime_energy_j", "onnxruntime J")] if args.against else [])] if energy else []
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alula.arguments import add_alpha, add_layout, add_threads
-from alula.energy import add_meter, asked_log, tell_energy
+from alula.energy import add_meter, asked_log, tell_energy, up_to_now
 from alula.imaging import add_imaging, chosen_task, refuse_unread
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> Report:
         energy = None
         if log:
             log.count("image", tally.samples)
-            log.sample()
-            energy = log.summary()
+            energy = up_to_now(log)
     document = {**tally.document(fitted.classes, getattr(data, "files", ())), "data": data.name,
                 "damaged": dict(data.damaged), "notes": [*fitted.notes, *([note] if note else [])],
                 "energy": energy}  # fmt: skip

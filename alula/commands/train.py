@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alula.arguments import add_alpha, add_layout, add_threads, natural, positive
-from alula.energy import add_meter, running_log, tell_energy
+from alula.energy import add_meter, running_log, tell_energy, up_to_now
 from alula.imaging import FIGURES, add_preprocessing, chosen_preprocessing, given
 from alula.outputs import check_outputs, check_suffix
 from alula.progress import Progress
@@ -298,7 +298,7 @@ def _train(args: argparse.Namespace, trainer: Trainer, data: Batches, images: Im
         session = Session(whole, energy, args.output, args.checkpoints, args.log, task)
         resumed = session.resume() if args.resume else ""
         session.train()
-        used = energy.summary()
+        used = up_to_now(energy)
     session.finish()
     if args.plot and session.records:
         from alula.curves import draw

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from alula.energy import running_log, tell_energy
+from alula.energy import running_log, tell_energy, up_to_now
 from alula.progress import Progress
 from alula.report import Report, Table
 from alula.runtime.errors import AlulaError, SourceError
@@ -84,7 +84,7 @@ def look(
             took_ms.append(seen.took_ms)
             progress(min(watch.frames, total) if total else 0, total, tell(seen.answer))
         duration_s = time.perf_counter() - began_s
-        energy = log.summary() if log else None
+        energy = up_to_now(log) if log else None
         notes = [*predictor.notes, *([drawn.note()] if drawn else [])]
     return Looked(source, list(kept), list(took_ms), duration_s, energy, notes), watch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import alula
-from alula.energy import tell_energy
+from alula.energy import tell_energy, up_to_now
 from alula.imaging import given
 from alula.progress import Progress
 from alula.report import Cell, Report, Table
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, artifact: Artifact) -> Report:
             progress(min(frame.index // every + 1, total) if total else 0, total, f"{len(seen)} signs in sight")
 
         flight = spotter.run(source, args.frames, watch)
-        energy = log.summary() if log else None
+        energy = up_to_now(log) if log else None
         note = drawn.note() if drawn else ""
     if args.out:
         write_whole(args.out, lambda handle: handle.write(signs_as_json(flight.signs).encode()))

@@ -21,6 +21,7 @@ from alula.runtime.errors import MeterError
 
 SETTLE_S = 2.0  # clock, regulator and a meter's own mean follow a new load within this
 FEWEST_W = 0.05  # by which the raw power must move, or no line goes through it
+SURE = 3.0  # the power must move by so many spreads of a step, or a line through the steps is one through noise
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,11 @@ def fit(steps: Sequence[Step], meter: str) -> Fit:
     """The line of least squares. raise: MeterError if the meter does not follow the load, or falls where the other rises"""
     raw_w, reference_w = (np.array([getattr(step, name) for step in steps]) for name in ("raw_w", "reference_w"))
     moved_w = float(np.ptp(raw_w))
-    if moved_w < FEWEST_W:
+    noise_w = max((step.spread_w or 0.0 for step in steps), default=0.0)
+    if moved_w < max(FEWEST_W, SURE * noise_w):
         raise MeterError(
-            f"{meter}: expected a power that follows the load, got {moved_w:.2g} W between idle and all cores; see: alula power check"
+            f"{meter}: expected a power that follows the load, got {moved_w:.2g} W between idle and all cores "
+            f"with a spread of {noise_w:.2g} W; end other work, and see: alula power check"
         )
     gain, offset_w = map(float, np.polyfit(raw_w, reference_w, 1))
     if not gain > 0:

@@ -184,7 +184,9 @@ class Detector:
         known: dict[str, list[int]] = {}
         for place, name in enumerate(self.classes):
             known.setdefault(name, []).append(place)
-        shown = ", ".join(list(known)[:8]) + (", ..." if len(known) > 8 else "")
+        shown = ", ".join(f'"{name}"' if "," in name else name for name in list(known)[:8]) + (
+            ", ..." if len(known) > 8 else ""
+        )
         if not known:
             count = next((fit.classes for fit in self._fits.values() if fit.classes), MAX_CLASSES)
             known = {name: [int(name)] for name in names if _is_number(name) and int(name) < count}

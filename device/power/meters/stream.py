@@ -29,7 +29,7 @@ CLOCKS_FIT_S = 2.0
 WAIT_S = 5.0  # for two rows: the log reads as often as they come
 HOLE_S, HOLE_STEPS = 3.0, 5.0  # rows further apart than this, or so many usual steps, are a hole
 STALE_S = 3.0  # without a row, or so many usual steps, there is no reading
-CHUNK, CHUNKS = 1 << 16, 16
+CHUNK, CHUNKS = 1 << 16, 2
 
 
 class Tail:

@@ -18,6 +18,7 @@ from alula.runtime.tasks.decoding import Candidates, Fit, Outputs, numbers_of
 
 LAYOUT = "(1, classes, h, w), or (1, h, w) in whole numbers"
 PROBABILITIES = ("Softmax", "Sigmoid")
+TIE = np.float32(1e-6)  # by how much the first of equal classes is ahead, for its pixels to be in its mask
 
 
 def fit(outputs: Outputs) -> Fit | None:
@@ -48,7 +49,7 @@ def _decode(size: tuple[int, int], end: str, arrays: Sequence[Array], conf: floa
         second, top = np.maximum(second, np.minimum(top, own)), np.maximum(top, own)
     best = np.where(np.isfinite(top), best, -1)
     shares = top if end in PROBABILITIES else 1 / sum(np.exp(own - top) for own in scores)
-    kinds, lead = [int(kind) for kind in np.unique(best) if kind >= 0], top - second
+    kinds, lead = [int(kind) for kind in np.unique(best) if kind >= 0], np.maximum(top - second, TIE)
     margins = np.stack([np.where(best == kind, lead, scores[kind] - top) for kind in kinds] or [lead])
     return _candidates(best, kinds, margins, shares, size)
 

@@ -110,6 +110,13 @@ def test_meters_that_do_not_follow_the_load_are_refused(raw, reference, words):
         fit(steps, "m")
 
 
+def test_a_line_through_noise_is_refused():
+    """On a board that is busy with something else, each step shows the same, up to its spread."""
+    steps = [Step(k, 12.90 + 0.03 * k, 0.12, 1.0 + k) for k in range(3)]
+    with pytest.raises(MeterError, match=r"got 0\.06 W between idle and all cores with a spread of 0\.12 W"):
+        fit(steps, "m")
+
+
 def test_busy_cores_are_busy_and_end():
     with BusyCores(1) as load:
         before_ns = load.start(1)

@@ -190,6 +190,20 @@ def test_each_pixel_is_of_its_best_class(form: str, tmp_path: Path) -> None:
         assert (larger.class_map()[::2, ::2] == best).mean() > 0.95 and not segment.has_things
 
 
+def test_of_equal_scores_the_first_class_has_the_pixels(tmp_path: Path) -> None:
+    """Scores of quantized networks are often equal."""
+    array = np.zeros((1, 3, *SIZE), np.float32)
+    array[0, 1, :16], array[0, 2, 8:24] = 5, 5
+    net = model(tmp_path, y=array)
+    segment = Segmenter(net.run, net.graph, task("segment", "semantic_segment", 3), "net")
+    seen = segment(np.zeros((*SIZE, 3), np.uint8), conf=0.0)
+    best = np.repeat(np.array([1, 2, 0]), [16, 8, 8])[:, None] * np.ones(SIZE[1], np.int64)
+    np.testing.assert_array_equal(seen.class_map(), best)
+    assert {int(kind): int(seen.mask(row).sum()) for row, kind in enumerate(seen.classes)} == {
+        kind: int((best == kind).sum()) for kind in range(3)
+    }
+
+
 def test_a_pixel_without_a_finite_score_is_of_no_class() -> None:
     array = np.random.default_rng(0).normal(size=(1, 3, 8, 12)).astype(np.float32)
     array[0, :, 2] = np.nan
