@@ -119,13 +119,21 @@ def test_a_command_is_ended_when_the_budget_is_used_up(capfd):
     assert "energy: " in said.err
 
 
+# A process that was started in the background ignores Ctrl-C, and so do its children
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def test_ctrl_c_ends_a_log_with_its_figures(tmp_path):
-    words = [sys.executable, "-m", "alula", "power", "log", "--meter", MODEL, "--out", tmp_path / "s.csv"]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "s.csv").exists() or len((tmp_path / "s.csv").read_text().splitlines()) < 3:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    samples = tmp_path / "s.csv"
+    code = f"{HEEDING}; import sys; from alula.entry import main; sys.exit(main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "power", "log", "--meter", MODEL, "--out", samples], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        while process.poll() is None and (not samples.exists() or len(samples.read_text().splitlines()) < 3):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and err == "" and out.startswith("energy: ")
     assert json.loads((tmp_path / "s.json").read_text())["state"] == "closed"
 
