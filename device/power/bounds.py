@@ -16,7 +16,8 @@ What is not seen at all counts in full:
     frozen_j    = sum(seconds * farthest_w)   a sensor gave the same figures for suspiciously long (freeze.py), until that was a gap
     suspended_j = sum(seconds * max_w)        the board slept, and nothing was booked
 
-A counter sees everything: its intervals add nothing.
+A counter sees everything: its intervals add nothing. A meter whose joules are sums over samples (a logger's rows) is none: it counts
+like a sensor that is read as often as the log reads it, which is too wide a bound where its samples are closer.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from alula.runtime.errors import MeterError
 
 SETTLE_S = 2.0  # clock, regulator and a meter's own mean follow a new load within this
 FEWEST_W = 0.05  # by which the raw power must move, or no line goes through it
-SURE = 3.0  # the power must move by so many spreads of a step, or a line through the steps is one through noise
+SURE = 3.0  # spreads of a step by which the power must move: a line through less is one through noise
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def measure_steps(
 ) -> list[Step]:
     """Run the steps.
 
-    reference : the better meter, or None: `ask` then says its watts for so many busy cores, at the end of a step
+    reference : the better meter, or None: `ask` then says its watts for a number of busy cores, at the end of a step
     cores     : of the machine
     seconds   : of each step
     raise     : MeterError as `watch` does

@@ -5,44 +5,25 @@ from __future__ import annotations
 import dataclasses
 import struct
 
-from alula.device.power.limits import Limits, window_of
-from alula.device.power.meter import Accuracy, Meter, Reading
+from alula.device.power.limits import Limits
+from alula.device.power.meter import Meter, Reading
+from alula.device.power.wrapped import Wrapped
 from alula.runtime.errors import MeterError
 
 # Counters move in steps, and two reads may be closer than one of them.
 GRACE_S = 0.05
 
 
-class Guarded:
+class Guarded(Wrapped):
     """`meter`, whose impossible readings are failures and whose odd ones have a note. Raises MeterError alone.
 
     A counter that goes back, or leaps by more than max_w allows, makes a reading `restarted`: the log books a gap.
     """
 
     def __init__(self, meter: Meter, limits: Limits) -> None:
-        self.meter, self.limits = meter, limits
-        self.notes = meter.notes
+        super().__init__(meter)
+        self.limits = limits
         self._last: Reading | None = None
-
-    @property
-    def name(self) -> str:
-        return self.meter.name
-
-    @property
-    def accuracy(self) -> Accuracy:
-        return self.meter.accuracy
-
-    @property
-    def covers(self) -> str:
-        return self.meter.covers
-
-    @property
-    def interval_s(self) -> float:
-        return self.meter.interval_s
-
-    @property
-    def window_s(self) -> float:
-        return window_of(self.meter)
 
     def read(self) -> Reading:
         """raise: MeterError if the meter cannot be read now, or what it says cannot be"""
@@ -62,9 +43,6 @@ class Guarded:
         leap = "" if reading.restarted else self._leap(last, reading)
         note = leap or reading.note
         return dataclasses.replace(reading, restarted=reading.restarted or bool(leap), note=note)
-
-    def close(self) -> None:
-        self.meter.close()
 
     def _refuse(self, reading: Reading) -> None:
         if reading.voltage_v == 0 and not reading.power_w:

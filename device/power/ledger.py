@@ -144,6 +144,8 @@ class Ledger:
             assert before_w is not None and after_w is not None
             if not counted:
                 self._source.bound.interval(before_w, after_w, whole_s)
+            elif self._source.bound.limits.is_sampled and last.power_w is not None and now_w is not None:
+                self._source.bound.interval(last.power_w, now_w, whole_s)
             self._book(end_ns, before_w, after_w)
         self._note_peak(now_w, after_w, counted, whole_s)
         self._power_w = after_w if counted or now_w is None else now_w

@@ -21,11 +21,13 @@ class Limits:
 
     min_w, max_w : outside, a reading is none; and no power that is missed lies outside
     window_s     : each reading is the mean over this time before it; 0 for a sensor that sees one moment
+    is_sampled   : its joules are sums over samples, and see no more than these: it is no counter
     """
 
     min_w: float = -math.inf
     max_w: float = math.inf
     window_s: float = 0.0
+    is_sampled: bool = False
 
     def up_to(self, most_w: float) -> Limits:
         """The same with another max_w; where power may be negative, with another min_w as well."""
@@ -59,6 +61,14 @@ class Windowed(Protocol):
 
     @property
     def window_s(self) -> float: ...
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A meter of many samples between two reads, which it must judge itself."""
+
+    def judge(self, limits: Limits) -> None:
+        """From here on, samples outside these limits are none."""
 
 
 def window_of(meter: Meter) -> float:

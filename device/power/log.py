@@ -69,7 +69,7 @@ class EnergyLog:
     rate_hz         : samples a second, at most what the meter gives; 0 for no thread (call `sample` yourself)
     fallback        : read while `meter` fails; the figures then say so
     idle            : power at rest, for net figures: a baseline, or watts
-    idle_s          : measure the baseline for so many seconds before the log begins
+    idle_s          : seconds for which the baseline is measured before the log begins
     save_every_s    : the summary is also saved while the log runs, for the sake of power cuts
     prometheus_path : a *.prom file for node_exporter's textfile collector, written with the summary
     gap_after_s     : readings further apart leave a gap (default: 5 periods, at least 0.5 s)

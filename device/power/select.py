@@ -14,6 +14,7 @@ from alula.device.power.coefficients import Correction, find, load
 from alula.device.power.corrected import Corrected
 from alula.device.power.guard import Guarded
 from alula.device.power.kinds import Candidate, Kind, Options, Trust, split
+from alula.device.power.limits import Judging
 from alula.device.power.meter import Accuracy, Clock, Meter
 from alula.device.power.meters import kinds
 from alula.runtime.errors import MeterError
@@ -42,7 +43,14 @@ def select_meter(spec: str = "auto", root: Path | str = "/", clock: Clock = time
     limits = kind.limits if most_w is None else kind.limits.up_to(most_w)
     given = _given(options)
     meter = kind.open(rest, Options(spec, own), Path(root), clock)
-    return Guarded(_corrected(meter, kind, Path(root), given), limits)
+    corrected = _corrected(meter, kind, Path(root), given)
+    if isinstance(meter, Judging):
+        try:
+            meter.judge(corrected.raw(limits) if isinstance(corrected, Corrected) else limits)
+        except MeterError:
+            meter.close()
+            raise
+    return Guarded(corrected, limits)
 
 
 def survey(root: Path | str = "/", clock: Clock = time.monotonic_ns) -> list[Candidate]:

@@ -7,7 +7,7 @@ rule is trained with `alula train --head new` and the options of RULES, and judg
 without the test: with each seed, other 10 images of each class are held out of the 50, and the others are trained on. The head alone and
 the best rule are then trained on all 50, and tested. scikit-learn fits the features of the network's last layer but one, with C of
 0.01, 0.1 or 1 by five-fold cross-validation. Every figure is a line of build/heads.jsonl; what is there is not measured again, and
---most ends after so many new ones.
+--most N ends after N new ones.
 
 Summary: logistic_accuracy, head_accuracy (mean over seeds), head_gap_points (the former less the latter, at most 1 is wanted), best_rule,
 best_rule_accuracy, best_rule_gain_points (over the head alone, at least 3 are wanted), train_s and best_rule_train_s (the slowest seed).
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=Path, default=Path("build/heads.jsonl"), metavar="FILE", help="what was measured before"
     )
-    parser.add_argument("--most", type=int, metavar="N", help="end after so many new rows")
+    parser.add_argument("--most", type=int, metavar="N", help="end after N new rows")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     args = parser.parse_args()
     rules = [HEAD, *(rule for rule in args.rules if rule != HEAD)]

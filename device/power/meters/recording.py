@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from alula.device.power.limits import Limits
 from alula.device.power.meter import Accuracy, Clock, Reading
 from alula.device.power.rows import Rows
 from alula.runtime.errors import MeterError
@@ -38,17 +39,11 @@ class Replay:
     ) -> None:
         self._clock = clock
         self._loop, self._offset_s = loop, offset_s
-        trace = _load(Path(path))  # (N, 4): t, W, V, A
-        self._t_s = trace[:, 0] - trace[0, 0]
-        self._trace = trace[:, 1:]
-        steps_s = np.diff(self._t_s)
-        usual_s = float(np.median(steps_s))
-        holes = steps_s > (HOLE_STEPS * usual_s if hole_s is None else hole_s)
-        self._hole_starts_s = self._t_s[:-1][holes].tolist()
-        self._hole_ends_s = self._t_s[1:][holes].tolist()
-        power_w = trace[:, 1]
-        steps_j = np.where(holes, 0.0, 0.5 * (power_w[1:] + power_w[:-1]) * steps_s)
-        self._energy_j = np.concatenate([[0.0], np.cumsum(steps_j)])
+        self._rows = _load(Path(path))  # (N, 4): t, W, V, A; t from 0 on
+        self._rows[:, 0] -= self._rows[0, 0]
+        usual_s = float(np.median(np.diff(self._rows[:, 0])))
+        self._hole_s = HOLE_STEPS * usual_s if hole_s is None else hole_s
+        self._plan(np.arange(len(self._rows)))
         self.name = f"csv:{Path(path).name}"
         self.accuracy = accuracy
         self.covers = "whatever the recording meter was connected to"
@@ -58,17 +53,42 @@ class Replay:
         self._start_j: float | None = None
         self._segment: tuple[int, int] | None = None
 
+    def judge(self, limits: Limits) -> None:
+        """Rows outside these watts are holes. raise: MeterError if fewer than two are left"""
+        power_w = self._rows[:, 1]
+        good = np.flatnonzero((power_w >= limits.min_w) & (power_w <= limits.max_w))
+        lost = len(power_w) - len(good)
+        most_w = float(np.abs(power_w).max())
+        told = (
+            f"{self.name}: expected rows of {limits.min_w:g} to {limits.max_w:g} W, got {most_w:.2f} W; "
+            f"allow more: ,max={2 * most_w:.0f}"
+        )
+        if len(good) < 2:
+            raise MeterError(told)
+        if lost:
+            self._plan(good)
+            self.notes = (*self.notes, f"{told}; {lost} of {len(power_w)} rows are holes")
+
+    def _plan(self, good: np.ndarray) -> None:
+        """Joules up to each row that counts, and the holes between them. good : their places, int64"""
+        self._t_s, self._trace = self._rows[good, 0], self._rows[good, 1:]
+        steps_s, power_w = np.diff(self._t_s), self._trace[:, 0]
+        holes = (steps_s > self._hole_s) | (np.diff(good) > 1)
+        self._hole_starts_s, self._hole_ends_s = self._t_s[:-1][holes].tolist(), self._t_s[1:][holes].tolist()
+        steps_j = np.where(holes, 0.0, 0.5 * (power_w[1:] + power_w[:-1]) * steps_s)
+        self._energy_j = np.concatenate([[0.0], np.cumsum(steps_j)])
+
     def read(self) -> Reading:
         """raise: MeterError before the trace begins, after it ends, and in its holes"""
         t_ns = self._clock()
         at_s = (t_ns - self._start_ns) / 1e9 + self._offset_s
-        length_s = float(self._t_s[-1])
+        begin_s, length_s = float(self._t_s[0]), float(self._t_s[-1])
         lap = 0
         if self._loop and length_s > 0:
             lap, at_s = int(at_s // length_s), at_s % length_s
-        if not 0 <= at_s <= length_s:
-            when = "begins later" if at_s < 0 else "has ended"
-            raise MeterError(f"{self.name}: expected 0 to {length_s:.3f} s, got {at_s:.3f} s; the trace {when}")
+        if not begin_s <= at_s <= length_s:
+            when = "begins later" if at_s < begin_s else "has ended"
+            raise MeterError(f"{self.name}: expected {begin_s:g} to {length_s:.3f} s, got {at_s:.3f} s; the trace {when}")
         holes_begun = bisect.bisect_left(self._hole_starts_s, at_s)
         holes_ended = bisect.bisect_right(self._hole_ends_s, at_s)
         if holes_begun > holes_ended:

@@ -8,6 +8,7 @@ Rows without a time have that of their arrival.
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import errno
 import os
 import select
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alula.device.power.kinds import Candidate, Kind, Options, Trust
+from alula.device.power.limits import NO_LIMITS, Limits
 from alula.device.power.meter import Accuracy, Clock, Meter, Reading
 from alula.device.power.meters.recording import Replay
 from alula.device.power.rows import MAX_LINE, Row, Rows
@@ -27,8 +29,8 @@ COVERS = "whatever the meter is connected to"
 UNIX_S = 1e9
 CLOCKS_FIT_S = 2.0
 WAIT_S = 5.0  # for two rows: the log reads as often as they come
-HOLE_S, HOLE_STEPS = 3.0, 5.0  # rows further apart than this, or so many usual steps, are a hole
-STALE_S = 3.0  # without a row, or so many usual steps, there is no reading
+HOLE_S, HOLE_STEPS = 3.0, 5.0  # rows further apart than this, and than five usual steps, are a hole
+STALE_S = 3.0  # without a row for this, and for the steps of a hole, there is no reading
 CHUNK, CHUNKS = 1 << 16, 2
 
 
@@ -119,6 +121,7 @@ class Stream:
         self._came_ns = self._polled_ns = clock()
         self._step_ns, self._energy_j, self._n_rows = 0.0, 0.0, 0
         self._note, self._restarted = "", False
+        self._limits, self._is_outside = NO_LIMITS, False  # whether rows since the last one that counts were outside
         try:
             self._learn(header)
             opened_ns = clock()
@@ -158,8 +161,23 @@ class Stream:
             last.t_ns, last.power_w, self._energy_j, last.voltage_v, last.current_a, restarted=restarted, note=note
         )
 
+    def judge(self, limits: Limits) -> None:
+        """Rows outside these watts are none from here on; what was read before begins anew."""
+        self._limits = limits
+        if self._last is not None and not limits.holds(self._last.power_w or 0.0):
+            self._refuse(self._last.power_w or 0.0)
+            self._last = None
+        self._energy_j = 0.0
+
     def close(self) -> None:
         self._tail.close()
+
+    def _refuse(self, power_w: float) -> None:
+        low, high = self._limits.min_w, self._limits.max_w
+        self._problem = self._note = (
+            f"{self.name}: expected rows of {low:g} to {high:g} W, got {power_w:.2f} W; allow more: ,max={2 * abs(power_w):.0f}"
+        )
+        self._is_outside = True
 
     def _learn(self, lines: list[str]) -> None:
         """Find the header; what stands below it is not of our time."""
@@ -179,7 +197,9 @@ class Stream:
             except MeterError as error:  # a line that the wire garbled
                 self._problem = self._note = str(error)
                 continue
-            if row is not None:
+            if row is not None and not self._limits.holds(row.power_w):
+                self._refuse(row.power_w)
+            elif row is not None:
                 self._came_ns = now_ns
                 arrival_ns = before_ns + (now_ns - before_ns) * index // len(lines) if row.t_s is None else now_ns
                 self._take(row, arrival_ns)
@@ -190,6 +210,10 @@ class Stream:
         last, self._last = self._last, reading
         self._n_rows += 1
         if last is None:
+            return
+        if self._is_outside:
+            self._is_outside = False
+            self._break(self._problem)
             return
         step_ns, ahead_ns = t_ns - last.t_ns, t_ns - self._clock_ns - arrival_ns
         if step_ns < 0 or ahead_ns > CLOCKS_FIT_S * 1e9:
@@ -241,4 +265,4 @@ def _survey(root: Path, clock: Clock) -> list[Candidate]:
     return [Candidate("csv:FILE", Trust.ASKED, None, Accuracy.MEASURED, COVERS, missing, remedy)]
 
 
-KIND = Kind("csv", "csv:FILE|-", _open, _survey, limits=LIMITS)
+KIND = Kind("csv", "csv:FILE|-", _open, _survey, limits=dataclasses.replace(LIMITS, is_sampled=True))

@@ -6,6 +6,7 @@ import pytest
 
 from alula.device.power.log import EnergyLog
 from alula.device.power.meters.recording import Replay
+from alula.device.power.select import select_meter
 from alula.runtime.errors import MeterError
 
 
@@ -105,3 +106,33 @@ def test_the_logs_own_csv_can_be_replayed(tmp_path, clock):
     again.read()
     clock.advance(2.7)
     assert again.read().energy_j == pytest.approx(log.summary()["energy_j"], rel=1e-5)
+
+
+def test_a_row_beyond_the_range_is_a_hole_and_no_energy(tmp_path, clock):
+    rows = [f"{step / 10},{110 if step == 10 else 5}" for step in range(31)]
+    spec = f"csv:{trace(tmp_path, chr(10).join(rows))},replay=0"
+    with EnergyLog(select_meter(spec, clock=clock), rate_hz=0, clock=clock) as log:
+        for _ in range(25):
+            clock.advance(0.1)
+            log.sample()
+    found = log.summary()
+    assert found["energy_j"] == pytest.approx(12.5)
+    assert found["peak_w"] == pytest.approx(5.0)
+    assert found["gap"]["seconds"] > 0 and found["by_class_j"]["measured"] < 12.5
+    assert any("got 110.00 W; allow more: ,max=220" in note for note in found["notes"])
+
+
+def test_rows_of_a_recording_are_samples_and_bound_its_energy_as_such(tmp_path, clock):
+    rows = [f"{step / 10},{4 + step % 2}" for step in range(101)]
+    spec = f"csv:{trace(tmp_path, chr(10).join(rows))},replay=0,max=10"
+    with EnergyLog(select_meter(spec, clock=clock), rate_hz=0, clock=clock) as log:
+        for _ in range(100):
+            clock.advance(0.1)
+            log.sample()
+    bound = log.summary()["bound"]
+    assert bound["sampling_j"] == pytest.approx(4 * (100 * 0.1**2 / 2) ** 0.5) and bound["unseen_j"] > 0
+
+
+def test_a_recording_of_what_cannot_be_is_refused(tmp_path, clock):
+    with pytest.raises(MeterError, match=r"expected rows of -4 to 4 W, got 5\.00 W; allow more: ,max=10"):
+        select_meter(f"csv:{trace(tmp_path, '0,5' + chr(10) + '1,5')},replay=0,max=4", clock=clock)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from alula.device.power import EnergyLog, select_meter
+from alula.device.power.limits import Limits
 from alula.device.power.meters.stream import Stream, Tail
 from alula.runtime.errors import MeterError
 
@@ -212,3 +213,24 @@ def test_a_source_that_never_ends_is_read_in_parts():
     tail = Tail("/dev/zero")
     assert [tail.lines(), tail.lines()] == [[], []]
     tail.close()
+
+
+def test_rows_beyond_the_range_are_none_and_break_the_sum(bench, clock):
+    bench.say("t_s,power_w")
+    meter = bench.stream(first="0,5")
+    meter.judge(Limits(0, 60))
+    for step, power_w in enumerate((5, 110, -110, 5, 5), 1):
+        clock.advance(0.1)
+        bench.say(f"{step / 10},{power_w}")
+    reading = meter.read()
+    assert reading.restarted and reading.power_w == 5.0
+    assert "expected rows of 0 to 60 W, got -110.00 W; allow more: ,max=220" in reading.note
+    assert reading.energy_j == pytest.approx(5 * 0.2), "before the rows that are none, and after them"
+
+
+def test_a_stream_whose_rows_all_lie_beyond_the_range_says_so(bench, clock):
+    bench.say("t_s,power_w")
+    meter = bench.stream(first="0,5")
+    meter.judge(Limits(0, 4))
+    with pytest.raises(MeterError, match=r"expected rows of 0 to 4 W, got 5\.00 W"):
+        meter.read()
